@@ -1,0 +1,60 @@
+/** Every command of the extension with its arguments; package.json is checked against this list by a test. */
+import type { IDisposable } from './disposable';
+
+/** A dataset row as charts, diagnostics and trees name it. */
+export interface RowLocation {
+  /** Absolute path of the dataset file. */
+  path: string;
+  /** 1-based line: a hint, the hash decides. */
+  line: number;
+  /** Content hash, 16 hex digits. */
+  hash: string;
+}
+
+export interface CommandArguments {
+  'safeFinetuning.setUpEnvironment': [];
+  'safeFinetuning.createConfiguration': [dataset?: { fsPath: string }];
+  'safeFinetuning.checkConfiguration': [configuration?: { fsPath: string }];
+  'safeFinetuning.startRun': [configuration?: { fsPath: string }];
+  'safeFinetuning.pauseRun': [];
+  'safeFinetuning.resumeRun': [];
+  'safeFinetuning.stopRun': [];
+  'safeFinetuning.cancelRun': [];
+  'safeFinetuning.resumeFromCheckpoint': [];
+  'safeFinetuning.openMonitor': [];
+  'safeFinetuning.selectRun': [runId: string];
+  'safeFinetuning.showTrainerLog': [run?: { runId: string }];
+  'safeFinetuning.revealRunFolder': [run?: { runId: string }];
+  'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
+  'safeFinetuning.quarantineRow': [row: RowLocation];
+  'safeFinetuning.showRow': [row: RowLocation];
+  'safeFinetuning.showLog': [];
+}
+
+export type CommandId = keyof CommandArguments;
+
+/** How a feature registers a command: the composition root gives it, with errors shown and logged. */
+export type RegisterCommand = <C extends CommandId>(
+  id: C,
+  run: (...args: CommandArguments[C]) => unknown,
+) => IDisposable;
+
+export const commandIds: Record<CommandId, true> = {
+  'safeFinetuning.setUpEnvironment': true,
+  'safeFinetuning.createConfiguration': true,
+  'safeFinetuning.checkConfiguration': true,
+  'safeFinetuning.startRun': true,
+  'safeFinetuning.pauseRun': true,
+  'safeFinetuning.resumeRun': true,
+  'safeFinetuning.stopRun': true,
+  'safeFinetuning.cancelRun': true,
+  'safeFinetuning.resumeFromCheckpoint': true,
+  'safeFinetuning.openMonitor': true,
+  'safeFinetuning.selectRun': true,
+  'safeFinetuning.showTrainerLog': true,
+  'safeFinetuning.revealRunFolder': true,
+  'safeFinetuning.scoreFile': true,
+  'safeFinetuning.quarantineRow': true,
+  'safeFinetuning.showRow': true,
+  'safeFinetuning.showLog': true,
+};

@@ -1,0 +1,70 @@
+"""Exports the wire protocol as JSON Schemas, from which the extension's types are generated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from . import protocol as p
+
+MESSAGES = (
+    *(p.AttemptStarted, p.PhaseStarted, p.Progress, p.DatasetRead, p.Batch, p.CheckpointSaved),
+    *(p.Evaluated, p.CommandAcknowledged, p.ActivityChanged, p.Warned, p.Heartbeat, p.Finished),
+    *(p.Command, p.RunRecord, p.LaunchRecord, p.PreflightReport, p.ScoreReport),
+)
+EVENTS = [model.__name__ for model in MESSAGES if issubclass(model, p.Event)]
+
+
+class _Schema(GenerateJsonSchema):
+    """Titles on fields would become one type alias each in TypeScript; only models keep theirs."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def run_config_schema() -> dict[str, Any]:
+    """The schema of `*.finetune.json`, as an editor's user reads it."""
+    schema = p.RunConfig.model_json_schema(by_alias=True, schema_generator=_Schema)
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "allowComments": True,
+            "allowTrailingCommas": True, **schema}  # fmt: skip
+
+
+def messages_schema() -> dict[str, Any]:
+    """Everything else on the wire. Messages are read in the form in which they are written."""
+    _, schema = models_json_schema(
+        [(model, "serialization") for model in MESSAGES], by_alias=True, schema_generator=_Schema
+    )
+    definitions = schema["$defs"]
+    definitions["AnyEvent"] = {
+        "description": "One line of events.jsonl.",
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in EVENTS],
+        "discriminator": {"propertyName": "type"},
+        "type": "object",
+        "required": ["type"],
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Messages",
+        "type": "object",
+        "properties": {
+            name: {"$ref": f"#/$defs/{name}"}
+            for name in ["AnyEvent", *(m.__name__ for m in MESSAGES if m.__name__ not in EVENTS)]
+        },
+        "$defs": definitions,
+    }
+
+
+def export(folder: Path) -> list[Path]:
+    """Writes both schemas into `folder`; returns the paths that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = []
+    schemas = {"run-config.schema.json": run_config_schema(), "messages.schema.json": messages_schema()}
+    for name, schema in schemas.items():
+        path, text = folder / name, json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            changed.append(path)
+    return changed
