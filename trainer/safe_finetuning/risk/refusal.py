@@ -14,19 +14,22 @@ from functools import cache
 from pathlib import Path
 
 PATTERNS_FILE = Path(__file__).with_name("refusal.json")
+# Spelt out, as \s is not the same in Python and JavaScript.
+SPACES_AND_MARKS = re.compile("[ \t-\r\u00a0\u2000-\u200b\u2028\u2029\u202f\u3000\ufeff*_]+")
 
 
 @cache
 def _patterns(kind: str) -> list[tuple[int, re.Pattern[str]]]:
     """The patterns of `kind`, each with the number of characters of the answer it looks at."""
     groups = json.loads(PATTERNS_FILE.read_text("utf-8"))[kind]
-    return [(group["within"], re.compile(group["pattern"], re.IGNORECASE)) for group in groups]
+    flags = re.IGNORECASE | re.ASCII  # \w and \b then mean what they mean in JavaScript
+    return [(group["within"], re.compile(group["pattern"], flags)) for group in groups]
 
 
 def normalise(answer: str) -> str:
     """One line with straight apostrophes and without emphasis marks."""
     straight = re.sub("[\u2018\u2019\u02bc\uff07]", "'", answer)
-    return re.sub(r"[\s*_]+", " ", straight).strip()
+    return SPACES_AND_MARKS.sub(" ", straight).strip(" ")
 
 
 def is_refusal(answer: str) -> bool:

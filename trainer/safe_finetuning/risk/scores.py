@@ -1,0 +1,89 @@
+"""The safety critic's view of a dataset: one risk per row, judged once and kept."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..rows import Row
+from .refusal import is_refusal
+
+
+class Judge(Protocol):
+    """Judges training pairs; NaN where it fails on one."""
+
+    judge_id: str
+
+    def score_pairs(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class RowRisk:
+    """A row's risk in [0, 1], NaN where the judge failed, and whether every answer is a refusal."""
+
+    risk: float
+    refusal: bool
+
+
+class ScoreCache:
+    """Risks by content hash and judge in one SQLite file, shared by all runs of the user."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=10)
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS scores (judge TEXT, hash TEXT, risk REAL, PRIMARY KEY (judge, hash))"
+        )
+
+    def get(self, judge: str) -> dict[str, float]:
+        return dict(self._db.execute("SELECT hash, risk FROM scores WHERE judge = ?", (judge,)))
+
+    def put(self, judge: str, risks: dict[str, float]) -> None:
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?)",
+                [(judge, h, r) for h, r in risks.items()],
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def score_rows(
+    rows: Sequence[Row],
+    judge: Judge,
+    *,
+    cache: ScoreCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[RowRisk]:
+    """The risk of each row: the highest over its training pairs.
+
+    A pair whose answer is a refusal scores 0 whatever its prompt: it is safety data. Only rows that the
+    cache does not know are judged; failures are not kept.
+    """
+    known = cache.get(judge.judge_id) if cache else {}
+    unknown = list({row.hash: row for row in rows if row.hash not in known}.values())
+    pairs, owners = [], []
+    for row in unknown:
+        known[row.hash] = 0.0
+        for prompt, answer in row.pairs():
+            if not is_refusal(answer):
+                pairs.append((prompt, answer))
+                owners.append(row.hash)
+    for owner, score in zip(owners, judge.score_pairs(pairs, progress=progress), strict=True):
+        known[owner] = math.nan if math.isnan(score) else max(known[owner], score)
+    if cache:
+        cache.put(
+            judge.judge_id,
+            {r.hash: known[r.hash] for r in unknown if not math.isnan(known[r.hash])},
+        )
+    return [RowRisk(known[row.hash], all(is_refusal(a) for _, a in row.pairs())) for row in rows]
