@@ -1,0 +1,301 @@
+/**
+ * Rows of a chat dataset in JSON Lines. The trainer reads the same files by the same rules
+ * (trainer/safe_finetuning/rows.py); test/fixtures/rows holds both to them:
+ *
+ * - A line ends with LF or CRLF. A byte order mark at the start of the file is no part of it. A line
+ *   of nothing but spaces and tabs is no row.
+ * - A row is an object whose `messages` is a list of {role: system | user | assistant, content: text}
+ *   with an assistant turn that has text. Other keys are ignored.
+ * - A problem's column counts UTF-16 units from 1. For `not-json` it is the token that cannot stand
+ *   there; inside a string, the character. For `invalid-utf8` and `nul` it is the first bad byte, for
+ *   everything else the start of the row.
+ */
+import { createHash } from 'node:crypto';
+import { parseTree, type JSONPath, type Node, type ParseError } from 'jsonc-parser';
+
+export const ROLES = ['system', 'user', 'assistant'] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface Message {
+  role: Role;
+  content: string;
+}
+
+export interface Row {
+  /** First 16 hex digits of the SHA-256 of roles and contents. */
+  hash: string;
+  messages: Message[];
+}
+
+export type ProblemCode =
+  | 'not-json'
+  | 'not-object'
+  | 'no-messages'
+  | 'empty'
+  | 'bad-message'
+  | 'unknown-role'
+  | 'no-assistant'
+  | 'invalid-utf8'
+  | 'nul';
+
+/** Why a line is not a row, and what to do about it. */
+export interface Problem {
+  code: ProblemCode;
+  column: number;
+  reason: string;
+  /** The JSON value at fault, where there is one. */
+  path?: JSONPath;
+}
+
+export type Line = { row: Row } | { problem: Problem } | undefined;
+
+/** What the line `text` (without its end) is: a row, a problem, or nothing but white space. */
+export function readLine(text: string): Line {
+  const nul = text.indexOf('\0');
+  if (nul >= 0) {
+    return problem('nul', nul, 'The line contains a NUL character. Remove it: the file may be damaged.');
+  }
+  const start = text.search(/[^ \t\r]/);
+  if (start < 0) {
+    return undefined;
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    const { offset, what } = locateJsonError(text);
+    return problem('not-json', offset, `Not valid JSON: ${what}. Every line must be one JSON object.`);
+  }
+  return readValue(value, start);
+}
+
+/** As `readLine`, from the bytes of a file. */
+export function readLineBytes(bytes: Uint8Array): Line {
+  const { text, invalidAt } = decode(bytes);
+  if (invalidAt === undefined) {
+    return readLine(text);
+  }
+  return problem(
+    'invalid-utf8',
+    invalidAt,
+    'The line is not valid UTF-8. Save the file with the encoding UTF-8, and check this text.',
+  );
+}
+
+/** The text of `bytes`, and the offset in it of the first byte that is not UTF-8. */
+export function decode(bytes: Uint8Array): { text: string; invalidAt?: number } {
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+  const encoded = Buffer.from(text);
+  let at = encoded.findIndex((byte, i) => byte !== bytes[i]);
+  if (at < 0) {
+    return { text };
+  }
+  while ((encoded[at]! & 0xc0) === 0x80) {
+    at--; // to the first byte of the replacement character
+  }
+  return { text, invalidAt: encoded.toString('utf8', 0, at).length };
+}
+
+/** The lines of a file's text, without their ends. */
+export function splitText(text: string): string[] {
+  return text.replace(/^\ufeff/, '').split(/\r?\n/);
+}
+
+/** The lines of a file's bytes, without their ends. */
+export function* splitBytes(bytes: Uint8Array): Generator<Uint8Array> {
+  const LF = 0x0a;
+  const CR = 0x0d;
+  let start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+  while (start <= bytes.length) {
+    const newline = bytes.indexOf(LF, start);
+    const end = newline < 0 ? bytes.length : newline;
+    yield bytes.subarray(start, newline > start && bytes[end - 1] === CR ? end - 1 : end);
+    start = end + 1;
+  }
+}
+
+/** A prompt and the answer that is trained on it. */
+export interface Pair {
+  prompt: string;
+  answer: string;
+  /** Indices of the two messages; without a user turn before the answer there is no prompt. */
+  promptIndex: number | undefined;
+  answerIndex: number;
+}
+
+/** What is judged of a row: every assistant turn that has text, with the user turn before it. */
+export function pairsOf(messages: readonly Message[]): Pair[] {
+  const pairs: Pair[] = [];
+  let promptIndex: number | undefined;
+  messages.forEach(({ role, content }, index) => {
+    if (role === 'user') {
+      promptIndex = index;
+    } else if (role === 'assistant' && !isBlank(content)) {
+      const prompt = promptIndex === undefined ? '' : messages[promptIndex]!.content;
+      pairs.push({ prompt, answer: content, promptIndex, answerIndex: index });
+    }
+  });
+  return pairs;
+}
+
+/** Offsets in a line, end exclusive. */
+export interface Span {
+  start: number;
+  end: number;
+}
+
+/** Where in the line the JSON value at `path` stands (a string's text without its quotes, if it has any). */
+export function spanOf(text: string, path: JSONPath): Span | undefined {
+  const node = nodeAt(tryParseTree(text, []), path);
+  if (!node) {
+    return undefined;
+  }
+  const quotes = node.type === 'string' && node.length > 2 ? 1 : 0;
+  return { start: node.offset + quotes, end: node.offset + node.length - quotes };
+}
+
+export function hashOf(messages: readonly Message[]): string {
+  const hash = createHash('sha256');
+  for (const { role, content } of messages) {
+    hash.update(`${role}\u001f${content}\u001e`, 'utf8'); // a lone surrogate becomes U+FFFD
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+function readValue(value: unknown, start: number): Line {
+  if (!isObject(value)) {
+    return problem('not-object', start, `The line is ${describe(value)}, not an object. ${FORMAT}`);
+  }
+  const messages = value.messages;
+  if (!Array.isArray(messages)) {
+    return messages === undefined
+      ? problem('no-messages', start, `The row has no \`messages\`. ${FORMAT}`)
+      : problem('no-messages', start, `\`messages\` is ${describe(messages)}, not a list. ${FORMAT}`, ['messages']);
+  }
+  if (messages.length === 0) {
+    return problem('empty', start, `\`messages\` is empty. ${WRITE_OR_REMOVE}`, ['messages']);
+  }
+  const conversation: Message[] = [];
+  for (const [index, message] of messages.entries()) {
+    const path = ['messages', index];
+    const name = `Message ${index + 1}`;
+    if (!isObject(message)) {
+      return problem('bad-message', start, `${name} is ${describe(message)}, not an object. ${FORMAT}`, path);
+    }
+    const { role, content } = message;
+    if (typeof content !== 'string') {
+      const found = `The \`content\` of message ${index + 1} is ${describe(content)}`;
+      return content === undefined
+        ? problem('bad-message', start, `${name} has no \`content\`. Write its text.`, path)
+        : problem('bad-message', start, `${found}, not text. Write it in double quotes.`, [...path, 'content']);
+    }
+    if (!isRole(role)) {
+      return role === undefined
+        ? problem('unknown-role', start, `${name} has no \`role\`. ${USE_ROLES}`, path)
+        : problem('unknown-role', start, `${name} has an unknown role. ${USE_ROLES}`, [...path, 'role']);
+    }
+    conversation.push({ role, content });
+  }
+  if (conversation.every(({ content }) => isBlank(content))) {
+    return problem('empty', start, `All messages are blank. ${WRITE_OR_REMOVE}`, ['messages']);
+  }
+  if (!conversation.some(({ role, content }) => role === 'assistant' && !isBlank(content))) {
+    const reason = 'No assistant message has text: nothing to train on. Add the answer, or remove the row.';
+    return problem('no-assistant', start, reason, ['messages']);
+  }
+  return { row: { hash: hashOf(conversation), messages: conversation } };
+}
+
+/** What a row looks like, for messages to the user. */
+export const FORMAT =
+  'A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}.';
+const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
+const USE_ROLES = 'Use "system", "user" or "assistant".';
+
+function problem(code: ProblemCode, offset: number, reason: string, path?: JSONPath): Line {
+  return { problem: { code, column: offset + 1, reason, ...(path && { path }) } };
+}
+
+/** Nothing but white space, by Unicode, JavaScript or Python. */
+function isBlank(text: string): boolean {
+  return /^[\s\u001c-\u001f\u0085\ufeff]*$/.test(text);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isRole(value: unknown): value is Role {
+  return (ROLES as readonly unknown[]).includes(value);
+}
+
+function describe(value: unknown): string {
+  if (value === null) {
+    return 'null';
+  }
+  if (Array.isArray(value)) {
+    return 'a list';
+  }
+  const words: Record<string, string> = { string: 'text', number: 'a number', object: 'an object' };
+  return words[typeof value] ?? String(value);
+}
+
+/** What the parser's error codes mean, in words (the enum itself does not exist at run time). */
+const JSON_ERRORS: Record<number, string> = {
+  3: 'a property name in double quotes is expected',
+  4: 'a value is expected',
+  5: 'a colon is expected',
+  6: 'a comma is expected',
+  7: 'a closing brace is expected',
+  8: 'a closing bracket is expected',
+  9: 'there is more after its end',
+  10: 'comments are not allowed',
+  12: 'a string is not closed',
+  13: 'a number is not complete',
+  14: 'a \\u escape needs four hex digits',
+  15: 'this escape does not exist',
+  16: 'a control character must be written as an escape',
+};
+
+function locateJsonError(text: string): { offset: number; what: string } {
+  const errors: ParseError[] = [];
+  tryParseTree(text, errors);
+  const error = errors[0];
+  if (!error) {
+    return { offset: text.search(/[^ \t\r]/), what: 'it cannot be read' };
+  }
+  // The parser names the string or number; what is wrong in it is found by reading its good part.
+  const goodString = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*/y;
+  const goodNumber = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+  let offset = error.offset;
+  const good = text[offset] === '"' ? goodString : goodNumber;
+  good.lastIndex = offset;
+  const atToken = [12, 13, 14, 15, 16].includes(error.error) && good.test(text);
+  const unclosed = text.length - good.lastIndex <= (text.endsWith('\\') ? 1 : 0);
+  if (atToken && !unclosed) {
+    offset = good.lastIndex;
+  }
+  return { offset, what: JSON_ERRORS[error.error] ?? 'this is no JSON value' };
+}
+
+function tryParseTree(text: string, errors: ParseError[]): Node | undefined {
+  try {
+    return parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
+  } catch (error) {
+    if (error instanceof RangeError) {
+      return undefined; // nested too deeply for a recursive parser
+    }
+    throw error;
+  }
+}
+
+/** As jsonc-parser's findNodeAtLocation, but of a repeated key the last counts, as in JSON.parse. */
+function nodeAt(root: Node | undefined, path: JSONPath): Node | undefined {
+  return path.reduce<Node | undefined>((node, segment) => {
+    if (typeof segment === 'number') {
+      return node?.type === 'array' ? node.children?.[segment] : undefined;
+    }
+    const properties = node?.type === 'object' ? (node.children ?? []) : [];
+    return properties.filter(({ children }) => children?.[0]?.value === segment).pop()?.children?.[1];
+  }, root);
+}
