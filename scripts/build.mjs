@@ -1,0 +1,34 @@
+// TypeScript and style sheets → dist/ (what the package ships) and out/ (tests for the extension host).
+//   node scripts/build.mjs [--minify]
+import fs from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import * as esbuild from 'esbuild';
+import { inRoot, root } from './paths.mjs';
+import { fail, seconds } from './run.mjs';
+
+/** Builds everything; with `minify` as it is packaged. */
+export async function build({ minify = false } = {}) {
+  fs.rmSync(inRoot('out'), { recursive: true, force: true }); // a test that was deleted must not run
+  const common = { absWorkingDir: root, bundle: true, minify, sourcemap: !minify, logLevel: 'warning' };
+  // Binaries are found relative to onnxruntime-node's own files, so it stays a package.
+  const inNode = { ...common, platform: 'node', format: 'cjs', target: 'node20', external: ['vscode', 'onnxruntime-node', 'mocha'] };
+  const inBrowser = { ...common, platform: 'browser', format: 'esm', target: 'es2022', outdir: 'dist/media' };
+  await Promise.all([
+    esbuild.build({ ...inNode, entryPoints: { extension: 'src/extension.ts', worker: 'src/risk/worker.ts' }, outdir: 'dist' }),
+    esbuild.build({ ...inBrowser, entryPoints: { monitor: 'media/monitor/main.ts' } }),
+    minify || esbuild.build({ ...inNode, entryPoints: testsForTheHost(), outdir: 'out/test/integration' }),
+  ]);
+}
+
+const testsForTheHost = () =>
+  fs
+    .readdirSync(inRoot('test/integration'))
+    .filter(name => name === 'index.ts' || name.endsWith('.test.ts'))
+    .map(name => path.posix.join('test/integration', name));
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const began = Date.now();
+  await build({ minify: process.argv.includes('--minify') }).catch(fail);
+  console.log(`built dist/ in ${seconds(began)}`);
+}

@@ -1,0 +1,48 @@
+// The VSIX for Linux x64, in build/.
+import fs from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { inRoot, root, vsix } from './paths.mjs';
+import { fail, mustRun, step, UserError } from './run.mjs';
+
+const largestMegabytes = 45;
+
+/** Packages the extension when something of it is newer than the last package. */
+export async function packageVsix() {
+  if (isCurrent()) return;
+  await step('Package', async () => {
+    const began = new Date();
+    fs.mkdirSync(path.dirname(vsix), { recursive: true });
+    const beside = `${vsix}.${process.pid}`;
+    // Builds through the script vscode:prepublish.
+    await mustRun(process.execPath, [inRoot('node_modules/@vscode/vsce/vsce'), 'package', '--target', 'linux-x64', '--out', beside], {
+      cwd: root,
+    });
+    const megabytes = fs.statSync(beside).size / 1e6;
+    if (megabytes > largestMegabytes) {
+      fs.rmSync(beside);
+      throw new UserError(`The package has ${megabytes.toFixed(1)} MB, more than ${largestMegabytes} MB: look at .vscodeignore.`);
+    }
+    fs.utimesSync(beside, began, began); // what is edited meanwhile is newer than the package
+    fs.renameSync(beside, vsix);
+    console.log(`  ${path.relative(root, vsix)}: ${megabytes.toFixed(1)} MB`);
+  });
+}
+
+/** Is the package newer than everything that goes into it? */
+function isCurrent() {
+  if (!fs.existsSync(vsix)) return false;
+  const packaged = fs.statSync(vsix).mtimeMs;
+  const sources = ['src', 'media', 'schema', 'examples', 'trainer/safe_finetuning', 'trainer/pyproject.toml', 'trainer/requirements.txt',
+    'package.json', 'package.nls.json', 'package-lock.json', 'README.md', 'CHANGELOG.md', 'LICENSE', '.vscodeignore', 'scripts/build.mjs'];
+  return sources.every(source => newest(inRoot(source)) < packaged);
+}
+
+function newest(place) {
+  const stat = fs.statSync(place, { throwIfNoEntry: false });
+  if (!stat?.isDirectory()) return stat?.mtimeMs ?? 0;
+  const inside = fs.readdirSync(place).filter(name => name !== '__pycache__').map(name => newest(path.join(place, name)));
+  return Math.max(stat.mtimeMs, ...inside);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) await packageVsix().catch(fail);

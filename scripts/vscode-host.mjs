@@ -1,0 +1,176 @@
+// A real VS Code: code-server on a free loopback port with throw-away user data, and a Chromium for its window.
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { chromium } from 'playwright-core';
+import { host } from './paths.mjs';
+import { mustRun, UserError } from './run.mjs';
+import { findBrowser } from './setup.mjs';
+
+const entry = path.join(host.server, 'out', 'node', 'entry.js');
+
+/** @type {Record<string, unknown>} */
+const quietSettings = {
+  'workbench.startupEditor': 'none',
+  'workbench.tips.enabled': false,
+  'workbench.enableExperiments': false,
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'telemetry.telemetryLevel': 'off',
+  'extensions.autoCheckUpdates': false,
+  'extensions.ignoreRecommendations': true,
+  'update.showReleaseNotes': false,
+  'chat.disableAIFeatures': true,
+  'git.enabled': false,
+  'security.workspace.trust.startupPrompt': 'never',
+};
+
+/**
+ * @typedef {object} Server
+ * @property {string} url
+ * @property {string} log path of the server's own output
+ * @property {(settings: Record<string, unknown>) => void} setSettings user settings, beside the quiet ones
+ * @property {() => Promise<void>} stop ends the server and whatever it started, but not detached trainers
+ */
+
+/**
+ * Starts the server.
+ * @param {object} [options]
+ * @param {string[]} [options.extensions] VSIX files to install
+ * @param {Record<string, unknown>} [options.settings] user settings
+ * @param {boolean} [options.trusted] every folder is trusted (default), or none is
+ * @param {boolean} [options.testDriver] lets a window load an extension and its tests from source
+ * @param {Record<string, string>} [options.env] for the extension host
+ * @param {number} [options.port] default: a free one
+ * @returns {Promise<Server>}
+ */
+export async function startServer({ extensions = [], settings = {}, trusted = true, testDriver = false, env = {}, port = 0 } = {}) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-code-'));
+  const settingsFile = path.join(folder, 'user', 'User', 'settings.json');
+  const setSettings = added => {
+    fs.writeFileSync(settingsFile, JSON.stringify({ ...quietSettings, 'security.workspace.trust.enabled': !trusted, ...added }, null, 2));
+  };
+  fs.mkdirSync(path.dirname(settingsFile), { recursive: true });
+  fs.writeFileSync(path.join(folder, 'config.yaml'), '');
+  setSettings(settings);
+
+  const places = [
+    '--user-data-dir', path.join(folder, 'user'),
+    '--extensions-dir', path.join(folder, 'extensions'),
+    '--config', path.join(folder, 'config.yaml'),
+  ];
+  const program = { cwd: folder, env: { ...outsideOfEditors(), XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, ...env } };
+  for (const file of extensions) await mustRun(host.node, [entry, ...places, '--install-extension', file], program);
+
+  const child = spawn(
+    host.node,
+    [
+      entry, ...places, '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, '--disable-telemetry', '--disable-update-check',
+      '--disable-getting-started-override', ...(trusted ? ['--disable-workspace-trust'] : []),
+      ...(testDriver ? ['--vscode-option', 'enable-smoke-test-driver'] : []),
+      // Were this process killed outright, the server would see its output closed, and the extension host wait this long.
+      '--reconnection-grace-time', '20',
+    ],
+    { ...program, detached: true, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const endGroup = signal => {
+    try {
+      process.kill(-child.pid, signal);
+    } catch {
+      // the group is gone
+    }
+  };
+  const killAtExit = () => {
+    endGroup('SIGKILL');
+    fs.rmSync(folder, { recursive: true, force: true });
+  };
+  process.on('exit', killAtExit);
+  const exited = new Promise(resolve => child.once('exit', resolve));
+
+  const log = path.join(folder, 'server.log');
+  const url = await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new UserError(`VS Code's server did not start within a minute:\n${fs.readFileSync(log, 'utf8')}`)), 60_000);
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', chunk => {
+        fs.appendFileSync(log, chunk);
+        output = (output + chunk).slice(-10_000);
+        const address = /HTTP server listening on (http:\/\/[^\s/]+)/.exec(output)?.[1];
+        if (address) resolve(address);
+        if (address) clearTimeout(timer);
+      });
+    }
+    child.once('error', reject);
+    void exited.then(code => {
+      clearTimeout(timer);
+      const taken = /EADDRINUSE/.test(output) && `Port ${port} is taken: choose another one with --port.`;
+      reject(new UserError(taken || `VS Code's server ended with exit code ${code}:\n${output}`));
+    });
+  });
+
+  return {
+    url,
+    log,
+    setSettings,
+    async stop() {
+      endGroup('SIGTERM');
+      const timer = setTimeout(endGroup, 5000, 'SIGKILL');
+      await exited;
+      clearTimeout(timer);
+      process.off('exit', killAtExit);
+      killAtExit();
+    },
+  };
+}
+
+/** An editor around us, or its terminal, must not be mistaken for the one that is started. */
+function outsideOfEditors() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(VSCODE_|ELECTRON_|CODE_SERVER_|npm_|NODE_OPTIONS$)/.test(name)));
+}
+
+/** A headless Chromium. It leaves signals to the script that drives it. */
+export function launchBrowser() {
+  return chromium.launch({
+    executablePath: findBrowser(),
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+    handleSIGINT: false,
+    handleSIGTERM: false,
+    handleSIGHUP: false,
+  });
+}
+
+/**
+ * The address of a window on a folder.
+ * @param {string} url the server's
+ * @param {string} folder
+ * @param {{extension?: string, tests?: string}} [development] an extension's source folder and its tests' entry
+ */
+export function windowUrl(url, folder, { extension, tests } = {}) {
+  const remote = file => `vscode-remote://${new URL(url).host}${file}`;
+  const payload = [['skipWelcome', 'true'], ['skipReleaseNotes', 'true']];
+  if (extension) payload.push(['extensionDevelopmentPath', remote(extension)]);
+  if (tests) payload.push(['extensionTestsPath', remote(tests)]);
+  return `${url}/?${new URLSearchParams({ folder, payload: JSON.stringify(payload) })}`;
+}
+
+/**
+ * Waits until the window can be used.
+ * @param {import('playwright-core').Page} page
+ */
+export async function windowReady(page) {
+  await page.locator('.monaco-workbench').waitFor();
+  await page.locator('.explorer-folders-view .monaco-list-row').first().waitFor();
+}
+
+/**
+ * Runs a command as a user does, from the palette.
+ * @param {import('playwright-core').Page} page
+ * @param {string} title as the palette shows it
+ */
+export async function runCommand(page, title) {
+  const input = page.locator('.quick-input-widget input');
+  await page.keyboard.press('F1');
+  await input.fill(`>${title}`);
+  await page.locator('.quick-input-list .monaco-list-row.focused', { hasText: title }).waitFor();
+  await page.keyboard.press('Enter');
+}
