@@ -1,0 +1,196 @@
+/** One run, read from its folder and nothing else, so that any window can attach to it at any time. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { Disposable } from '../common/disposable';
+import { Emitter } from '../common/emitter';
+import { errorText, type Log } from '../common/log';
+import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
+import { EventTail, parseEvent, type TailedEvent } from './eventTail';
+import { isAlive } from './processIdentity';
+import {
+  currentProcess,
+  deriveStatus,
+  eventsFile,
+  explainSilentEnd,
+  hasCheckpoint,
+  isActive,
+  logTail,
+  metaFile,
+  readLaunchRecord,
+  readMeta,
+  readRunRecord,
+  runFile,
+  type RunMeta,
+  type RunStatus,
+} from './runFolder';
+import { RunState } from './runState';
+
+/** `status`: what the run is or how it stands has changed. `events`: its state has grown. */
+export type RunChange = 'status' | 'events';
+
+/** A process that has written an event so recently need not be looked for. */
+const surelyAliveMilliseconds = 3000;
+const badLinesLogged = 5;
+
+export class Run extends Disposable {
+  private readonly changed = this.register(new Emitter<RunChange>());
+  private tail: EventTail | undefined;
+  private alive: boolean | undefined = false;
+  private stamps = '';
+  private shown = '';
+  private refreshing: Promise<void> | undefined;
+
+  readonly onDidChange = this.changed.event;
+  state = new RunState();
+  record: RunRecord | undefined;
+  launch: LaunchRecord | undefined;
+  meta: RunMeta = {};
+  status: RunStatus = 'starting';
+  /** Why the run ended as it did. */
+  message = '';
+  /** The log's last lines, for a run that failed. */
+  logTail: string[] = [];
+  resumable = false;
+  badLines = 0;
+
+  constructor(
+    readonly folder: string,
+    private readonly log: Log,
+  ) {
+    super();
+  }
+
+  get id(): string {
+    return path.basename(this.folder);
+  }
+
+  get name(): string {
+    return this.meta.name ?? this.id;
+  }
+
+  get configPath(): string | undefined {
+    return this.record?.configPath ?? this.launch?.configPath;
+  }
+
+  get process(): ProcessRecord | undefined {
+    return currentProcess({ record: this.record, launched: this.meta.launched });
+  }
+
+  /** Milliseconds since the Unix epoch. */
+  get startedAt(): number {
+    return this.launch?.ts ?? this.state.firstEvent ?? (this.record ? this.record.process.startTime * 1000 : 0);
+  }
+
+  /** Reads the events from the first on, and goes on reading. */
+  follow(): void {
+    this.tail ??= this.register(
+      new EventTail(eventsFile(this.folder), {
+        events: batch => this.apply(batch),
+        restarted: () => this.restart(),
+        badLine: reason => this.reportBadLine(reason),
+      }),
+    );
+  }
+
+  /** Looks at the folder and the process again. */
+  refresh(): Promise<void> {
+    this.refreshing ??= this.look().finally(() => (this.refreshing = undefined));
+    return this.refreshing;
+  }
+
+  /** Rows of one step, read again from the file. */
+  async rowsOf(step: number): Promise<Batch['rows'] | undefined> {
+    const line = this.state.series.lineOf(step);
+    if (!line) return undefined;
+    const file = await fs.promises.open(eventsFile(this.folder), 'r');
+    try {
+      const buffer = Buffer.alloc(line.length);
+      await file.read(buffer, 0, line.length, line.offset);
+      const parsed = parseEvent(buffer.toString('utf8'));
+      return 'event' in parsed && parsed.event.type === 'batch' ? parsed.event.rows : undefined;
+    } finally {
+      await file.close();
+    }
+  }
+
+  private async look(): Promise<void> {
+    const unsettled = this.stamps === '' || isActive(this.status) || this.status === 'lost';
+    const stamps = [runFile, metaFile].map(file => changeStamp(file(this.folder))).join();
+    if (!unsettled && stamps === this.stamps) return;
+
+    // The process first: one that is gone has written its last word into the files that are read next.
+    const known = this.process;
+    const silent = Date.now() - (this.state.lastEvent ?? 0) > surelyAliveMilliseconds;
+    if (known && silent) this.alive = await isAlive(known);
+    this.readFiles();
+    if (this.process && this.process.startTime !== known?.startTime) this.alive = await isAlive(this.process);
+    if (this.alive === false) await this.tail?.read();
+    this.stamps = stamps;
+    this.derive();
+    if (isActive(this.status)) this.follow();
+  }
+
+  private readFiles(): void {
+    this.meta = readMeta(this.folder);
+    try {
+      this.launch ??= readLaunchRecord(this.folder);
+      this.record = readRunRecord(this.folder) ?? this.record;
+    } catch (error) {
+      this.log.error(errorText(error));
+    }
+  }
+
+  private derive(): void {
+    const { record, launch, state } = this;
+    this.status = deriveStatus({
+      record,
+      launch,
+      launched: this.meta.launched,
+      alive: this.alive,
+      finished: state.finished,
+      paused: state.paused,
+      lastEvent: state.lastEvent ?? launch?.ts ?? 0,
+      now: Date.now(),
+    });
+    this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
+    this.logTail = this.status === 'failed' ? logTail(this.folder) : [];
+    this.message = this.explain();
+    const shown = [this.status, this.message, this.resumable, this.name, this.record?.attempt].join();
+    if (shown !== this.shown) {
+      this.shown = shown;
+      this.changed.fire('status');
+    }
+  }
+
+  private explain(): string {
+    const said = this.state.finished?.message || (this.record?.status === this.status ? this.record.message : '');
+    if (said) return said;
+    if (this.status === 'lost') return 'The run is on another machine and has given no sign of life for a minute.';
+    return this.status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';
+  }
+
+  private apply(batch: TailedEvent[]): void {
+    for (const event of batch) this.state.apply(event);
+    this.changed.fire('events');
+    if (batch.some(({ event }) => event.type === 'activity')) this.derive();
+    if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();
+  }
+
+  private restart(): void {
+    this.log.warn(`${eventsFile(this.folder)} was replaced or cut; it is read again from its beginning.`);
+    const { generation } = this.state;
+    this.state = new RunState();
+    this.state.generation = generation + 1;
+    this.changed.fire('events');
+  }
+
+  private reportBadLine(reason: string): void {
+    this.badLines++;
+    if (this.badLines <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
+  }
+}
+
+function changeStamp(file: string): string {
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  return stat ? `${stat.mtimeMs}:${stat.size}` : '';
+}

@@ -1,0 +1,229 @@
+/** The run folder's layout, how it is made and read, and what a run's state follows from. */
+import { randomInt } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import type { LaunchRecord, ProcessRecord, RunRecord, Finished } from '../protocol/messages';
+import { check } from '../protocol/validate';
+import { startTimeToleranceSeconds } from './processIdentity';
+
+export const runFile = (folder: string) => path.join(folder, 'run.json');
+export const launchFile = (folder: string) => path.join(folder, 'launch.json');
+export const eventsFile = (folder: string) => path.join(folder, 'events.jsonl');
+export const commandsFile = (folder: string) => path.join(folder, 'commands.jsonl');
+export const metaFile = (folder: string) => path.join(folder, 'meta.json');
+export const logFile = (folder: string) => path.join(folder, 'trainer.log');
+
+/** What the extension keeps about a run. */
+export interface RunMeta {
+  name?: string;
+  tags?: string[];
+  notes?: string;
+  /** The process that was started last; it is the run's until run.json names a later one. */
+  launched?: ProcessRecord;
+  /** How that process ended, where a window saw it. */
+  exit?: { code: number | null; signal: string | null };
+}
+
+export type RunStatus =
+  | 'starting'
+  | 'running'
+  | 'paused'
+  | 'completed'
+  | 'stopped'
+  | 'cancelled'
+  | 'failed'
+  /** On another machine, without a sign of life. */
+  | 'lost';
+
+export const isActive = (status: RunStatus): boolean =>
+  status === 'starting' || status === 'running' || status === 'paused';
+
+/** A name that sorts by time (UTC) and says what the run is, as in 20261122-171530-adaptive-x7. */
+export function newRunId(method: string, now = new Date()): string {
+  const time = now.toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 15);
+  const tail = Array.from({ length: 2 }, () => randomInt(36).toString(36)).join('');
+  return `${time}-${method}-${tail}`;
+}
+
+/** The folder of all runs, for its owner only and invisible to git. */
+export function makeRunsFolder(runsFolder: string): void {
+  try {
+    fs.mkdirSync(runsFolder, { recursive: true, mode: 0o700 });
+    const ignore = path.join(runsFolder, '.gitignore');
+    if (!fs.existsSync(ignore)) fs.writeFileSync(ignore, '*\n');
+  } catch (error) {
+    throw notWritable(runsFolder, error);
+  }
+}
+
+/** Makes the folder of a new run with its launch.json. */
+export function createRunFolder(runsFolder: string, launch: LaunchRecord): string {
+  makeRunsFolder(runsFolder);
+  const folder = path.join(runsFolder, launch.id);
+  try {
+    fs.mkdirSync(folder, { mode: 0o700 });
+    writeJson(launchFile(folder), launch);
+  } catch (error) {
+    throw notWritable(folder, error);
+  }
+  return folder;
+}
+
+export function notWritable(folder: string, error: unknown): Error {
+  const reasons: Record<string, string> = {
+    ENOSPC: 'the disk is full',
+    EACCES: 'permission denied',
+    EPERM: 'permission denied',
+    EROFS: 'the file system is read-only',
+    ENOTDIR: 'a part of the path is a file',
+    EEXIST: 'there is a file of that name',
+  };
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  return new Error(
+    `The run folder ${folder} cannot be written: ${reasons[code] ?? (error as Error).message}. ` +
+      'Free some space, change its permissions, or set safeFinetuning.runs.folder to another folder.',
+  );
+}
+
+/** Writes beside and renames: a reader sees the old file or the new one. */
+export function writeJson(file: string, value: unknown): void {
+  const beside = `${file}.${process.pid}.tmp`;
+  fs.writeFileSync(beside, `${JSON.stringify(value, null, 2)}\n`);
+  fs.renameSync(beside, file);
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new Error(`${file} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** The file as the named message; undefined where there is none. Throws with the field that is wrong. */
+function readRecord<N extends 'RunRecord' | 'LaunchRecord'>(name: N, file: string) {
+  const value = readJson(file);
+  if (value === undefined) return undefined;
+  const checked = check(name, value);
+  if (!checked.ok) throw new Error(`${file} is not what was expected: ${checked.reason}.`);
+  return checked.value;
+}
+
+export const readRunRecord = (folder: string): RunRecord | undefined => readRecord('RunRecord', runFile(folder));
+export const readLaunchRecord = (folder: string): LaunchRecord | undefined =>
+  readRecord('LaunchRecord', launchFile(folder));
+
+export function readMeta(folder: string): RunMeta {
+  try {
+    const meta = readJson(metaFile(folder));
+    return typeof meta === 'object' && meta !== null ? (meta as RunMeta) : {};
+  } catch {
+    return {}; // a convenience: the run does not depend on it
+  }
+}
+
+export function updateMeta(folder: string, change: Partial<RunMeta>): RunMeta {
+  const meta = { ...readMeta(folder), ...change };
+  writeJson(metaFile(folder), meta);
+  return meta;
+}
+
+/** Whether a run can be resumed: a checkpoint is complete when its manifest, written last, is there. */
+export function hasCheckpoint(folder: string): boolean {
+  const checkpoints = path.join(folder, 'checkpoints');
+  try {
+    return fs.readdirSync(checkpoints).some(name => fs.existsSync(path.join(checkpoints, name, 'manifest.json')));
+  } catch {
+    return false;
+  }
+}
+
+const attemptMark = '=== attempt ';
+
+/** A line that separates the log of one attempt from the one before. */
+export const attemptLine = (argv: readonly string[], now = new Date()): string =>
+  `${attemptMark}${now.toISOString()}: ${argv.join(' ')}\n`;
+
+/** The last lines of the latest attempt's log. */
+export function logTail(folder: string, lines = 20): string[] {
+  const maximumBytes = 64 * 1024;
+  try {
+    const file = fs.openSync(logFile(folder), 'r');
+    try {
+      const size = fs.fstatSync(file).size;
+      const buffer = Buffer.alloc(Math.min(size, maximumBytes));
+      fs.readSync(file, buffer, 0, buffer.length, size - buffer.length);
+      const text = buffer.toString('utf8');
+      const attempt = text.lastIndexOf(attemptMark);
+      const own = attempt < 0 ? text : text.slice(text.indexOf('\n', attempt) + 1);
+      return own
+        .split(/\r\n|[\r\n]/)
+        .filter(line => line.trim())
+        .slice(-lines);
+    } finally {
+      fs.closeSync(file);
+    }
+  } catch {
+    return [];
+  }
+}
+
+export interface StatusFacts {
+  record?: RunRecord;
+  launch?: LaunchRecord;
+  /** See RunMeta. */
+  launched?: ProcessRecord;
+  /** Whether `currentProcess` runs; undefined on another machine. */
+  alive: boolean | undefined;
+  /** The present attempt's last event, if it has ended. */
+  finished?: Pick<Finished, 'status'>;
+  paused: boolean;
+  /** Milliseconds since the Unix epoch. */
+  lastEvent: number;
+  now: number;
+}
+
+const silenceMilliseconds = 60_000;
+const startMilliseconds = 120_000;
+
+/** The process that works on the run: the one launched last, until run.json names it or a later one. */
+export function currentProcess(facts: Pick<StatusFacts, 'record' | 'launched'>): ProcessRecord | undefined {
+  return isBeforeRecord(facts) ? facts.launched : facts.record?.process;
+}
+
+function isBeforeRecord({ record, launched }: Pick<StatusFacts, 'record' | 'launched'>): boolean {
+  return !!launched && (!record || launched.startTime > record.process.startTime + startTimeToleranceSeconds);
+}
+
+/** A run's state: what run.json says, unless the process that should be changing it is gone. */
+export function deriveStatus(facts: StatusFacts): RunStatus {
+  const { record, launch, alive, finished, paused, lastEvent, now } = facts;
+  const silent = now - lastEvent > silenceMilliseconds;
+  if (isBeforeRecord(facts)) {
+    return (alive ?? !silent) ? 'starting' : 'failed';
+  }
+  if (!record) {
+    return launch && now - launch.ts < startMilliseconds ? 'starting' : 'failed';
+  }
+  if (record.status !== 'running') return record.status;
+  if (finished) return finished.status;
+  if (alive === undefined && silent) return 'lost';
+  if (alive === false) return 'failed';
+  return paused ? 'paused' : 'running';
+}
+
+/** Why a run failed, when it could not say so itself. */
+export function explainSilentEnd(tail: readonly string[], exit: RunMeta['exit']): string {
+  const exception = tail.filter(line => /^[\w.]*(Error|Exception|Interrupt)\b/.test(line)).at(-1);
+  if (exception) return exception;
+  if (exit?.signal === 'SIGKILL' || exit?.code === 137) {
+    return 'The trainer was killed (signal 9). Often the machine ran out of memory: try a smaller training.microBatchSize.';
+  }
+  if (exit?.signal) return `The trainer was ended by ${exit.signal}.`;
+  const said = tail.at(-1);
+  if (exit?.code) return said ?? `The trainer ended with exit code ${exit.code} and printed nothing.`;
+  return `The trainer ended without saying why: it was killed, or the machine went down or ran out of memory.${
+    said ? ` Its last line: ${said}` : ''
+  }`;
+}

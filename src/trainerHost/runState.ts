@@ -1,0 +1,236 @@
+/** A run's events, reduced to what views show. No I/O; used by the monitor, the status bar and `npm start`. */
+import type {
+  AnyEvent,
+  AttemptStarted,
+  Batch,
+  CheckpointSaved,
+  CommandAcknowledged,
+  DatasetRead,
+  Evaluated,
+  Finished,
+  PhaseStarted,
+  Progress,
+  Warned,
+} from '../protocol/messages';
+import type { TailedEvent } from './eventTail';
+
+export type Phase = PhaseStarted['phase'];
+
+/** The numbers that every step has. */
+export const seriesNames = [
+  'step',
+  'ts',
+  'epoch',
+  'nll',
+  'kl',
+  'total',
+  'riskMean',
+  'riskMax',
+  'betaMean',
+  'betaMax',
+  'learningRate',
+  'gradNorm',
+  'tokens',
+  'tokensPerSecond',
+  'stepSeconds',
+  'memoryBytes',
+] as const satisfies readonly (keyof Batch)[];
+
+export type SeriesName = (typeof seriesNames)[number];
+
+/** A list of numbers that grows; NaN where a value is missing. */
+class Column {
+  private values = new Float64Array(256);
+
+  set(index: number, value: number | null): void {
+    if (index >= this.values.length) {
+      const larger = new Float64Array(this.values.length * 2);
+      larger.set(this.values);
+      this.values = larger;
+    }
+    this.values[index] = value ?? NaN;
+  }
+
+  get(index: number): number {
+    return this.values[index] ?? NaN;
+  }
+}
+
+/** One column per number, one row per optimiser step, steps strictly increasing. */
+export class Series {
+  private readonly columns = Object.fromEntries(seriesNames.map(name => [name, new Column()])) as Record<
+    SeriesName,
+    Column
+  >;
+  private readonly offsets = new Column();
+  private readonly lengths = new Column();
+  private count = 0;
+
+  get length(): number {
+    return this.count;
+  }
+
+  add(batch: Batch, offset: number, length: number): void {
+    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
+    this.offsets.set(this.count, offset);
+    this.lengths.set(this.count, length);
+    this.count++;
+  }
+
+  at(name: SeriesName, index: number): number {
+    return index < this.count ? this.columns[name].get(index) : NaN;
+  }
+
+  /** Forgets the steps after `step`; says whether there were any. */
+  cutAfter(step: number): boolean {
+    const before = this.count;
+    while (this.count && this.at('step', this.count - 1) > step) this.count--;
+    return this.count !== before;
+  }
+
+  /** Index of a step, or -1. */
+  indexOf(step: number): number {
+    let [low, high] = [0, this.count - 1];
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const found = this.at('step', middle);
+      if (found === step) return middle;
+      if (found < step) low = middle + 1;
+      else high = middle - 1;
+    }
+    return -1;
+  }
+
+  /** Where the step's event lies in events.jsonl: its rows are read from there when they are wanted. */
+  lineOf(step: number): { offset: number; length: number } | undefined {
+    const index = this.indexOf(step);
+    return index < 0 ? undefined : { offset: this.offsets.get(index), length: this.lengths.get(index) };
+  }
+}
+
+export interface PhaseProgress {
+  phase: Phase;
+  message: string;
+  /** When the phase began, milliseconds since the Unix epoch. */
+  since: number;
+  done: number | null;
+  total: number | null;
+  unit: string;
+}
+
+export class RunState {
+  readonly series = new Series();
+  /** Counts up whenever steps that were there have gone: whoever copied the series starts again. */
+  generation = 0;
+  attempt: AttemptStarted | undefined;
+  phase: PhaseProgress | undefined;
+  dataset: DatasetRead | undefined;
+  latest: Batch | undefined;
+  before: Evaluated | undefined;
+  after: Evaluated | undefined;
+  checkpoint: CheckpointSaved | undefined;
+  finished: Finished | undefined;
+  paused = false;
+  warnings: Warned[] = [];
+  /** The answers to commands, newest last. */
+  acknowledged: CommandAcknowledged[] = [];
+  /** Milliseconds since the Unix epoch of the first and the last event. */
+  firstEvent: number | undefined;
+  lastEvent: number | undefined;
+
+  apply({ event, offset, length }: TailedEvent): void {
+    this.firstEvent ??= event.ts;
+    this.lastEvent = event.ts;
+    this.reduce(event, offset, length);
+  }
+
+  private reduce(event: AnyEvent, offset: number, length: number): void {
+    switch (event.type) {
+      case 'attempt_started':
+        return this.startAttempt(event);
+      case 'phase':
+        this.phase = { ...event, since: event.ts, done: null, total: null, unit: '' };
+        return;
+      case 'progress':
+        return this.progress(event);
+      case 'dataset':
+        this.dataset = event;
+        return;
+      case 'batch':
+        return this.addBatch(event, offset, length);
+      case 'checkpoint':
+        this.checkpoint = event;
+        return;
+      case 'evaluation':
+        this[event.model] = event;
+        return;
+      case 'command_acknowledged':
+        this.acknowledged.push(event);
+        return;
+      case 'activity':
+        this.paused = event.paused;
+        return;
+      case 'warning':
+        this.warnings.push(event);
+        return;
+      case 'heartbeat':
+        return;
+      case 'finished':
+        this.finished = event;
+        this.phase = undefined;
+        return;
+      default: {
+        const unknown: never = event;
+        throw new Error(`unknown event ${JSON.stringify(unknown)}`);
+      }
+    }
+  }
+
+  /** What an earlier attempt did after this one's first step no longer counts. */
+  private startAttempt(event: AttemptStarted): void {
+    if (this.series.cutAfter(event.fromStep)) this.generation++;
+    this.attempt = event;
+    this.phase = undefined;
+    this.latest = undefined;
+    this.after = undefined;
+    this.finished = undefined;
+    this.paused = false;
+  }
+
+  private progress({ phase, done, total, unit, ts }: Progress): void {
+    const known = this.phase?.phase === phase ? this.phase : { phase, message: '', since: ts };
+    this.phase = { ...known, done, total, unit };
+  }
+
+  private addBatch(batch: Batch, offset: number, length: number): void {
+    if (this.series.cutAfter(batch.step - 1)) this.generation++;
+    this.series.add(batch, offset, length);
+    this.latest = batch;
+    if (this.phase?.phase === 'training') {
+      this.phase = { ...this.phase, done: batch.step, total: batch.totalSteps, unit: 'steps' };
+    }
+  }
+}
+
+/**
+ * Steps to draw when there are more than `maximum`: per bucket the lowest and highest loss and the highest risk,
+ * so that no peak goes missing and every point is a step that was.
+ */
+export function sampleSteps(series: Series, maximum: number): number[] {
+  if (series.length <= maximum) return Array.from({ length: series.length }, (_, index) => index);
+  const buckets = Math.max(1, Math.floor(maximum / 4));
+  const chosen = new Set<number>();
+  for (let bucket = 0; bucket < buckets; bucket++) {
+    const from = Math.floor((bucket * series.length) / buckets);
+    const to = Math.floor(((bucket + 1) * series.length) / buckets);
+    let [low, high, risky] = [from, from, from];
+    for (let index = from + 1; index < to; index++) {
+      if (series.at('total', index) < series.at('total', low)) low = index;
+      if (series.at('total', index) > series.at('total', high)) high = index;
+      if (series.at('riskMax', index) > series.at('riskMax', risky)) risky = index;
+    }
+    for (const index of [low, high, risky]) chosen.add(index);
+  }
+  chosen.add(series.length - 1);
+  return [...chosen].sort((a, b) => a - b);
+}

@@ -1,0 +1,53 @@
+/** How the trainer's command line is called: always the extension's own copy, in the user's interpreter. */
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { endTree } from './processTree';
+
+export interface Trainer {
+  interpreter: string;
+  /** Folder that holds the package `safe_finetuning`. */
+  folder: string;
+}
+
+export const trainerArguments = (...args: string[]): string[] => ['-m', 'safe_finetuning', ...args];
+
+export function trainerEnvironment(folder: string): NodeJS.ProcessEnv {
+  const { PYTHONHOME: _home, ...inherited } = process.env;
+  return {
+    ...inherited,
+    PYTHONPATH: [folder, inherited.PYTHONPATH].filter(Boolean).join(path.delimiter),
+    PYTHONUNBUFFERED: '1',
+    PYTHONUTF8: '1',
+    HF_HUB_DISABLE_TELEMETRY: '1',
+    DO_NOT_TRACK: '1',
+    TOKENIZERS_PARALLELISM: 'false',
+  };
+}
+
+/** Runs a short trainer command to its end. Aborting ends it; its output so far is returned. */
+export function runTrainer(
+  trainer: Trainer,
+  args: string[],
+  cwd: string,
+  signal?: AbortSignal,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(trainer.interpreter, trainerArguments(...args), {
+      cwd,
+      env: trainerEnvironment(trainer.folder),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: process.platform !== 'win32',
+      windowsHide: true,
+    });
+    const output = { stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+    const end = () => child.pid && void endTree(child.pid, 'SIGKILL');
+    signal?.addEventListener('abort', end);
+    child.once('error', reject);
+    child.once('close', code => {
+      signal?.removeEventListener('abort', end);
+      resolve({ code, ...output });
+    });
+  });
+}
