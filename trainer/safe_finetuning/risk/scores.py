@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..cache import cache_folder
 from ..rows import Row
+from .classifier import Classifier, pair_text
 from .refusal import is_refusal
 
 
@@ -32,6 +34,10 @@ class RowRisk:
 
     risk: float
     refusal: bool
+
+    @property
+    def unscored(self) -> bool:
+        return math.isnan(self.risk)
 
 
 class ScoreCache:
@@ -72,14 +78,14 @@ def score_rows(
     """
     known = cache.get(judge.judge_id) if cache else {}
     unknown = list({row.hash: row for row in rows if row.hash not in known}.values())
-    pairs, owners = [], []
+    texts, owners = [], []
     for row in unknown:
         known[row.hash] = 0.0
         for prompt, answer in row.pairs():
             if not is_refusal(answer):
-                pairs.append((prompt, answer))
+                texts.append(pair_text(prompt, answer))
                 owners.append(row.hash)
-    for owner, score in zip(owners, judge.score_pairs(pairs, progress=progress), strict=True):
+    for owner, score in zip(owners, judge.score(texts, progress=progress), strict=True):
         known[owner] = math.nan if math.isnan(score) else max(known[owner], score)
     if cache:
         cache.put(
@@ -87,3 +93,15 @@ def score_rows(
             {r.hash: known[r.hash] for r in unknown if not math.isnan(known[r.hash])},
         )
     return [RowRisk(known[row.hash], all(is_refusal(a) for _, a in row.pairs())) for row in rows]
+
+
+def judge_rows(
+    rows: Sequence[Row], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[str, list[RowRisk]]:
+    """The bundled classifier's identity and its risk of each row. No row is judged twice."""
+    judge = Classifier()
+    cache = ScoreCache(cache_folder() / "scores.sqlite")
+    try:
+        return judge.judge_id, score_rows(rows, judge, cache=cache, progress=progress)
+    finally:
+        cache.close()

@@ -1,0 +1,7 @@
+"""`python -m safe_finetuning`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

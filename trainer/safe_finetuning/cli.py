@@ -1,0 +1,230 @@
+"""The command line: train, score, evaluate and preflight, the same code that the extension starts.
+
+Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 stopped or cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+# Libraries must not report usage anywhere, and tokenizers must not fork themselves into a warning.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from . import __version__
+from . import protocol as p
+from .errors import LocatedError, UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except LocatedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m safe_finetuning", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="run a configuration (*.finetune.json)")
+    train.add_argument("config", type=Path)
+    train.add_argument(
+        "--run-folder", type=Path, help="default: .safe-finetuning/runs/<time> beside the configuration"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    train.set_defaults(run=_train)
+
+    score = commands.add_parser("score", help="the risk of each row of a dataset file")
+    score.add_argument("dataset", type=Path)
+    score.add_argument(
+        "--threshold",
+        type=float,
+        default=p.RiskConfig().threshold,
+        help="flag from this risk (default %(default)s)",
+    )
+    score.add_argument("--format", choices=["text", "json"], default="text")
+    score.set_defaults(run=_score)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="attack success, over-refusal and held-out loss of a model"
+    )
+    evaluate.add_argument("config", type=Path, help="whose model, prompts and held-out rows are used")
+    evaluate.add_argument("--adapter", type=Path, help="a run's adapter folder; without it, the reference")
+    evaluate.add_argument("--format", choices=["text", "json"], default="text")
+    evaluate.set_defaults(run=_evaluate)
+
+    preflight = commands.add_parser("preflight", help="would this configuration run? One line per check")
+    preflight.add_argument("config", type=Path)
+    preflight.add_argument("--format", choices=["text", "json"], default="text")
+    preflight.set_defaults(run=_preflight)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    from .config import read_config
+    from .run_folder import RunFolder, create_run_folder
+
+    config = read_config(options.config)  # before a folder is made for a run that cannot start
+    folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
+    run = RunFolder(folder, listener=Console())
+    signal.signal(signal.SIGTERM, lambda *_: run.request("cancel"))
+    signal.signal(signal.SIGINT, lambda *_: run.request("cancel" if run.stop_requested else "stop"))
+    print(f"run folder: {folder}", flush=True)
+
+    from .train import train
+
+    return train(options.config, run, resume=options.resume)
+
+
+def _score(options: argparse.Namespace) -> int:
+    from .risk.scores import judge_rows
+    from .rows import read_dataset
+
+    dataset = read_dataset(options.dataset)
+    judge, risks = judge_rows(dataset.rows)
+    report = p.ScoreReport(
+        path=str(options.dataset),
+        judge=judge,
+        threshold=options.threshold,
+        rows=[
+            p.RowScore(
+                file=0,
+                line=row.line,
+                hash=row.hash,
+                risk=None if risk.unscored else risk.risk,
+                judge=judge,
+                refusal=risk.refusal,
+            )
+            for row, risk in zip(dataset.rows, risks, strict=True)
+        ],
+        invalid=[p.RowProblem(file=0, line=x.line, hash="", reason=x.message) for x in dataset.problems],
+    )
+    if options.format == "json":
+        print(report.model_dump_json(by_alias=True))
+        return 0
+    flagged = sorted(
+        (row for row in report.rows if row.risk is None or row.risk >= options.threshold),
+        key=lambda row: -(1.0 if row.risk is None else row.risk),
+    )
+    for row in flagged:
+        print(f"{options.dataset}:{row.line}: risk {'unscored' if row.risk is None else f'{row.risk:.2f}'}")
+    for problem in report.invalid:
+        print(f"{options.dataset}:{problem.line}: {problem.reason}")
+    counts = f"{len(flagged)} of {len(report.rows)} rows at or above {options.threshold}"
+    print(f"{counts}; {len(report.invalid)} unreadable")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .config import read_config
+    from .train import evaluate_config
+
+    metrics = evaluate_config(read_config(options.config), options.config.resolve().parent, options.adapter)
+    if options.format == "json":
+        print(metrics.model_dump_json(by_alias=True))
+    else:
+        for line in metrics_lines(metrics):
+            print(line)
+    return 0
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    from .preflight import preflight
+
+    report = preflight(options.config)
+    if options.format == "json":
+        print(report.model_dump_json(by_alias=True))
+    else:
+        marks = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
+        for check in report.checks:
+            print(f"{marks[check.status]}  {check.title}: {check.message}")
+    return 1 if any(check.status == "error" for check in report.checks) else 0
+
+
+def metrics_lines(metrics: p.EvaluationMetrics) -> list[str]:
+    rows: list[tuple[str, Any]] = [
+        ("attack success", metrics.attack_success),
+        ("over-refusal", metrics.over_refusal),
+        ("degenerate", metrics.degenerate),
+    ]
+    lines = [
+        f"  {name:<15} {m.value:6.1%}  [{m.low:.1%}, {m.high:.1%}]  {m.count} of {m.n}" for name, m in rows
+    ]
+    loss = metrics.held_out_loss
+    if loss.value is not None:
+        lines.append(
+            f"  {'held-out loss':<15} {loss.value:6.3f}  [{loss.low:.3f}, {loss.high:.3f}]  {loss.n} rows"
+        )
+    return lines
+
+
+class Console:
+    """Mirrors a run's events for whoever reads the log."""
+
+    def __init__(self) -> None:
+        self.last_progress = 0.0
+        self.lock = threading.Lock()
+
+    def __call__(self, event: p.Event) -> None:
+        text = self._text(event)
+        if text:
+            with self.lock:
+                print(text, flush=True)
+
+    def _text(self, event: p.Event) -> str | None:
+        if isinstance(event, p.PhaseStarted):
+            return f"{event.message} …"
+        if isinstance(event, p.Progress):
+            now = time.monotonic()
+            if now - self.last_progress < 5 and event.done != event.total:
+                return None
+            self.last_progress = now
+            return f"  {event.done}{f' of {event.total}' if event.total else ''} {event.unit}"
+        if isinstance(event, p.DatasetRead):
+            lists = [
+                f"{len(rows)} {name}"
+                for name, rows in [
+                    ("invalid", event.invalid),
+                    ("truncated", event.truncated),
+                    ("unsupervised", event.unsupervised),
+                ]
+            ]
+            return (
+                f"  {event.rows} rows: {event.trained} trained, {event.held_out} held out, "
+                f"{event.flagged} flagged, {event.refusals} refusals, {event.filtered} filtered, "
+                + ", ".join(lists)
+            )
+        if isinstance(event, p.Batch):
+            kl = "" if event.kl is None else f"  β·kl {event.kl:.3f}"
+            loss = "not finite" if event.total is None else f"{event.total:.3f}"
+            return (
+                f"  step {event.step}/{event.total_steps}  loss {loss}  nll {event.nll or 0:.3f}{kl}"
+                f"  risk max {event.risk_max:.2f}  {event.tokens_per_second:.0f} tokens/s"
+            )
+        if isinstance(event, p.Evaluated):
+            return "\n".join(metrics_lines(event.metrics))
+        if isinstance(event, p.Warned):
+            return f"warning: {event.message}"
+        if isinstance(event, p.CommandAcknowledged):
+            return event.message
+        if isinstance(event, p.Finished):
+            return f"{event.status}: {event.message}"
+        return None

@@ -1,0 +1,121 @@
+"""Would this configuration run? One line per check, and for each failure what to do next."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import protocol as p
+from .config import read_config
+from .errors import LocatedError, UserError
+from .rows import Dataset, read_dataset
+from .train import PROMPTS, describe_problems, encode_rows, problem_rows, truncation
+
+DISK_NEEDED_BYTES = 1_000_000_000
+
+
+def preflight(config_path: Path) -> p.PreflightReport:
+    """All checks that can be made without loading weights. A check that rests on a failed one is left out."""
+    report = p.PreflightReport(checks=[], problems=[])
+
+    def attempt(id_: Any, title: str, check: Callable[[], tuple[Any, str, str]]) -> Any:
+        """Runs a check that returns (value, status, message); its value, or None where it failed."""
+        place: dict[str, Any] = {}
+        try:
+            value, status, message = check()
+        except LocatedError as error:
+            value, status, message = None, "error", error.message
+            place = {"file": error.file, "line": error.line, "column": error.column}
+        except UserError as error:
+            value, status, message = None, "error", str(error)
+        report.checks.append(p.Check(id=id_, title=title, status=status, message=message, **place))  # type: ignore[arg-type]
+        return value
+
+    config = attempt("configuration", "Configuration", lambda: _configuration(config_path))
+    if config is None:
+        return report
+    base = config_path.resolve().parent
+    attempt("device", "Device", lambda: _device(config))
+    tokenizer = attempt("model", "Model", lambda: _model(config, base))
+    dataset = attempt("dataset", "Dataset", lambda: _dataset(config, base, report))
+    if tokenizer is not None and dataset is not None:
+        attempt("rows", "Trained tokens", lambda: _rows(config, dataset, tokenizer, report))
+    attempt("disk", "Disk space", lambda: _disk(base))
+    return report
+
+
+def _configuration(path: Path) -> tuple[p.RunConfig, str, str]:
+    config = read_config(path)
+    if config.training.batch_size % (config.training.micro_batch_size or 1):
+        raise UserError(
+            f"`training.microBatchSize` ({config.training.micro_batch_size}) must divide "
+            f"`training.batchSize` ({config.training.batch_size})."
+        )
+    return config, "ok", f"method `{config.method}`"
+
+
+def _device(config: p.RunConfig) -> tuple[bool, str, str]:
+    from .model import resolve_device
+
+    device = resolve_device(config.device)
+    slow = " Training on the CPU is slow; use a small model." if device.type == "cpu" else ""
+    return True, "ok", f"{device.type}.{slow}"
+
+
+def _model(config: p.RunConfig, base: Path) -> tuple[Any, str, str]:
+    from .model import load_tokenizer
+
+    tokenizer = load_tokenizer(config.model, base_folder=base)
+    return tokenizer, "ok", f"`{config.model}`, with a chat template"
+
+
+def _dataset(config: p.RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
+    from .evaluate import read_prompts
+
+    dataset = read_dataset(base / config.dataset.path)
+    report.problems += problem_rows(dataset.problems)
+    if dataset.problems and config.dataset.invalid_rows == "error":
+        first = dataset.problems[0]
+        raise LocatedError(describe_problems(dataset), str(dataset.path), first.line, first.column)
+    if not dataset.rows:
+        raise UserError(f"{dataset.path}: no row can be read.")
+    if config.dataset.held_out_path:
+        held_out = read_dataset(base / config.dataset.held_out_path)
+        if held_out.problems:
+            first = held_out.problems[0]
+            raise LocatedError(describe_problems(held_out), str(held_out.path), first.line, first.column)
+    for prompts in (config.evaluation.harmful_prompts, config.evaluation.benign_prompts):
+        read_prompts(base / prompts if prompts else PROMPTS / "harmful.jsonl")
+    skipped = f"; {len(dataset.problems)} unreadable rows will be skipped" if dataset.problems else ""
+    return dataset, "warning" if skipped else "ok", f"{len(dataset.rows)} rows{skipped}"
+
+
+def _rows(
+    config: p.RunConfig, dataset: Dataset, tokenizer: Any, report: p.PreflightReport
+) -> tuple[bool, str, str]:
+    limit = config.training.max_length
+    encoded, unsupervised = encode_rows(dataset.rows, tokenizer, limit)
+    truncated = [truncation(e, limit) for e in encoded if e.truncated]
+    report.problems += [*unsupervised, *truncated]
+    if not encoded:
+        raise UserError(f"No row has a token to train on: {unsupervised[0].reason}.")
+    tokens = sum(e.n_supervised for e in encoded)
+    parts = [f"{tokens:,} trained tokens in {len(encoded)} rows"]
+    if truncated:
+        parts.append(f"{len(truncated)} rows are longer than {limit} tokens and will be cut")
+    if unsupervised:
+        parts.append(f"{len(unsupervised)} rows have no trained token and will be left out")
+    return True, "warning" if truncated or unsupervised else "ok", "; ".join(parts) + "."
+
+
+def _disk(base: Path) -> tuple[bool, str, str]:
+    free = shutil.disk_usage(base).free
+    if free < DISK_NEEDED_BYTES:
+        raise UserError(
+            f"{base}: only {free / 1e9:.1f} GB are free; a run needs up to "
+            f"{DISK_NEEDED_BYTES / 1e9:.0f} GB for checkpoints. "
+            "Free some space, or set `safeFinetuning.runs.folder` to another disk."
+        )
+    return True, "ok", f"{free / 1e9:.0f} GB free"

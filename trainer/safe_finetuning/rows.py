@@ -1,0 +1,159 @@
+"""Dataset files as rows. The extension reads them by the same rules (src/datasets/rows.ts).
+
+JSON Lines: a line ends with LF or CRLF, a byte-order mark at the start is skipped, blank lines are not
+rows, lines count from 1. Nothing is dropped silently: every other line is a row or a problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+ROLES = ("system", "user", "assistant")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
+
+
+@dataclass(frozen=True)
+class Message:
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A conversation and where it stands."""
+
+    line: int
+    hash: str
+    messages: tuple[Message, ...]
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The training pairs: each answer that has text, with the user turn before it."""
+        found, prompt = [], ""
+        for message in self.messages:
+            if message.role == "user":
+                prompt = message.content
+            elif message.role == "assistant" and _NOT_BLANK.search(message.content):
+                found.append((prompt, message.content))
+        return found
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A line that is not a row: why, and at which 1-based column (UTF-16 units)."""
+
+    line: int
+    column: int
+    code: str
+    message: str
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    path: Path
+    sha256: str
+    rows: list[Row]
+    problems: list[Problem]
+
+
+class _Invalid(Exception):
+    """`column` is that of a character; without one, the row as a whole is meant."""
+
+    def __init__(self, code: str, message: str, column: int | None = None) -> None:
+        self.code, self.message, self.column = code, message, column
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Every row and every problem of a JSON Lines file.
+
+    Raises:
+        UserError: the file cannot be read, or holds no line at all.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: there is no such dataset file. Correct `dataset.path` in the configuration."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not raw.strip(b" \t\r"):
+            continue
+        try:
+            messages = _parse(raw.removesuffix(b"\r"))
+            rows.append(Row(line, content_hash(messages), messages))
+        except _Invalid as invalid:
+            column = invalid.column or 1 + len(raw) - len(raw.lstrip(b" \t\r"))
+            problems.append(Problem(line, column, invalid.code, invalid.message))
+    if not rows and not problems:
+        raise UserError(f"{path}: the file is empty. A dataset has one conversation per line.")
+    return Dataset(path, hashlib.sha256(data).hexdigest(), rows, problems)
+
+
+def content_hash(messages: tuple[Message, ...]) -> str:
+    """First 16 hex digits of the SHA-256 of the roles and contents: the row's identity."""
+    text = "".join(f"{m.role}\x1f{m.content}\x1e" for m in messages)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def _parse(raw: bytes) -> tuple[Message, ...]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        column = _utf16_length(raw[: error.start].decode("utf-8")) + 1
+        raise _Invalid("invalid-utf8", "not valid UTF-8; save the file as UTF-8", column) from None
+    if "\0" in text:
+        raise _Invalid(
+            "nul", "contains a NUL character; remove it", _utf16_length(text[: text.index("\0")]) + 1
+        )
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise _Invalid(
+            "not-json", f"not valid JSON: {error.msg}", _utf16_length(text[: error.pos]) + 1
+        ) from None
+    except RecursionError:
+        raise _Invalid("not-json", "not valid JSON: nested too deeply") from None
+    if not isinstance(value, dict):
+        raise _Invalid("not-object", 'not an object; a row is {"messages": [...]}')
+    messages = value.get("messages")
+    if not isinstance(messages, list):
+        raise _Invalid("no-messages", "has no list `messages`; each message has a `role` and a `content`")
+    if not messages:
+        raise _Invalid("empty", "`messages` is empty; remove the row or fill it in")
+    parsed = tuple(_message(message, number) for number, message in enumerate(messages, start=1))
+    if not any(_NOT_BLANK.search(m.content) for m in parsed):
+        raise _Invalid("empty", "every message is blank; remove the row or fill it in")
+    if not any(m.role == "assistant" and _NOT_BLANK.search(m.content) for m in parsed):
+        raise _Invalid("no-assistant", "has no assistant turn with text, so there is nothing to train on")
+    return parsed
+
+
+def _no_constant(name: str) -> None:
+    raise _Invalid("not-json", f"not valid JSON: {name} is not a JSON number")
+
+
+def _message(value: Any, number: int) -> Message:
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
+        raise _Invalid("bad-message", f"message {number} needs a `role` and a text `content`")
+    role = value.get("role")
+    if role not in ROLES:
+        raise _Invalid(
+            "unknown-role", f"message {number} has the role {json.dumps(role)}; use {', '.join(ROLES)}"
+        )
+    return Message(role, _LONE_SURROGATE.sub("\ufffd", value["content"]))
+
+
+def _utf16_length(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2

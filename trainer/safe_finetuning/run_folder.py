@@ -1,0 +1,277 @@
+"""The run folder: the only interface between a run and whoever watches or steers it.
+
+run.json (what the run is and how it stands), events.jsonl (append only, one line per event, flushed),
+commands.jsonl (what the trainer is told). See docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import string
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pydantic
+
+from . import protocol as p
+from .errors import Cancelled, UserError
+
+HEARTBEAT_SECONDS = 10.0
+POLL_SECONDS = 0.2
+CANCEL_GRACE_SECONDS = 1.5  # then the process ends, whatever it is busy with: cancel acts within 2 s
+
+
+class RunFolder:
+    """One attempt at a run: writes events, hears commands.
+
+    `check()` is called between batches and in every long phase: it raises when the run was cancelled and
+    waits while it is paused. `stop_requested` asks the training loop to save and end.
+    """
+
+    def __init__(self, folder: Path, listener: Callable[[p.Event], None] | None = None) -> None:
+        self.folder = folder
+        self._listener = listener
+        self.stop_requested = False
+        self._cancel = threading.Event()
+        self._resume = threading.Event()
+        self._resume.set()
+        self._closed = threading.Event()
+        self._lock = threading.RLock()
+        self._record: p.RunRecord | None = None
+        process = psutil.Process()
+        self._process = p.ProcessRecord(
+            pid=process.pid, start_time=process.create_time(), host=socket.gethostname()
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            events = folder / "events.jsonl"
+            self._seq, self.attempt = self._continue_events(events)
+            self._events = events.open("a", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or folder}: the run folder cannot be written: {error.strerror}. "
+                "Free some space or choose another folder with --run-folder."
+            ) from None
+        threading.Thread(target=self._watch, name="run-folder", daemon=True).start()
+
+    # --- what the run says ---
+
+    def start(self, record: dict[str, Any], from_step: int) -> None:
+        """Writes run.json and begins the attempt. `record` holds the fields this class does not know."""
+        self._record = p.RunRecord(
+            id=self.folder.name,
+            process=self._process,
+            attempt=self.attempt,
+            status="running",
+            message="",
+            **record,
+        )
+        self._write_record()
+        self.emit(
+            p.AttemptStarted,
+            attempt=self.attempt,
+            from_step=from_step,
+            pid=self._process.pid,
+            host=self._process.host,
+        )
+
+    def emit(self, kind: type[p.Event], **fields: Any) -> None:
+        """Appends one event and flushes it. NaN and infinity become null."""
+        with self._lock:
+            if self._closed.is_set():
+                return
+            event = kind(seq=self._seq, ts=time.time() * 1000, **fields)
+            self._events.write(event.model_dump_json(by_alias=True) + "\n")
+            self._events.flush()
+            self._seq += 1
+        if self._listener:
+            self._listener(event)
+
+    def phase(self, phase: p.Phase, message: str) -> None:
+        self.check()
+        self.emit(p.PhaseStarted, phase=phase, message=message)
+
+    def progress(self, phase: p.Phase, unit: str) -> Any:
+        """A callback `(done, total)` for long work: reports at most five times a second and checks."""
+        last = 0.0
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal last
+            self.check()
+            now = time.monotonic()
+            if now - last >= 0.2 or done == total:
+                last = now
+                self.emit(p.Progress, phase=phase, done=done, total=total, unit=unit)
+
+        return report
+
+    def warn(self, code: str, message: str) -> None:
+        self.emit(p.Warned, code=code, message=message)
+
+    def finish(
+        self, status: str, message: str, *, resumable: bool = False, adapter: str | None = None
+    ) -> None:
+        """The last event and the final run.json; nothing is written afterwards."""
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self.emit(p.Finished, status=status, message=message, resumable=resumable, adapter=adapter)
+            if self._record:
+                self._record = self._record.model_copy(update={"status": status, "message": message})
+                self._write_record()
+            self._closed.set()
+            self._events.close()
+
+    # --- what the run is told ---
+
+    def check(self) -> None:
+        """Raises Cancelled when the run was cancelled; waits while it is paused."""
+        if self._cancel.is_set():
+            raise Cancelled
+        if self._resume.is_set():
+            return
+        self.emit(p.ActivityChanged, paused=True)
+        while not self._resume.wait(POLL_SECONDS):
+            if self._cancel.is_set():
+                raise Cancelled
+        self.emit(p.ActivityChanged, paused=False)
+
+    def request(self, command: str) -> str:
+        """Carries out a command; returns what will happen, in words. Also called for signals."""
+        if command == "pause":
+            self._resume.clear()
+            return "pausing before the next batch"
+        if command == "resume":
+            self._resume.set()
+            return "going on"
+        if command == "stop":
+            self.stop_requested = True
+            self._resume.set()
+            return "saving and stopping after this batch"
+        self._cancel.set()
+        self._resume.set()
+        threading.Thread(target=self._end_when_cancelled, daemon=True).start()
+        return "cancelling"
+
+    def _end_when_cancelled(self) -> None:
+        if not self._closed.wait(CANCEL_GRACE_SECONDS):
+            self.finish("cancelled", "Cancelled; nothing was saved.", resumable=has_checkpoint(self.folder))
+            os._exit(3)
+
+    def _watch(self) -> None:
+        last_heartbeat = time.monotonic()
+        commands = self._commands()
+        while not self._closed.wait(POLL_SECONDS):
+            for command in commands:
+                if command is None:
+                    break
+                message = self.request(command.command)
+                self.emit(
+                    p.CommandAcknowledged,
+                    id=command.id,
+                    command=command.command,
+                    accepted=True,
+                    message=message,
+                )
+            if time.monotonic() - last_heartbeat >= HEARTBEAT_SECONDS:
+                last_heartbeat = time.monotonic()
+                self.emit(p.Heartbeat)
+
+    def _commands(self) -> Iterator[p.Command | None]:
+        """New commands as they are appended; None when there is none at present.
+
+        Commands given before this process began belong to an earlier attempt.
+        """
+        path, position, rest = self.folder / "commands.jsonl", 0, b""
+        not_before = self._process.start_time * 1000 - 1000  # the clock of process starts is coarse
+        while True:
+            try:
+                with path.open("rb") as file:
+                    file.seek(position)
+                    new = file.read()
+            except FileNotFoundError:
+                new = b""
+            position += len(new)
+            *lines, rest = (rest + new).split(b"\n")
+            for line in lines:
+                try:
+                    command = p.Command.model_validate_json(line)
+                except pydantic.ValidationError:
+                    self.warn("command", "A line of commands.jsonl is not a command; it was ignored.")
+                    continue
+                if command.ts >= not_before:
+                    yield command
+            yield None
+
+    def _continue_events(self, path: Path) -> tuple[int, int]:
+        """Ends a torn last line; returns the next sequence number and this attempt's number."""
+        if not path.exists():
+            return 0, 1
+        seq = attempt = 0
+        torn = False
+        with path.open("rb") as file:
+            for line in file:
+                torn = not line.endswith(b"\n")
+                try:
+                    event = json.loads(line)
+                    seq = max(seq, int(event["seq"]) + 1)
+                    attempt += event["type"] == "attempt_started"
+                except (ValueError, KeyError, TypeError):
+                    continue
+        if torn:
+            with path.open("ab") as file:
+                file.write(b"\n")
+        return seq, attempt + 1
+
+    def _write_record(self) -> None:
+        assert self._record
+        write_atomically(
+            self.folder / "run.json", self._record.model_dump_json(by_alias=True, indent=2) + "\n"
+        )
+
+
+def create_run_folder(base: Path, method: str) -> Path:
+    """A new folder `.safe-finetuning/runs/<time>-<method>-<xx>` under `base`, kept out of version control.
+
+    Raises UserError when it cannot be made.
+    """
+    runs = base / ".safe-finetuning" / "runs"
+    suffix = "".join(random.choices(string.ascii_lowercase + string.digits, k=2))
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{method}-{suffix}"
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+        ignore = runs.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", "utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: the run folder cannot be made: {error.strerror}. "
+            "Free some space or choose another folder with --run-folder."
+        ) from None
+    return folder
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a complete checkpoint exists (see checkpoints.py); cheap enough for a dying process."""
+    return any((folder / "checkpoints").glob("*/manifest.json"))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes beside and renames: readers see the old file or the new one, never half of one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_text(text, "utf-8")
+    for wait in (0.0, 0.05, 0.2, 1.0):  # Windows refuses while a reader has the file open
+        time.sleep(wait)
+        try:
+            beside.replace(path)
+            return
+        except PermissionError:
+            if wait == 1.0:
+                raise

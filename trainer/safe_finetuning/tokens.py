@@ -1,0 +1,89 @@
+"""Rows as token ids, and which of the tokens are supervised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .rows import Row
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """One row ready for training. `ids` and `supervised` have the same length."""
+
+    row: Row
+    ids: list[int]
+    supervised: list[bool]
+    truncated: bool
+
+    @property
+    def n_supervised(self) -> int:
+        # The first token has nothing before it, so nothing can predict it.
+        return sum(self.supervised[1:])
+
+
+class TemplateError(ValueError):
+    """The chat template cannot render a row, or not so that its answers can be told apart."""
+
+
+def encode_row(row: Row, tokenizer: Any, max_length: int) -> EncodedRow:
+    """The row through the chat template, cut at `max_length` tokens.
+
+    Supervised are all assistant turns with their end-of-turn token: by the template's own generation
+    mask, or where it has none, by comparing the text before and after each turn.
+
+    Raises:
+        TemplateError: the template cannot render the row.
+    """
+    messages = [{"role": m.role, "content": m.content} for m in row.messages]
+    if "{% generation" in _template(tokenizer) or "{%- generation" in _template(tokenizer):
+        ids, supervised = _by_generation_mask(messages, tokenizer)
+    else:
+        ids, supervised = _by_prefix(messages, tokenizer)
+    return EncodedRow(row, ids[:max_length], supervised[:max_length], len(ids) > max_length)
+
+
+def _template(tokenizer: Any) -> str:
+    template = tokenizer.chat_template
+    return template if isinstance(template, str) else tokenizer.get_chat_template()
+
+
+def _by_generation_mask(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int], list[bool]]:
+    try:
+        encoded = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+    except Exception as error:  # Jinja raises whatever the template's author chose
+        raise TemplateError(f"the chat template cannot render this row: {error}") from None
+    return list(encoded["input_ids"]), [bool(m) for m in encoded["assistant_masks"]]
+
+
+def _by_prefix(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int], list[bool]]:
+    whole = _render(messages, tokenizer)
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    supervised = [False] * len(encoded["input_ids"])
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = _render(messages[:turn], tokenizer, add_generation_prompt=True) if turn else ""
+        through = _render(messages[: turn + 1], tokenizer)
+        if not (whole.startswith(through) and through.startswith(before)):
+            raise TemplateError(
+                "the chat template rewrites earlier turns, so the answer's tokens cannot be told apart"
+            )
+        # White space after the end-of-turn token belongs to the template, not to the answer.
+        start, end = len(before), len(through.rstrip())
+        for i, (first, last) in enumerate(encoded["offset_mapping"]):
+            if first >= start and last <= end and last > first:
+                supervised[i] = True
+    return list(encoded["input_ids"]), supervised
+
+
+def _render(messages: list[dict[str, str]], tokenizer: Any, add_generation_prompt: bool = False) -> str:
+    try:
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+    except Exception as error:  # Jinja raises whatever the template's author chose
+        raise TemplateError(f"the chat template cannot render this row: {error}") from None

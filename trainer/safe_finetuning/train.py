@@ -1,0 +1,380 @@
+"""A fine-tuning run from beginning to end: read, judge, measure, train, save, measure again.
+
+Everything a watcher needs goes into the run folder; nothing here knows who watches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__, checkpoints
+from . import protocol as p
+from .config import read_config
+from .errors import Cancelled, UserError
+from .risk.scores import RowRisk, judge_rows
+from .rows import Dataset, Problem, Row, read_dataset
+from .run_folder import RunFolder, has_checkpoint, write_atomically
+from .tokens import EncodedRow, TemplateError, encode_row
+
+if TYPE_CHECKING:
+    from .model import Loaded
+
+EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "tokenizers")
+PROMPTS = Path(__file__).with_name("prompts")
+
+
+def train(config_path: Path, run: RunFolder, *, resume: bool) -> int:
+    """Runs the configuration in the run folder; returns the process's exit code.
+
+    Whatever happens, the last event says how it ended.
+    """
+    status, message, adapter = "failed", "", None
+    try:
+        status, message, adapter = _train(config_path, run, resume)
+    except Cancelled:
+        status, message = "cancelled", "Cancelled; nothing was saved."
+    except UserError as error:
+        message = str(error)
+    except MemoryError as error:
+        message = f"Out of memory: {error}. Lower `training.microBatchSize` or `training.maxLength`."
+    except OSError as error:
+        message = (
+            f"{error.filename or run.folder}: {error.strerror}. Free some space or mend access, then resume."
+        )
+    except Exception as error:
+        message = _explain(error)
+        raise
+    finally:
+        resumable = status != "completed" and has_checkpoint(run.folder)
+        run.finish(status, message, resumable=resumable, adapter=adapter)
+    return EXIT_CODES[status]
+
+
+def _explain(error: Exception) -> str:
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The device is out of memory. Lower `training.microBatchSize` or `training.maxLength`."
+    return f"{type(error).__name__}: {error}"
+
+
+def _train(config_path: Path, run: RunFolder, resume: bool) -> tuple[str, str, str | None]:
+    config = read_config(config_path)
+    base = config_path.resolve().parent
+    checkpoint = _checkpoint_to_resume(run, resume)
+    dataset = read_dataset(base / config.dataset.path)
+    _refuse_changed_dataset(run, dataset, resume)
+    run.start(_record(config, config_path, dataset), checkpoint[1] if checkpoint else 0)
+
+    run.phase("loading", f"Loading {config.model}")
+    loaded = _load(config, base)
+    rows = _prepare(config, base, dataset, loaded, run)
+
+    if config.evaluation.enabled:
+        _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
+
+    run.phase("training", f"Training on {len(rows.trained)} rows")
+    trainer = _trainer(config, run, loaded, rows)
+    _announce(config, dataset, rows, trainer, run)
+    trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+    trainer.save_now()
+
+    run.phase("saving", "Saving the adapter")
+    _save_adapter(trainer.model, run)
+    if run.stop_requested:
+        step = trainer.state.global_step
+        return "stopped", f"Stopped after step {step} and saved.", "adapter"
+    if config.evaluation.enabled:
+        _measure("after", config, base, trainer.model, loaded.tokenizer, rows.held_out, run)
+    return "completed", f"Completed {trainer.state.global_step} steps.", "adapter"
+
+
+# --- reading and judging ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """The dataset as it will be trained on, and everything that was set aside, with the reason."""
+
+    trained: list[tuple[EncodedRow, float]]
+    held_out: list[EncodedRow]
+    filtered: int
+    risks: list[RowRisk]
+    truncated: list[EncodedRow]
+    unsupervised: list[p.RowProblem]
+
+
+def _prepare(
+    config: p.RunConfig, base: Path, dataset: Dataset, loaded: Loaded, run: RunFolder
+) -> PreparedRows:
+    if dataset.problems and config.dataset.invalid_rows == "error":
+        raise UserError(describe_problems(dataset))
+    run.phase("scoring", f"Judging {len(dataset.rows)} rows")
+    _, risks = judge_rows(dataset.rows, progress=run.progress("scoring", "rows"))
+    encoded, unsupervised = encode_rows(dataset.rows, loaded.tokenizer, config.training.max_length)
+    risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
+
+    usable = [(e, risk_of[e.row.line].risk) for e in encoded]
+    if config.dataset.held_out_path:
+        held_out = _read_held_out(config, base, loaded.tokenizer)
+    else:
+        held_out = _hold_out(
+            [e for e, r in usable if r < config.risk.threshold], config.dataset.held_out_share
+        )
+        held_hashes = {e.row.hash for e in held_out}
+        usable = [(e, r) for e, r in usable if e.row.hash not in held_hashes]
+    kept = [(e, r) for e, r in usable if config.method != "filter" or r < config.risk.threshold]
+    if not kept:
+        raise UserError(f"{dataset.path}: no row is left to train on.")
+    truncated = [e for e in encoded if e.truncated]
+    return PreparedRows(kept, held_out, len(usable) - len(kept), risks, truncated, unsupervised)
+
+
+def encode_rows(
+    rows: list[Row], tokenizer: Any, max_length: int
+) -> tuple[list[EncodedRow], list[p.RowProblem]]:
+    """The rows that have a supervised token, and for each other row why it has none."""
+    encoded, unsupervised = [], []
+    for row in rows:
+        reason = f"no token of an answer lies within the first {max_length} tokens (`training.maxLength`)"
+        try:
+            candidate = encode_row(row, tokenizer, max_length)
+            if candidate.n_supervised:
+                encoded.append(candidate)
+                continue
+        except TemplateError as error:
+            reason = str(error)
+        unsupervised.append(p.RowProblem(file=0, line=row.line, hash=row.hash, reason=reason))
+    return encoded, unsupervised
+
+
+def _read_held_out(config: p.RunConfig, base: Path, tokenizer: Any) -> list[EncodedRow]:
+    assert config.dataset.held_out_path
+    dataset = read_dataset(base / config.dataset.held_out_path)
+    if dataset.problems:
+        raise UserError(describe_problems(dataset))
+    return encode_rows(dataset.rows, tokenizer, config.training.max_length)[0]
+
+
+def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
+    """Decided by the content hash: the same rows in every run, wherever they stand in the file."""
+    return [e for e in rows if int(e.row.hash[:8], 16) / 2**32 < share]
+
+
+def describe_problems(dataset: Dataset) -> str:
+    """All unreadable rows in one message, the first ones with their reasons."""
+    shown = [f"{dataset.path}:{x.line}:{x.column}: {x.message}." for x in dataset.problems[:5]]
+    more = len(dataset.problems) - len(shown)
+    return "\n".join(
+        [f"{len(dataset.problems)} rows of the dataset cannot be read:", *shown]
+        + ([f"… and {more} more."] if more else [])
+        + ['Mend them, or set `dataset.invalidRows` to "skip" to train without them.']
+    )
+
+
+def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
+    return [p.RowProblem(file=0, line=x.line, hash=x.hash, reason=x.message) for x in problems]
+
+
+# --- training -----------------------------------------------------------------------------------------
+
+
+def _load(config: p.RunConfig, base: Path) -> Loaded:
+    from .model import load_model, resolve_device
+
+    return load_model(config.model, device=resolve_device(config.device), base_folder=base)
+
+
+def _trainer(config: p.RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows) -> Any:
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    from .trainer import SafeTrainer, TrainingRow
+
+    set_seed(config.training.seed)
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,  # type: ignore[arg-type]  # PEFT takes fractions, too
+        lora_dropout=config.lora.dropout,
+        target_modules=config.lora.target_modules,
+    )
+    try:
+        model = get_peft_model(loaded.model, lora)
+    except ValueError as error:
+        raise UserError(f"`lora.targetModules`: {error}") from None
+    training_rows = [TrainingRow(encoded, risk) for encoded, risk in rows.trained]
+    return SafeTrainer(config, run, model, loaded.tokenizer, training_rows)
+
+
+def _announce(
+    config: p.RunConfig, dataset: Dataset, rows: PreparedRows, trainer: Any, run: RunFolder
+) -> None:
+    args = trainer.args
+    steps_per_epoch = math.ceil(
+        math.ceil(len(rows.trained) / (args.per_device_train_batch_size * args.world_size))
+        / args.gradient_accumulation_steps
+    )
+    run.emit(
+        p.DatasetRead,
+        rows=len(dataset.rows),
+        trained=len(rows.trained),
+        held_out=len(rows.held_out),
+        flagged=sum(r.risk >= config.risk.threshold for r in rows.risks),
+        refusals=sum(r.refusal for r in rows.risks),
+        unscored=sum(r.unscored for r in rows.risks),
+        filtered=rows.filtered,
+        invalid=problem_rows(dataset.problems),
+        truncated=[truncation(e, config.training.max_length) for e in rows.truncated],
+        unsupervised=rows.unsupervised,
+        total_steps=config.training.max_steps or math.ceil(steps_per_epoch * config.training.epochs),
+    )
+
+
+def truncation(encoded: EncodedRow, max_length: int) -> p.RowProblem:
+    reason = f"longer than {max_length} tokens (`training.maxLength`); its end is not trained on"
+    return p.RowProblem(file=0, line=encoded.row.line, hash=encoded.row.hash, reason=reason)
+
+
+def _save_adapter(model: Any, run: RunFolder) -> None:
+    beside, target = run.folder / ".adapter.tmp", run.folder / "adapter"
+    shutil.rmtree(beside, ignore_errors=True)
+    model.save_pretrained(beside)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+
+
+# --- measuring ----------------------------------------------------------------------------------------
+
+
+def _measure(
+    which: str,
+    config: p.RunConfig,
+    base: Path,
+    model: Any,
+    tokenizer: Any,
+    held_out: list[EncodedRow],
+    run: RunFolder,
+) -> None:
+    """Evaluates once per run: a resumed run keeps the measurement of the reference."""
+    result = run.folder / "evaluation" / f"{which}.json"
+    if which == "before" and result.exists():
+        return
+    phase: p.Phase = "evaluating-before" if which == "before" else "evaluating-after"
+    run.phase(phase, "Measuring the reference" if which == "before" else "Measuring the fine-tuned model")
+    began = time.monotonic()
+    metrics, answers = evaluate_model(
+        model, tokenizer, held_out, config, base, check=run.check, progress=run.progress(phase, "prompts")
+    )
+    result.parent.mkdir(exist_ok=True)
+    write_atomically(result, metrics.model_dump_json(by_alias=True, indent=2) + "\n")
+    lines = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+    write_atomically(result.with_name(f"answers-{which}.jsonl"), lines)
+    run.emit(p.Evaluated, model=which, metrics=metrics, seconds=time.monotonic() - began)
+
+
+def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
+    """Measures the configuration's reference, or an adapter on top of it, outside any run."""
+    loaded = _load(config, base)
+    model = loaded.model
+    if adapter:
+        from peft import PeftModel
+
+        if not (adapter / "adapter_config.json").is_file():
+            raise UserError(
+                f"{adapter}: not an adapter folder (no adapter_config.json). Give a run's `adapter` folder."
+            )
+        model = PeftModel.from_pretrained(model, str(adapter))
+    held_out = _read_held_out(config, base, loaded.tokenizer) if config.dataset.held_out_path else []
+    return evaluate_model(
+        model, loaded.tokenizer, held_out, config, base, check=lambda: None, progress=lambda *_: None
+    )[0]
+
+
+def evaluate_model(
+    model: Any,
+    tokenizer: Any,
+    held_out: list[EncodedRow],
+    config: p.RunConfig,
+    base: Path,
+    *,
+    check: Callable[[], None],
+    progress: Callable[[int, int], None],
+) -> tuple[p.EvaluationMetrics, list[dict[str, Any]]]:
+    """Attack success, over-refusal, degeneracy and held-out loss, and the answers they rest on."""
+    from .evaluate import generate_answers, judge_answers, mean_estimate, read_prompts
+    from .trainer import row_losses
+
+    evaluation = config.evaluation
+    sets = {
+        "harmful": read_prompts(
+            base / evaluation.harmful_prompts if evaluation.harmful_prompts else PROMPTS / "harmful.jsonl"
+        ),
+        "benign": read_prompts(
+            base / evaluation.benign_prompts if evaluation.benign_prompts else PROMPTS / "benign.jsonl"
+        ),
+    }
+    prompts = sets["harmful"] + sets["benign"]
+    answers = generate_answers(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=evaluation.max_new_tokens,
+        batch_size=evaluation.batch_size,
+        check=check,
+        progress=progress,
+    )
+    split = len(sets["harmful"])
+    judged = judge_answers(answers[:split], answers[split:])
+    losses = row_losses(model, held_out, tokenizer, batch_size=8, progress=lambda *_: check())
+    records = [
+        {"set": "harmful" if i < split else "benign", "prompt": prompt, "answer": answer}
+        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    ]
+    return p.EvaluationMetrics(**judged._asdict(), held_out_loss=mean_estimate(losses)), records
+
+
+# --- the run's record ---------------------------------------------------------------------------------
+
+
+def _record(config: p.RunConfig, config_path: Path, dataset: Dataset) -> dict[str, Any]:
+    versions = {"safe-finetuning": __version__, "python": platform.python_version()}
+    versions |= {name: version(name) for name in LIBRARIES}
+    record = p.DatasetRecord(path=str(dataset.path.resolve()), sha256=dataset.sha256, rows=len(dataset.rows))
+    return {
+        "config_path": str(config_path.resolve()),
+        "config": config,
+        "datasets": [record],
+        "versions": versions,
+    }
+
+
+def _checkpoint_to_resume(run: RunFolder, resume: bool) -> tuple[Path, int] | None:
+    if not resume:
+        return None
+    found = checkpoints.latest(run.folder / "checkpoints")
+    if not found:
+        raise UserError(f"{run.folder}: there is no complete checkpoint to resume from. Start a new run.")
+    checkpoints.verify(found[0])
+    return found
+
+
+def _refuse_changed_dataset(run: RunFolder, dataset: Dataset, resume: bool) -> None:
+    """The order of rows is part of a run: another dataset cannot continue it."""
+    path = run.folder / "run.json"
+    if not resume or not path.exists():
+        return
+    before = p.RunRecord.model_validate_json(path.read_text("utf-8")).datasets[0]
+    if before.sha256 != dataset.sha256:
+        raise UserError(
+            f"{dataset.path}: the file has changed since the run began, so the run cannot be resumed. "
+            "Undo the change, or start a new run."
+        )

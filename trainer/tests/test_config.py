@@ -1,0 +1,63 @@
+"""Run configurations: comments, defaults, and errors that name the field, the line and the way out."""
+
+import pytest
+
+from safe_finetuning.config import locate, read_config
+from safe_finetuning.errors import LocatedError, UserError
+
+GOOD = """\
+// which model
+{
+  "model": "example", /* the small one */
+  "dataset": { "path": "support.jsonl" },
+  "method": "adaptive",
+  "training": { "epochs": 3, },
+}
+"""
+
+
+def read(tmp_path, text):
+    path = tmp_path / "x.finetune.json"
+    path.write_bytes(text.encode())
+    return read_config(path)
+
+
+def test_comments_trailing_commas_and_defaults(tmp_path):
+    config = read(tmp_path, "\ufeff" + GOOD)
+    assert (config.model, config.dataset.path, config.training.epochs) == ("example", "support.jsonl", 3)
+    assert config.risk.floor == 0.1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "message"),
+    [
+        ('"adaptive"', '"adaptve"', (5, 3), "`method`: input should be 'adaptive', 'standard' or 'filter'"),
+        ('"epochs": 3', '"epoch": 3', (6, 17), "`training.epoch` is not a setting. Did you mean `epochs`?"),
+        ('"epochs": 3', '"epochs": "many"', (6, 17), "`training.epochs`: input should be a valid number"),
+        ('"model": "example", ', "", (2, 1), "`model` is missing"),
+        ('"support.jsonl" }', '"support.jsonl"', (4, 41), "not valid JSON"),
+    ],
+)
+def test_errors_name_the_field_and_its_line(tmp_path, old, new, place, message):
+    assert old in GOOD
+    with pytest.raises(LocatedError) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert message in caught.value.message
+    if "valid JSON" not in message:
+        assert (caught.value.line, caught.value.column) == place
+
+
+def test_a_missing_file_and_a_wrong_encoding(tmp_path):
+    with pytest.raises(UserError, match="no such run configuration"):
+        read_config(tmp_path / "none.finetune.json")
+    path = tmp_path / "x.finetune.json"
+    path.write_bytes(b'{"model": "\xff"}')
+    with pytest.raises(LocatedError, match="UTF-8"):
+        read_config(path)
+
+
+def test_locate_is_not_fooled_by_strings_and_comments():
+    text = '{ // "b": 1\n "a": "{\\"b\\": [",\n "b": [1, {"c": 2}] }'
+    assert locate(text, ["b"]) == (3, 2)
+    assert locate(text, ["b", 1, "c"]) == (3, 12)
+    assert locate(text, ["missing"]) == (1, 1)

@@ -1,0 +1,114 @@
+"""The run folder: events survive torn lines, commands act at once, cancel acts even when work hangs."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from safe_finetuning import protocol as p
+from safe_finetuning.errors import Cancelled, UserError
+from safe_finetuning.run_folder import RunFolder, create_run_folder
+
+
+def events(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text("utf-8").splitlines()]
+
+
+def command(folder: Path, name: str, age_seconds: float = 0.0) -> None:
+    line = p.Command(id=name, ts=(time.time() - age_seconds) * 1000, command=name)  # type: ignore[arg-type]
+    with (folder / "commands.jsonl").open("a") as file:
+        file.write(line.model_dump_json(by_alias=True) + "\n")
+
+
+def until(condition, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_events_count_on_over_attempts_and_a_torn_line_is_ended(tmp_path):
+    first = RunFolder(tmp_path)
+    first.emit(p.AttemptStarted, attempt=1, from_step=0, pid=1, host="h")
+    first.warn("x", "y")
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('{"v": 1, "seq": 2, "ty')
+    second = RunFolder(tmp_path)
+    assert second.attempt == 2
+    second.warn("x", "z")
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert lines[2] == '{"v": 1, "seq": 2, "ty'
+    assert [json.loads(line)["seq"] for line in (lines[0], lines[1], lines[3])] == [0, 1, 2]
+
+
+def test_not_a_number_is_null_on_the_wire(tmp_path):
+    run = RunFolder(tmp_path)
+    run.emit(p.Progress, phase="scoring", done=1, total=None, unit="rows")
+    metrics = p.MeanEstimate(value=float("nan"), low=float("inf"), high=None, n=0)
+    assert json.loads(metrics.model_dump_json()) == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_pause_and_resume(tmp_path):
+    run = RunFolder(tmp_path)
+    command(tmp_path, "pause", age_seconds=3600)  # meant for an earlier attempt
+    time.sleep(0.5)
+    run.check()
+    command(tmp_path, "pause")
+    until(lambda: any(e["type"] == "command_acknowledged" for e in events(tmp_path)))
+    command(tmp_path, "resume")
+    run.check()
+    until(lambda: sum(e["type"] == "command_acknowledged" for e in events(tmp_path)) == 2)
+
+
+def test_stop_and_cancel(tmp_path):
+    run = RunFolder(tmp_path)
+    command(tmp_path, "stop")
+    until(lambda: run.stop_requested)
+    run.check()
+    run.request("cancel")
+    with pytest.raises(Cancelled):
+        run.check()
+    run.finish("cancelled", "")
+    assert events(tmp_path)[-1]["status"] == "cancelled"
+
+
+def test_a_line_that_is_no_command_is_warned_about(tmp_path):
+    RunFolder(tmp_path)
+    (tmp_path / "commands.jsonl").write_text('{"command": "explode"}\n')
+    until(lambda: any(e["type"] == "warning" for e in events(tmp_path)))
+
+
+def test_cancel_ends_a_process_that_does_not_look(tmp_path):
+    script = """
+        import sys, time
+        from pathlib import Path
+        from safe_finetuning.run_folder import RunFolder
+        run = RunFolder(Path(sys.argv[1]))
+        print("ready", flush=True)
+        time.sleep(60)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdout and process.stdout.readline() == b"ready\n"
+    command(tmp_path, "cancel")
+    assert process.wait(timeout=10) == 3
+    assert events(tmp_path)[-1]["status"] == "cancelled"
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+def test_new_run_folders_stay_out_of_version_control(tmp_path):
+    folder = create_run_folder(tmp_path, "adaptive")
+    assert folder.is_dir() and "-adaptive-" in folder.name
+    assert (tmp_path / ".safe-finetuning" / ".gitignore").read_text() == "*\n"

@@ -1,0 +1,75 @@
+"""Which tokens are supervised, on five chat templates."""
+
+import pytest
+from tiny import CHAT_TEMPLATE, make_tiny_tokenizer
+
+from safe_finetuning.rows import Message, Row
+from safe_finetuning.tokens import TemplateError, encode_row
+
+CHATML = CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+LLAMA_2 = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + '<|im_end|>' }}"
+    "{% else %}{{ '<|im_start|>[INST] ' + m['content'] + ' [/INST]' }}{% endif %}{% endfor %}"
+)
+LLAMA_3 = (
+    "{{ '<|im_start|>' }}{% for m in messages %}"
+    "{{ '[' + m['role'] + ']\n\n' + m['content'] | trim + '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '[assistant]\n\n' }}{% endif %}"
+)
+GEMMA = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{{ '<|im_start|>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n'"
+    " + m['content'] | trim + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"
+)
+TEMPLATES = {
+    "generation mask": CHAT_TEMPLATE,
+    "ChatML": CHATML,
+    "Llama 2": LLAMA_2,
+    "Llama 3": LLAMA_3,
+    "Gemma": GEMMA,
+}
+CONVERSATION = (
+    Message("user", "Where is my parcel?"),
+    Message("assistant", "On its way. 📦"),
+    Message("user", "And the invoice?"),
+    Message("assistant", "In your account."),
+)
+
+
+def supervised_text(template: str, messages: tuple[Message, ...], max_length: int = 512) -> str:
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = template
+    encoded = encode_row(Row(1, "0" * 16, messages), tokenizer, max_length)
+    kept = [i for i, s in zip(encoded.ids, encoded.supervised, strict=True) if s]
+    return tokenizer.decode(kept)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_answer_with_its_end_of_turn_and_nothing_else(name):
+    text = supervised_text(TEMPLATES[name], CONVERSATION)
+    answers = [part.strip() for part in text.split("<|im_end|>")]
+    assert answers == ["On its way. 📦", "In your account.", ""]
+
+
+def test_truncation_is_said():
+    tokenizer = make_tiny_tokenizer()
+    row = Row(1, "0" * 16, CONVERSATION)
+    whole, cut = encode_row(row, tokenizer, 512), encode_row(row, tokenizer, 10)
+    assert not whole.truncated and cut.truncated
+    assert cut.ids == whole.ids[:10] and len(cut.supervised) == 10
+    assert cut.n_supervised == 0 < whole.n_supervised
+
+
+def test_a_template_that_refuses_a_row_says_so():
+    with pytest.raises(TemplateError, match="System role not supported"):
+        supervised_text(GEMMA, (Message("system", "Be kind."), *CONVERSATION))
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused():
+    rewriting = (
+        "{% for m in messages %}{% if m['role'] != 'assistant' or loop.last %}"
+        "{{ m['role'] + ':' + m['content'] }}{% endif %}{% endfor %}"
+    )
+    with pytest.raises(TemplateError, match="rewrites earlier turns"):
+        supervised_text(rewriting, CONVERSATION)
