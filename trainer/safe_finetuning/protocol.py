@@ -154,7 +154,9 @@ class EvaluationConfig(Model):
         description="JSON Lines with a `prompt` each, relative to this file; refused counts as "
         "over-refusal. Default: 64 harmless look-alikes that ship with the trainer.",
     )
-    max_new_tokens: Annotated[int, Field(ge=16)] = Field(64, description="Tokens generated per answer, greedy.")
+    max_new_tokens: Annotated[int, Field(ge=16)] = Field(
+        64, description="Tokens generated per answer, greedy."
+    )
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Prompts answered at a time.")
 
 
