@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { inRoot, root, vsix } from './paths.mjs';
-import { fail, mustRun, step, UserError } from './run.mjs';
+import { fail, handleInterrupts, mustRun, step, UserError } from './run.mjs';
 
 const largestMegabytes = 45;
 
@@ -45,4 +45,7 @@ function newest(place) {
   return Math.max(stat.mtimeMs, ...inside);
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) await packageVsix().catch(fail);
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  handleInterrupts();
+  await packageVsix().catch(fail);
+}

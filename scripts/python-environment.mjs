@@ -1,7 +1,7 @@
 // The checkout's own `.venv`, made by the extension's code and completed with what tests and builds need.
 import { tsImport } from 'tsx/esm/api';
 import { inRoot, python, venv } from './paths.mjs';
-import { mustRun, UserError } from './run.mjs';
+import { interruptSignal, mustRun, UserError } from './run.mjs';
 
 export async function create() {
   const environment = await tsImport('../src/trainerHost/environment.ts', import.meta.url);
@@ -12,6 +12,7 @@ export async function create() {
       venv,
       requirements: inRoot('trainer/requirements.txt'),
       trainer: inRoot('trainer'),
+      signal: interruptSignal,
       onProgress({ message }) {
         // A download tells every percent; a terminal or log wants one line a part.
         const line = message.replace(/, \d+ of (\d+ MB)/, ' ($1)');

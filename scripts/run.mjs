@@ -10,6 +10,22 @@ export function fail(error) {
   process.exit(1);
 }
 
+const interruption = new AbortController();
+
+/** Fails when the script is told to end: everything that waits for long waits for this too. */
+export const interrupted = new Promise((_, reject) => {
+  interruption.signal.addEventListener('abort', () => reject(new UserError('Interrupted.')));
+});
+interrupted.catch(() => undefined); // whoever waits handles it
+export const interruptSignal = interruption.signal;
+
+/** Lets Ctrl+C and a polite kill end what is running in good order; when said again, `insist` is called. */
+export function handleInterrupts(insist = () => process.exit(130)) {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => (interruption.signal.aborted ? insist() : interruption.abort()));
+  }
+}
+
 /** Python children share the machine with an editor and a browser. */
 export const pythonEnvironment = {
   KMP_BLOCKTIME: '0',
@@ -43,8 +59,14 @@ export function runProgram(command, args, { cwd, env, output = 'show' } = {}) {
         if (output === 'both') process.stdout.write(chunk);
       });
     }
+    const end = () => child.kill();
+    interruptSignal.addEventListener('abort', end);
     child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code: code ?? (signal ? 128 : 1), output: text }));
+    child.on('close', (code, signal) => {
+      interruptSignal.removeEventListener('abort', end);
+      if (interruptSignal.aborted) interrupted.catch(reject);
+      else resolve({ code: code ?? (signal ? 128 : 1), output: text });
+    });
   });
 }
 

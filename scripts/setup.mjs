@@ -1,12 +1,12 @@
 // Everything the other scripts need, each part only when it is missing or out of date.
-//   node scripts/setup.mjs [node|python|classifier|host|browser|all …]
+//   node scripts/setup.mjs [node|python|classifier|model|host|browser|all …]
 // Node's own modules only: this runs before anything is installed.
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { host, inRoot, python, root } from './paths.mjs';
-import { fail, mustRun, pythonEnvironment, step, UserError } from './run.mjs';
+import { fail, handleInterrupts, mustRun, pythonEnvironment, runProgram, step, UserError } from './run.mjs';
 
 const readJson = file => JSON.parse(fs.readFileSync(file, 'utf8'));
 const npm = (args, cwd) => mustRun('npm', [...args, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd });
@@ -48,6 +48,14 @@ async function classifier() {
   else if (readJson(path.join(folder, 'encoder.stamp.json')).inputs !== digestOf(script, path.join(folder, 'encoder-fingerprint.json'))) {
     await step('Bundled classifier', build);
   }
+}
+
+/** The example's model: converted once into the user's cache, where it stays. */
+async function exampleModel() {
+  await pythonPackages();
+  const make = 'from safe_finetuning.example_model import example_model_folder as make; make(lambda text: print(" ", text, flush=True))';
+  const { code } = await runProgram(python, ['-c', make], { env: { ...pythonEnvironment, PYTHONPATH: inRoot('trainer') } });
+  if (code !== 0) throw new UserError('The example model could not be made: the lines above say why.');
 }
 
 // Parts of VS Code's server that are loaded only by features which nothing here uses; half of its size.
@@ -115,7 +123,7 @@ function digestOf(...files) {
   return hash.digest('hex');
 }
 
-const parts = { node, python: pythonPackages, classifier, host: vscodeHost, browser };
+const parts = { node, python: pythonPackages, classifier, model: exampleModel, host: vscodeHost, browser };
 
 /** Sets up the named parts, one after the other, with what they need. */
 export async function setUp(...names) {
@@ -130,6 +138,7 @@ export async function setUp(...names) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  handleInterrupts();
   const names = process.argv.slice(2);
   const all = names.length === 0 || names.includes('all');
   await setUp(...(all ? Object.keys(parts) : names)).catch(fail);

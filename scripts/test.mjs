@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { inRoot, python, root, screenshots } from './paths.mjs';
-import { fail, pythonEnvironment, runProgram, seconds, UserError } from './run.mjs';
+import { fail, handleInterrupts, interrupted, pythonEnvironment, runProgram, seconds, UserError } from './run.mjs';
 import { setUp } from './setup.mjs';
 
 const bin = (...parts) => inRoot('node_modules', ...parts);
@@ -81,7 +81,7 @@ async function integration(grep) {
       const over = new Promise(resolve => page.exposeFunction('codeAutomationExit', resolve));
       await page.goto(windowUrl(server.url, workspace, { extension: root, tests: inRoot('out/test/integration/index.js') }));
       const late = new Promise(resolve => setTimeout(resolve, 300_000, 'late').unref());
-      const code = await Promise.race([over, late]);
+      const code = await Promise.race([over, late, interrupted]);
       if (code === 'late') {
         fs.mkdirSync(screenshots, { recursive: true });
         await page.screenshot({ path: path.join(screenshots, 'integration-late.png') });
@@ -162,4 +162,5 @@ async function main([name, grep]) {
   process.exitCode = total.failed ? 1 : 0;
 }
 
+handleInterrupts();
 await main(process.argv.slice(2)).catch(fail);
