@@ -75,7 +75,7 @@ def _train(config_path: Path, run: RunFolder, resume: bool) -> tuple[str, str, s
     run.start(_record(config, config_path, dataset), checkpoint[1] if checkpoint else 0)
 
     run.phase("loading", f"Loading {config.model}")
-    loaded = _load(config, base)
+    loaded = _load(config, base, run.check)
     rows = _prepare(config, base, dataset, loaded, run)
 
     if config.evaluation.enabled:
@@ -187,10 +187,10 @@ def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
 # --- training -----------------------------------------------------------------------------------------
 
 
-def _load(config: p.RunConfig, base: Path) -> Loaded:
+def _load(config: p.RunConfig, base: Path, check: Callable[[], None] = lambda: None) -> Loaded:
     from .model import load_model, resolve_device
 
-    return load_model(config.model, device=resolve_device(config.device), base_folder=base)
+    return load_model(config.model, device=resolve_device(config.device), base_folder=base, check=check)
 
 
 def _trainer(config: p.RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows) -> Any:

@@ -1,7 +1,10 @@
-"""Logits at supervised positions are the model's own, on architectures that treat their logits differently."""
+"""Logits at supervised positions are the model's own, on architectures that treat them differently."""
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
 from safe_finetuning.supervised_logits import (
     IGNORED,
     predicting_positions,
@@ -10,8 +13,6 @@ from safe_finetuning.supervised_logits import (
     supervised_logits,
     supervised_targets,
 )
-from transformers import AutoModelForCausalLM
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 SMALL = {
     "vocab_size": 50,
