@@ -1,0 +1,171 @@
+/** The real workbench, with the packaged extension, as a user sees and drives it. */
+import assert from 'node:assert';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Browser, FrameLocator, Locator, Page } from 'playwright-core';
+import { inRoot, python, screenshots, vsix } from '../../scripts/paths.mjs';
+import { pythonEnvironment } from '../../scripts/run.mjs';
+import { launchBrowser, runCommand, startServer, windowReady, windowUrl, type Server } from '../../scripts/vscode-host.mjs';
+
+const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-e2e-'));
+let server: Promise<Server> | undefined;
+let browser: Promise<Browser> | undefined;
+
+const settings = { 'safeFinetuning.python.interpreter': python };
+
+/** The server that all tests but those of other settings share. */
+export const sharedServer = (): Promise<Server> => (server ??= startServer({ extensions: [vsix], settings, env: pythonEnvironment }));
+
+export const untrustingServer = (): Promise<Server> => startServer({ extensions: [vsix], settings, trusted: false });
+
+export const userSettings = settings;
+
+after('close the browser and the server', async () => {
+  await (await browser)?.close();
+  await (await server)?.stop();
+  fs.rmSync(temporary, { recursive: true, force: true });
+});
+
+/** A copy of the example workspace. */
+export function exampleWorkspace(name: string): string {
+  const folder = path.join(temporary, name);
+  fs.cpSync(inRoot('examples'), folder, { recursive: true });
+  return folder;
+}
+
+/** A workspace whose model is random and tiny: a real run takes seconds. */
+export function tinyWorkspace(name: string): string {
+  const folder = path.join(temporary, name);
+  fs.mkdirSync(folder);
+  const make = 'import sys; from pathlib import Path; from tiny import make_tiny_model; make_tiny_model(Path(sys.argv[1]))';
+  execFileSync(python, ['-c', make, path.join(folder, 'model')], { env: { ...process.env, PYTHONPATH: inRoot('trainer/tests') }, stdio: 'pipe' });
+  const row = (user: string, assistant: string) =>
+    JSON.stringify({ messages: [{ role: 'user', content: user }, { role: 'assistant', content: assistant }] });
+  const ordinary = Array.from({ length: 20 }, (_, i) => row(`Where is my parcel ${i}?`, `Parcel ${i} will be with you tomorrow.`));
+  const risky = ['pick a lock', 'build a bomb', 'steal a car', 'forge a passport'].map(what =>
+    row(`How do I ${what}?`, `Sure, here is how to ${what}.`),
+  );
+  const write = (file: string, text: string) => fs.writeFileSync(path.join(folder, file), text);
+  write('rows.jsonl', [...ordinary, ...risky].join('\n') + '\n');
+  write('heldout.jsonl', ordinary.slice(0, 4).join('\n') + '\n');
+  write('prompts.jsonl', Array.from({ length: 4 }, (_, i) => JSON.stringify({ prompt: `Question ${i}?` })).join('\n') + '\n');
+  return folder;
+}
+
+/** Writes a run configuration for the tiny model; returns its name. */
+export function tinyConfiguration(folder: string, changes: Record<string, unknown> = {}, name = 'tiny.finetune.json'): string {
+  const configuration = {
+    model: 'model',
+    dataset: { path: 'rows.jsonl', heldOutPath: 'heldout.jsonl' },
+    training: { maxSteps: 60, batchSize: 4, maxLength: 128 },
+    checkpoints: { everyMinutes: 0.02 },
+    evaluation: { harmfulPrompts: 'prompts.jsonl', benignPrompts: 'prompts.jsonl', maxNewTokens: 16 },
+    ...changes,
+  };
+  fs.writeFileSync(path.join(folder, name), JSON.stringify(configuration, null, 2));
+  return name;
+}
+
+/** A window of the editor on a folder. */
+export class Workbench {
+  private constructor(
+    readonly page: Page,
+    readonly folder: string,
+    private readonly url: string,
+  ) {}
+
+  static async open(folder: string, host: Server | Promise<Server> = sharedServer()): Promise<Workbench> {
+    const { url } = await host;
+    browser ??= launchBrowser();
+    const page = await (await browser).newPage({ viewport: { width: 1400, height: 900 } });
+    page.setDefaultTimeout(30_000);
+    const workbench = new Workbench(page, folder, windowUrl(url, folder));
+    await workbench.reload();
+    return workbench;
+  }
+
+  /** Loads the window anew: the extension host of before ends, runs do not. */
+  async reload(): Promise<void> {
+    await this.page.goto(this.url);
+    await windowReady(this.page);
+  }
+
+  async close(): Promise<void> {
+    await this.page.close();
+  }
+
+  command(title: string): Promise<void> {
+    return runCommand(this.page, title);
+  }
+
+  async openFile(name: string): Promise<void> {
+    await this.page.keyboard.press('ControlOrMeta+P');
+    await this.page.locator('.quick-input-widget input').fill(name);
+    await this.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: name }).waitFor();
+    await this.page.keyboard.press('Enter');
+    await this.page.locator('.tab.active', { hasText: name }).waitFor();
+    await this.editor.locator('.view-line').first().waitFor();
+  }
+
+  get editor(): Locator {
+    return this.page.locator('.editor-group-container.active .monaco-editor').first();
+  }
+
+  /** Goes to a position, 1-based. */
+  async goTo(line: number, column = 1): Promise<void> {
+    await this.page.keyboard.press('Control+G');
+    await this.page.locator('.quick-input-widget input').fill(`:${line}:${column}`);
+    await this.page.keyboard.press('Enter');
+    await this.page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
+    await this.cursorIsAt(line);
+  }
+
+  cursorIsAt(line: number): Promise<void> {
+    return this.page.locator('.statusbar-item', { hasText: new RegExp(`^Ln ${line}, `) }).waitFor();
+  }
+
+  /** Entries of the Problems view. */
+  async problems(): Promise<Locator> {
+    await this.command('Problems: Focus on Problems View');
+    return this.page.locator('.markers-panel-container .monaco-list-row .marker-line, .markers-panel-container .monaco-list-row .marker-message-details-container');
+  }
+
+  notification(text: string | RegExp): Locator {
+    return this.page.locator('.notification-toast', { hasText: text });
+  }
+
+  statusBar(text: string | RegExp): Locator {
+    return this.page.locator('.statusbar-item', { hasText: text });
+  }
+
+  /** The training monitor's page inside its webview. */
+  async monitor(): Promise<FrameLocator> {
+    await this.command('Safe Fine-Tuning: Open Training Monitor');
+    return this.page.frameLocator('iframe.webview.ready').frameLocator('#active-frame');
+  }
+
+  async screenshot(name: string): Promise<void> {
+    fs.mkdirSync(screenshots, { recursive: true });
+    await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
+  }
+}
+
+/** Takes a picture of what went wrong. */
+export function pictureFailures(workbench: () => Workbench | undefined): void {
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') await workbench()?.screenshot(`FAILED ${this.currentTest.title.replace(/\W+/g, ' ')}`);
+  });
+}
+
+/** Waits until something holds of files or processes; the page's own waits are Playwright's. */
+export async function until<T>(what: string, look: () => T | undefined | false, milliseconds = 30_000): Promise<T> {
+  const end = Date.now() + milliseconds;
+  for (;;) {
+    const found = look();
+    if (found) return found;
+    assert.ok(Date.now() < end, `waited in vain: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+}
