@@ -217,7 +217,7 @@ function problem(code: ProblemCode, offset: number, reason: string, path?: JSONP
 }
 
 /** Nothing but white space, by Unicode, JavaScript or Python. */
-function isBlank(text: string): boolean {
+export function isBlank(text: string): boolean {
   return /^[\s\u001c-\u001f\u0085\ufeff]*$/.test(text);
 }
 
@@ -236,8 +236,8 @@ function describe(value: unknown): string {
   if (Array.isArray(value)) {
     return 'a list';
   }
-  const words: Record<string, string> = { string: 'text', number: 'a number', object: 'an object' };
-  return words[typeof value] ?? String(value);
+  const words: Record<string, string> = { string: 'text', number: 'a number', boolean: 'true or false' };
+  return words[typeof value] ?? 'an object';
 }
 
 /** What the parser's error codes mean, in words (the enum itself does not exist at run time). */

@@ -20,6 +20,8 @@ const PAD_ID = 0;
 const BATCH_TOKENS = 4096; // padded tokens in one forward: bounds memory, whatever the texts
 const CHUNK_TEXTS = 1024; // texts tokenised at a time
 
+export { pairText } from "./pairText";
+
 interface Head {
   name: string;
   version: string;
@@ -32,11 +34,6 @@ interface Head {
 interface Window {
   ids: number[];
   owner: number;
-}
-
-/** The text of a training pair that the classifier judges. */
-export function pairText(prompt: string, answer: string): string {
-  return `${prompt}\n${answer}`;
 }
 
 /** Token ids of the windows that cover a text of these tokens, in order; none without tokens. */

@@ -1,0 +1,104 @@
+/** Scores the rows of a document: from the cache where they are known, by the classifier where not. */
+import { errorText, type Log } from '../common/log';
+import { Pace } from '../common/pace';
+import type { RowScore, ScoreCache } from '../risk/cache';
+import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
+import type { Reading } from './reading';
+import { isBlank, pairsOf, readLine, type Pair } from './rows';
+
+/** What is known about the rows of a document, by content hash. */
+export interface Scores {
+  known: Map<string, RowScore>;
+  /** Rows on which the classifier failed, and why. */
+  failed: Map<string, string>;
+}
+
+export interface JudgeServices {
+  scorer: Scorer;
+  cache: ScoreCache;
+  log: Log;
+}
+
+export interface JudgeOptions {
+  /** Lines (from 0) to begin with: those on the screen. */
+  first: ReadonlySet<number>;
+  /** Judge rows again that the cache knows. */
+  again: boolean;
+  signal: AbortSignal;
+}
+
+/** Few enough that results come in steps, enough to fill the classifier's batches. */
+const BATCH_ROWS = 64;
+/** Longer rows wait until the others have been judged: one of a megabyte takes many seconds. */
+const LONG_ROW_CHARACTERS = 20_000;
+
+/** Fills `scores`; yields after every batch how many of the rows to be judged are done. */
+export async function* judgeRows(
+  reading: Reading,
+  scores: Scores,
+  { scorer, cache, log }: JudgeServices,
+  { first, again, signal }: JudgeOptions,
+): AsyncGenerator<{ done: number; total: number }> {
+  await cache.open((await scorer.judge()).id);
+  const pace = new Pace();
+  const queues: [onScreen: string[], others: string[], long: string[]] = [[], [], []];
+  const queued = new Set<string>();
+  for (const [index, line] of reading.lines.entries()) {
+    await pace.step(signal);
+    if (!line || !('hash' in line) || queued.has(line.hash)) continue;
+    queued.add(line.hash);
+    const cached = again ? undefined : (scores.known.get(line.hash) ?? cache.get(line.hash));
+    if (cached) {
+      scores.known.set(line.hash, cached);
+      continue;
+    }
+    const text = reading.texts[index]!;
+    queues[text.length > LONG_ROW_CHARACTERS ? 2 : first.has(index) ? 0 : 1].push(text);
+  }
+  const total = queues.flat().length;
+  let done = 0;
+  for (const [queue, batchRows] of [[queues[0], BATCH_ROWS], [queues[1], BATCH_ROWS], [queues[2], 1]] as const) {
+    for (let start = 0; start < queue.length; start += batchRows) {
+      yield { done, total };
+      const batch = queue.slice(start, start + batchRows);
+      await judgeBatch(batch);
+      done += batch.length;
+    }
+  }
+  yield { done, total };
+
+  async function judgeBatch(texts: string[]): Promise<void> {
+    const rows = texts.flatMap(text => {
+      const read = readLine(text);
+      return read && 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
+    });
+    try {
+      const pairScores = await scorer.score(rows.flatMap(({ pairs }) => pairs), signal);
+      let next = 0;
+      for (const { hash, pairs } of rows) {
+        const score = scoreOfRow(pairs, pairScores.slice(next, (next += pairs.length)));
+        cache.set(hash, score);
+        scores.known.set(hash, score);
+        scores.failed.delete(hash);
+      }
+    } catch (error) {
+      if (signal.aborted || error instanceof ClassifierUnavailable) throw error;
+      log.error(`${texts.length} rows could not be scored: ${errorText(error)}`);
+      for (const { hash } of rows) scores.failed.set(hash, errorText(error));
+    }
+  }
+}
+
+/** The row's risk is that of its worst pair, and is about that pair's prompt, or answer without one. */
+export function scoreOfRow(pairs: readonly Pair[], scores: readonly PairScore[]): RowScore {
+  let worst = 0;
+  scores.forEach(({ risk }, index) => {
+    if (risk > scores[worst]!.risk) worst = index;
+  });
+  const { prompt, promptIndex, answerIndex } = pairs[worst]!;
+  return {
+    risk: Math.round(scores[worst]!.risk * 1e6) / 1e6,
+    refusal: scores.every(({ refusal }) => refusal),
+    messageIndex: promptIndex === undefined || isBlank(prompt) ? answerIndex : promptIndex,
+  };
+}

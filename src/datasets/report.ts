@@ -1,0 +1,103 @@
+/** What is said about a dataset file: which rows are flagged, and the sentences that say so. */
+import path from 'node:path';
+import type { Scores } from './judging';
+import type { Reading } from './reading';
+import { FORMAT, type Problem } from './rows';
+
+export interface FlaggedRow {
+  /** From 0. */
+  line: number;
+  hash: string;
+  risk: number;
+  messageIndex: number;
+}
+
+export interface FileReport {
+  rows: number;
+  problems: { line: number; problem: Problem }[];
+  /** The riskiest first. */
+  flagged: FlaggedRow[];
+  /** Lines of rows that are safety data. */
+  refusals: number[];
+  /** Rows without a score, so far or for good. */
+  unscored: number;
+  /** Why rows stay unscored. */
+  unscoredReason: string | undefined;
+  threshold: number;
+  /** Not a dataset: no row at all, or none that has anything to do with `messages`. */
+  notice: string | undefined;
+}
+
+export const QUARANTINE_SUFFIX = '.quarantine.jsonl';
+
+/** `support.jsonl` → `support.quarantine.jsonl`, beside it. */
+export function quarantinePath(dataset: string): string {
+  const { dir, name } = path.parse(dataset);
+  return path.join(dir, name + QUARANTINE_SUFFIX);
+}
+
+/** Rows that were put aside: nothing there needs to be flagged again. */
+export function isQuarantine(dataset: string): boolean {
+  return dataset.endsWith(QUARANTINE_SUFFIX);
+}
+
+export function makeReport(
+  { texts, lines }: Reading,
+  scores: Scores,
+  options: { threshold: number; flag: boolean; unscoredReason: string | undefined },
+): FileReport {
+  const { threshold, flag } = options;
+  const report: FileReport = {
+    rows: 0,
+    problems: [],
+    flagged: [],
+    refusals: [],
+    unscored: 0,
+    unscoredReason: options.unscoredReason,
+    threshold,
+    notice: undefined,
+  };
+  let mentionsMessages = false;
+  lines.forEach((read, line) => {
+    if (!read) return;
+    if ('problem' in read) {
+      report.problems.push({ line, problem: read.problem });
+      mentionsMessages ||= texts[line]!.includes('"messages"');
+      return;
+    }
+    mentionsMessages = true;
+    report.rows++;
+    const score = scores.known.get(read.hash);
+    if (!score) {
+      report.unscored++;
+      report.unscoredReason ??= scores.failed.get(read.hash);
+    } else if (score.refusal) {
+      report.refusals.push(line);
+    } else if (flag && score.risk >= threshold) {
+      const { risk, messageIndex } = score;
+      report.flagged.push({ line, hash: read.hash, risk, messageIndex });
+    }
+  });
+  report.flagged.sort((a, b) => b.risk - a.risk || a.line - b.line);
+  if (!mentionsMessages) {
+    report.notice =
+      report.problems.length === 0
+        ? `This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${FORMAT}`
+        : `No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${FORMAT}`;
+    report.problems = [];
+  }
+  return report;
+}
+
+export const formatRisk = (risk: number): string => risk.toFixed(2);
+
+export const counted = (count: number, one: string, many = `${one}s`): string =>
+  `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
+
+/** One line for the status bar. */
+export function summary({ rows, flagged, problems, threshold, unscored, unscoredReason }: FileReport): string {
+  const parts = [counted(rows, 'row'), `${flagged.length.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
+  if (problems.length > 0) parts.push(counted(problems.length, 'malformed line'));
+  if (unscoredReason) parts.push(`${unscored.toLocaleString('en-US')} unscored`);
+  return parts.join(', ');
+}

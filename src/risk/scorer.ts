@@ -1,0 +1,198 @@
+/**
+ * The bundled safety critic as the extension sees it: training pairs in, risks out. The classifier runs
+ * in a worker thread that starts with the first request, so that neither its half second of loading nor
+ * its arithmetic ever blocks the extension host.
+ */
+import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import refusalPatterns from '../../trainer/safe_finetuning/risk/refusal.json';
+import type { IDisposable } from '../common/disposable';
+import { errorText, type Log } from '../common/log';
+import { pairText } from './pairText';
+import { isRefusal } from './refusal';
+import type { WorkerData, WorkerReply, WorkerRequest } from './worker';
+
+export interface TrainingPair {
+  prompt: string;
+  answer: string;
+}
+
+export interface PairScore {
+  /** Probability in [0, 1] that the pair is harmful; 0 where the answer is a refusal. */
+  risk: number;
+  refusal: boolean;
+}
+
+export interface Judge {
+  /** Names the classifier and the refusal patterns exactly: scores of different judges must not be mixed. */
+  id: string;
+}
+
+export interface ScorerOptions {
+  /** The bundled worker script. */
+  workerFile: string;
+  /** The classifier's folder at the time of the start. */
+  folder: () => string;
+  log: Log;
+}
+
+interface Request {
+  resolve(scores: number[]): void;
+  reject(reason: unknown): void;
+}
+
+/** A worker that has been started. */
+interface Running {
+  worker: Worker;
+  judge: Promise<Judge>;
+  requests: Map<number, Request>;
+}
+
+/** Rows stay unscored, and trying again does not help before something is changed. */
+export class ClassifierUnavailable extends Error {
+  override readonly name = 'ClassifierUnavailable';
+}
+
+const CRASHES_IN_A_ROW = 3;
+/** More of an answer need not be read to see that it refuses; the patterns look at its opening. */
+const REFUSAL_CHARACTERS = 16_384;
+/** One core stays free for the editor. */
+const THREADS = Math.max(1, Math.min(4, availableParallelism() - 1));
+const REFUSAL_ID = createHash('sha256').update(JSON.stringify(refusalPatterns)).digest('hex').slice(0, 8);
+
+export class Scorer implements IDisposable {
+  private running: Running | undefined;
+  private unavailable: ClassifierUnavailable | undefined;
+  private crashes = 0;
+  private lastId = 0;
+
+  constructor(private readonly options: ScorerOptions) {}
+
+  /** Starts the classifier where it is not running. Rejects with `ClassifierUnavailable`. */
+  async judge(): Promise<Judge> {
+    return this.start().judge;
+  }
+
+  /**
+   * The risk of each pair, in order. Rejects with the signal's reason once it is aborted, with
+   * `ClassifierUnavailable`, or with an error that names why these pairs could not be scored.
+   */
+  async score(pairs: readonly TrainingPair[], signal?: AbortSignal): Promise<PairScore[]> {
+    const refusals = pairs.map(({ answer }) => isRefusal(answer.slice(0, REFUSAL_CHARACTERS)));
+    const texts = pairs.filter((_, i) => !refusals[i]).map(({ prompt, answer }) => pairText(prompt, answer));
+    const risks = texts.length > 0 ? await this.request(texts, signal) : [];
+    let next = 0;
+    return refusals.map(refusal => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
+  }
+
+  /** Stops the classifier and forgets that it failed: the next request starts it anew. */
+  reset(): void {
+    this.unavailable = undefined;
+    this.crashes = 0;
+    this.stop(new Error('The risk classifier was restarted.'));
+  }
+
+  dispose(): void {
+    this.unavailable = new ClassifierUnavailable('The extension is closing.');
+    this.stop(this.unavailable);
+  }
+
+  private async request(texts: string[], signal?: AbortSignal): Promise<number[]> {
+    signal?.throwIfAborted();
+    const { worker, judge, requests } = this.start();
+    await judge;
+    signal?.throwIfAborted();
+    const id = ++this.lastId;
+    const post = (request: WorkerRequest): void => worker.postMessage(request);
+    const cancel = (): void => {
+      post({ cancel: id });
+      requests.get(id)?.reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', cancel);
+    try {
+      return await new Promise<number[]>((resolve, reject) => {
+        requests.set(id, { resolve, reject });
+        post({ id, texts });
+      });
+    } finally {
+      requests.delete(id);
+      signal?.removeEventListener('abort', cancel);
+    }
+  }
+
+  private start(): Running {
+    if (this.unavailable) throw this.unavailable;
+    this.running ??= this.spawn();
+    return this.running;
+  }
+
+  private spawn(): Running {
+    const workerData: WorkerData = { folder: this.options.folder(), threads: THREADS };
+    const worker = new Worker(this.options.workerFile, { workerData, name: 'safe-finetuning-risk' });
+    const requests = new Map<number, Request>();
+    const began = performance.now();
+    const judge = new Promise<Judge>((resolve, reject) => {
+      const lost = (error: Error): void => {
+        reject(error);
+        for (const request of requests.values()) request.reject(error);
+        if (this.running?.worker === worker) this.running = undefined;
+      };
+      let ready = false;
+      worker.on('message', (reply: WorkerReply) => {
+        if ('ready' in reply) {
+          ready = true;
+          this.options.log.info(`Risk classifier ready after ${Math.round(performance.now() - began)} ms.`);
+          resolve({ id: `${reply.ready.judgeId}+${REFUSAL_ID}` });
+        } else if ('failed' in reply) {
+          this.unavailable = new ClassifierUnavailable(reply.failed);
+          lost(this.unavailable);
+          void worker.terminate();
+        } else if ('scores' in reply) {
+          this.crashes = 0;
+          requests.get(reply.id)?.resolve(reply.scores);
+        } else if ('error' in reply) {
+          requests.get(reply.id)?.reject(new Error(reply.error.message));
+        }
+      });
+      worker.on('error', error => {
+        this.options.log.error(`Risk classifier: ${error.stack ?? error.message}`);
+        if (!ready) this.unavailable = cannotStart(error);
+        lost(this.unavailable ?? this.crashed(errorText(error)));
+      });
+      worker.on('exit', code => {
+        if (this.running?.worker === worker) lost(this.crashed(`exit code ${code}`));
+      });
+    });
+    judge.catch(() => undefined); // whoever waits for it is told; nobody may be waiting
+    worker.unref();
+    return { worker, judge, requests };
+  }
+
+  private crashed(reason: string): Error {
+    this.crashes++;
+    if (this.crashes < CRASHES_IN_A_ROW) {
+      return new Error(`The risk classifier stopped unexpectedly (${reason}); it starts again with the next rows.`);
+    }
+    this.unavailable = new ClassifierUnavailable(
+      `The risk classifier stopped unexpectedly ${this.crashes} times in a row (${reason}).`,
+    );
+    return this.unavailable;
+  }
+
+  private stop(reason: Error): void {
+    const { running } = this;
+    this.running = undefined;
+    for (const request of running?.requests.values() ?? []) request.reject(reason);
+    void running?.worker.terminate();
+  }
+}
+
+function cannotStart(error: Error): ClassifierUnavailable {
+  const platform = `${process.platform}-${process.arch}`;
+  return new ClassifierUnavailable(
+    /onnxruntime|ERR_DLOPEN_FAILED/.test(`${error.message} ${(error as NodeJS.ErrnoException).code}`)
+      ? `The risk classifier cannot run on this platform (${platform}): ONNX Runtime has no working binary here.`
+      : `The risk classifier cannot start: ${error.message}.`,
+  );
+}
