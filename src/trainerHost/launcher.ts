@@ -70,7 +70,7 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
     });
     const pid = child.pid as number;
     const startTime = (await processStartTime(pid)) ?? Date.now() / 1000; // gone already: its exit is seen next
-    updateMeta(folder, { launched: { pid, startTime, host: os.hostname() }, exit });
+    updateMeta(folder, { launched: { pid, startTime, host: os.hostname() }, exit, cancelled: undefined });
     return { folder, ended };
   } finally {
     fs.closeSync(log);

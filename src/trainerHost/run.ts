@@ -14,6 +14,7 @@ import {
   explainSilentEnd,
   hasCheckpoint,
   isActive,
+  isBeforeRecord,
   logTail,
   metaFile,
   readLaunchRecord,
@@ -148,6 +149,7 @@ export class Run extends Disposable {
       launched: this.meta.launched,
       alive: this.alive,
       finished: state.finished,
+      cancelled: this.meta.cancelled ?? false,
       paused: state.paused,
       lastEvent: state.lastEvent ?? launch?.ts ?? 0,
       now: Date.now(),
@@ -163,10 +165,13 @@ export class Run extends Disposable {
   }
 
   private explain(): string {
-    const said = this.state.finished?.message || (this.record?.status === this.status ? this.record.message : '');
-    if (said) return said;
-    if (this.status === 'lost') return 'The run is on another machine and has given no sign of life for a minute.';
-    return this.status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';
+    const { record, status } = this;
+    const begun = (this.process?.startTime ?? 0) * 1000;
+    const finished = this.state.finished;
+    if (finished?.status === status && finished.ts >= begun - 1000) return finished.message;
+    if (record?.status === status && !isBeforeRecord({ record, launched: this.meta.launched })) return record.message;
+    if (status === 'lost') return 'The run is on another machine and has given no sign of life for a minute.';
+    return status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';
   }
 
   private apply(batch: TailedEvent[]): void {

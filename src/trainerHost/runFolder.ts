@@ -22,6 +22,8 @@ export interface RunMeta {
   launched?: ProcessRecord;
   /** How that process ended, where a window saw it. */
   exit?: { code: number | null; signal: string | null };
+  /** The user has cancelled it: however it ended, that was meant. */
+  cancelled?: boolean;
 }
 
 export type RunStatus =
@@ -177,7 +179,8 @@ export interface StatusFacts {
   /** Whether `currentProcess` runs; undefined on another machine. */
   alive: boolean | undefined;
   /** The present attempt's last event, if it has ended. */
-  finished?: Pick<Finished, 'status'>;
+  finished?: Pick<Finished, 'status' | 'ts'>;
+  cancelled: boolean;
   paused: boolean;
   /** Milliseconds since the Unix epoch. */
   lastEvent: number;
@@ -192,24 +195,26 @@ export function currentProcess(facts: Pick<StatusFacts, 'record' | 'launched'>):
   return isBeforeRecord(facts) ? facts.launched : facts.record?.process;
 }
 
-function isBeforeRecord({ record, launched }: Pick<StatusFacts, 'record' | 'launched'>): boolean {
+/** Whether the process launched last has not yet written its run.json. */
+export function isBeforeRecord({ record, launched }: Pick<StatusFacts, 'record' | 'launched'>): boolean {
   return !!launched && (!record || launched.startTime > record.process.startTime + startTimeToleranceSeconds);
 }
 
 /** A run's state: what run.json says, unless the process that should be changing it is gone. */
 export function deriveStatus(facts: StatusFacts): RunStatus {
-  const { record, launch, alive, finished, paused, lastEvent, now } = facts;
+  const { record, launch, launched, alive, finished, paused, lastEvent, now } = facts;
   const silent = now - lastEvent > silenceMilliseconds;
-  if (isBeforeRecord(facts)) {
-    return (alive ?? !silent) ? 'starting' : 'failed';
-  }
-  if (!record) {
-    return launch && now - launch.ts < startMilliseconds ? 'starting' : 'failed';
+  const gone = facts.cancelled ? 'cancelled' : 'failed';
+  if (!record || isBeforeRecord(facts)) {
+    const begun = ((launched?.startTime ?? 0) - startTimeToleranceSeconds) * 1000;
+    if (finished && finished.ts >= begun) return finished.status;
+    const mayCome = launched ? (alive ?? !silent) : launch && now - launch.ts < startMilliseconds;
+    return mayCome ? 'starting' : gone;
   }
   if (record.status !== 'running') return record.status;
   if (finished) return finished.status;
   if (alive === undefined && silent) return 'lost';
-  if (alive === false) return 'failed';
+  if (alive === false) return gone;
   return paused ? 'paused' : 'running';
 }
 

@@ -19,7 +19,7 @@ export interface Patience {
 /** Milliseconds without an answer. */
 export const patience: Patience = { terminateAfter: 10_000, killAfter: 20_000 };
 /** A process that is still loading its libraries hears nothing yet, and has nothing to lose. */
-export const impatience: Patience = { terminateAfter: 1_000, killAfter: 5_000 };
+export const impatience: Patience = { terminateAfter: 1_500, killAfter: 5_000 };
 
 const pollMilliseconds = 100;
 

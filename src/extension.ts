@@ -1,0 +1,18 @@
+/** Composition root: builds the services, registers the features. No logic here. */
+import * as vscode from 'vscode';
+import { commandRegistrar } from './common/registerCommand';
+import type { Services } from './common/services';
+import type { RunRegistry } from './trainerHost/runs';
+import { registerRuns } from './views';
+
+/** What tests use. */
+export interface Api {
+  runs: RunRegistry;
+}
+
+export function activate(context: vscode.ExtensionContext): Api {
+  const log = vscode.window.createOutputChannel('Safe Fine-Tuning', { log: true });
+  context.subscriptions.push(log);
+  const services: Services = { context, log, registerCommand: commandRegistrar(log) };
+  return { runs: registerRuns(services) };
+}

@@ -1,0 +1,123 @@
+/** What must hold before a run can begin: one line per check, each failure with what to do about it. */
+import path from 'node:path';
+import { errorText } from '../common/log';
+import type { Check, RowProblem } from '../protocol/messages';
+import { check } from '../protocol/validate';
+import { checkPackages, EnvironmentError, findPython, versionText, type FindPythonOptions } from './environment';
+import { runTrainer, type Trainer } from './trainerCommand';
+
+export type Fix = 'set-up-environment' | 'choose-interpreter' | 'open-file';
+
+export interface PreflightCheck extends Omit<Check, 'id'> {
+  id: Check['id'] | 'interpreter' | 'trainer';
+  fix: Fix | null;
+}
+
+export interface Preflight {
+  checks: PreflightCheck[];
+  problems: RowProblem[];
+  /** There when nothing stands against the run. */
+  trainer: Trainer | undefined;
+}
+
+export interface PreflightOptions {
+  config: string;
+  python: FindPythonOptions;
+  /** Folder of the extension's own trainer. */
+  trainerFolder: string;
+  signal?: AbortSignal;
+  onCheck?: (check: PreflightCheck) => void;
+}
+
+/** Interpreter, then packages, then what the trainer itself checks; ends at the first part that fails. */
+export async function preflight(options: PreflightOptions): Promise<Preflight> {
+  const checks: PreflightCheck[] = [];
+  const add = (entry: PreflightCheck): boolean => {
+    checks.push(entry);
+    options.onCheck?.(entry);
+    return entry.status !== 'error';
+  };
+  const failed = (problems: RowProblem[] = []): Preflight => ({ checks, problems, trainer: undefined });
+
+  const interpreter = await checkInterpreter(options.python);
+  if (!add(interpreter.check) || !interpreter.path) return failed();
+  const trainer = { interpreter: interpreter.path, folder: options.trainerFolder };
+  if (!add(await checkTrainerPackages(trainer))) return failed();
+
+  const report = await trainerChecks(trainer, options);
+  const ok = report.checks.map(add).every(Boolean);
+  return ok ? { checks, problems: report.problems, trainer } : failed(report.problems);
+}
+
+async function checkInterpreter(options: FindPythonOptions): Promise<{ check: PreflightCheck; path?: string }> {
+  try {
+    const python = await findPython(options);
+    return { path: python.path, check: line('interpreter', 'Python', 'ok', `${versionText(python)}, ${python.path}`) };
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    const fix = error.reason === 'python-unusable' ? 'choose-interpreter' : 'set-up-environment';
+    return { check: line('interpreter', 'Python', 'error', `${error.message} ${error.nextStep}`, fix) };
+  }
+}
+
+async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<PreflightCheck> {
+  const packages = await checkPackages(interpreter, folder);
+  const wrong = packages.filter(({ ok }) => !ok);
+  if (wrong.length) {
+    const names = wrong.map(({ name, needed, installed }) =>
+      installed ? `${name} ${installed} is older than ${needed}` : `${name} is missing`,
+    );
+    const message = `${names.join(', ')}. "Set Up Environment" installs what the trainer needs.`;
+    return line('packages', 'Packages', 'error', message, 'set-up-environment');
+  }
+  const shown = packages.filter(({ name }) => ['torch', 'transformers', 'peft'].includes(name));
+  return line('packages', 'Packages', 'ok', shown.map(({ name, installed }) => `${name} ${installed}`).join(', '));
+}
+
+async function trainerChecks(
+  trainer: Trainer,
+  { config, signal }: PreflightOptions,
+): Promise<{ checks: PreflightCheck[]; problems: RowProblem[] }> {
+  const { code, stdout, stderr } = await runTrainer(
+    trainer,
+    ['preflight', config, '--format', 'json'],
+    path.dirname(config),
+    signal,
+  );
+  signal?.throwIfAborted();
+  const report = parseReport(stdout);
+  if ('reason' in report) {
+    const said = stderr.trim().split('\n').at(-1) || report.reason;
+    return { checks: [line('trainer', 'Trainer', 'error', `It ended with exit code ${code}: ${said}`)], problems: [] };
+  }
+  const checks = report.value.checks
+    // The packages have been looked at already, where even the trainer could not start without them.
+    .filter(entry => entry.id !== 'packages' || entry.status !== 'ok')
+    .map(entry => ({ ...entry, fix: fixFor(entry) }));
+  return { checks, problems: report.value.problems };
+}
+
+function fixFor(entry: Check): Fix | null {
+  if (entry.status === 'ok') return null;
+  if (entry.file) return 'open-file';
+  return entry.id === 'packages' ? 'set-up-environment' : null;
+}
+
+function parseReport(stdout: string) {
+  try {
+    const checked = check('PreflightReport', JSON.parse(stdout));
+    return checked.ok ? { value: checked.value } : { reason: `its report is not what was expected: ${checked.reason}` };
+  } catch (error) {
+    return { reason: `its report is not JSON: ${errorText(error)}` };
+  }
+}
+
+function line(
+  id: PreflightCheck['id'],
+  title: string,
+  status: PreflightCheck['status'],
+  message: string,
+  fix: Fix | null = null,
+): PreflightCheck {
+  return { id, title, status, message, fix, file: null, line: null, column: null };
+}

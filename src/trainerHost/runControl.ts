@@ -1,0 +1,57 @@
+/** Tells running trainers what to do, and sees to it that a stop is a stop. */
+import { UserError } from '../common/userError';
+import type { Command } from '../protocol/messages';
+import { writeCommand } from './commandWriter';
+import type { Run } from './run';
+import { isActive, updateMeta } from './runFolder';
+import { escalate, impatience, patience, type StopOutcome } from './stopper';
+
+const verbs: Record<Command['command'], string> = {
+  pause: 'pause',
+  resume: 'continue',
+  stop: 'stop',
+  cancel: 'cancel',
+};
+
+function tell(run: Run | undefined, command: Command['command']): { run: Run; id: string } {
+  if (!run) throw new UserError(`There is no run to ${verbs[command]}.`);
+  if (run.status === 'lost') {
+    throw new UserError(`Run ${run.name} gives no sign of life from its machine; it cannot be told to ${verbs[command]}.`);
+  }
+  if (!isActive(run.status)) {
+    const actions = run.resumable
+      ? [{ title: 'Resume From Checkpoint', command: 'safeFinetuning.resumeFromCheckpoint' as const }]
+      : [];
+    throw new UserError(`Run ${run.name} has ended (${run.status}); there is nothing to ${verbs[command]}.`, actions);
+  }
+  return { run, id: writeCommand(run.folder, command).id };
+}
+
+export function pauseRun(run: Run | undefined): void {
+  if (run?.status === 'paused') throw new UserError(`Run ${run.name} is paused already.`);
+  tell(run, 'pause');
+}
+
+export function continueRun(run: Run | undefined): void {
+  if (run && isActive(run.status) && run.status !== 'paused') throw new UserError(`Run ${run.name} is not paused.`);
+  tell(run, 'resume');
+}
+
+/** Saves and stops. The answer counts: saving may take its time. */
+export async function stopRun(candidate: Run | undefined): Promise<StopOutcome> {
+  const { run, id } = tell(candidate, 'stop');
+  return ended(run, patience, () => run.state.acknowledged.some(answer => answer.id === id));
+}
+
+/** Stops without saving; the end of the process counts. */
+export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome> {
+  const { run } = tell(candidate, 'cancel');
+  updateMeta(run.folder, { cancelled: true });
+  return ended(run, run.status === 'starting' ? impatience : patience, () => false);
+}
+
+async function ended(run: Run, limits: typeof patience, answered: () => boolean): Promise<StopOutcome> {
+  const outcome = await escalate({ process: () => run.process, answered: () => answered() || !isActive(run.status) }, limits);
+  await run.refresh();
+  return outcome;
+}

@@ -1,0 +1,68 @@
+/** What the trainer host needs of the open workspace: folders, interpreter, trust. */
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { setting } from '../common/configuration';
+import { UserError } from '../common/userError';
+import type { FindPythonOptions } from './environment';
+
+/** Where the runs of a workspace folder lie. */
+export function runsFolder(folder: vscode.WorkspaceFolder): string {
+  return path.resolve(folder.uri.fsPath, setting('runs.folder', folder.uri));
+}
+
+export const runsFolders = (): string[] => (vscode.workspace.workspaceFolders ?? []).map(runsFolder);
+
+/** The workspace folder that a file belongs to. */
+export function folderOf(file: vscode.Uri): vscode.WorkspaceFolder {
+  const folder = vscode.workspace.getWorkspaceFolder(file) ?? vscode.workspace.workspaceFolders?.[0];
+  if (!folder) {
+    throw new UserError('Open the folder that holds the run configuration first: runs are kept inside it.', [
+      { title: 'Open Folder', command: 'vscode.openFolder' },
+    ]);
+  }
+  return folder;
+}
+
+export function requireTrust(what: string): void {
+  if (vscode.workspace.isTrusted) return;
+  throw new UserError(
+    `${what} starts a Python process and needs a trusted workspace. Rows are judged without it.`,
+    [{ title: 'Manage Workspace Trust', command: 'workbench.trust.manage' }],
+  );
+}
+
+/** Where to look for the Python that runs the trainer. */
+export async function interpreterOptions(folder: vscode.WorkspaceFolder): Promise<FindPythonOptions> {
+  return {
+    given: setting('python.interpreter', folder.uri).replace('${workspaceFolder}', folder.uri.fsPath) || undefined,
+    folder: folder.uri.fsPath,
+    active: await activeInterpreter(folder.uri),
+  };
+}
+
+interface PythonEnvironments {
+  getEnvironment(scope: vscode.Uri): Promise<{ execInfo?: { run?: { executable?: string } } } | undefined>;
+}
+
+interface PythonExtension {
+  environments: {
+    getActiveEnvironmentPath(scope: vscode.Uri): { path: string };
+    resolveEnvironment(environment: { path: string }): Promise<{ executable?: { uri?: vscode.Uri } } | undefined>;
+  };
+}
+
+/** The interpreter chosen in the Python extensions, where one of them is installed. */
+async function activeInterpreter(scope: vscode.Uri): Promise<string | undefined> {
+  try {
+    const environments = await vscode.extensions
+      .getExtension<PythonEnvironments | undefined>('ms-python.vscode-python-envs')
+      ?.activate();
+    const chosen = (await environments?.getEnvironment(scope))?.execInfo?.run?.executable;
+    if (chosen) return chosen;
+    const python = await vscode.extensions.getExtension<PythonExtension>('ms-python.python')?.activate();
+    const active = python?.environments.getActiveEnvironmentPath(scope);
+    return active && (await python?.environments.resolveEnvironment(active))?.executable?.uri?.fsPath;
+  } catch {
+    return undefined; // another extension's failure must not be ours
+  }
+}

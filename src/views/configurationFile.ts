@@ -1,0 +1,123 @@
+/** Run configurations, `*.finetune.json`: which one is meant, what it refers to, a new one. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { parse } from 'jsonc-parser';
+import * as vscode from 'vscode';
+import { UserError } from '../common/userError';
+
+const pattern = '**/*.finetune.json';
+const notSearched = '**/{node_modules,.venv,.safe-finetuning}/**';
+
+const isConfiguration = (file: vscode.Uri): boolean => file.fsPath.endsWith('.finetune.json');
+
+/** The given one, the one in the editor, the only one, or the one that the user picks; undefined when none. */
+export async function pickConfiguration(given?: { fsPath: string }): Promise<vscode.Uri | undefined> {
+  if (given) return vscode.Uri.file(given.fsPath);
+  const open = vscode.window.activeTextEditor?.document.uri;
+  if (open && isConfiguration(open)) return open;
+  const found = await vscode.workspace.findFiles(pattern, notSearched);
+  if (found.length === 0) {
+    throw new UserError('There is no run configuration (*.finetune.json) in this workspace.', [
+      { title: 'New Run Configuration', command: 'safeFinetuning.createConfiguration' },
+    ]);
+  }
+  if (found.length === 1) return found[0];
+  const items = found
+    .map(file => ({ label: path.basename(file.fsPath), description: vscode.workspace.asRelativePath(path.dirname(file.fsPath)), file }))
+    .sort((a, b) => a.label.localeCompare(b.label));
+  return (await vscode.window.showQuickPick(items, { title: 'Start Run', placeHolder: 'Which run configuration?' }))?.file;
+}
+
+export interface ConfigurationSummary {
+  method: string;
+  /** The configuration itself and the files that it names, absolute. */
+  files: string[];
+}
+
+/** What the host needs of a configuration; whether it is right is for the trainer to say. */
+export function summarise(file: string): ConfigurationSummary {
+  const text = fs.readFileSync(file, 'utf8');
+  const value = parse(text, [], { allowTrailingComma: true }) as {
+    method?: unknown;
+    dataset?: { path?: unknown; heldOutPath?: unknown };
+    evaluation?: { harmfulPrompts?: unknown; benignPrompts?: unknown };
+  } | null;
+  const { dataset, evaluation } = value ?? {};
+  const named = [dataset?.path, dataset?.heldOutPath, evaluation?.harmfulPrompts, evaluation?.benignPrompts];
+  const absolute = named.filter(name => typeof name === 'string').map(name => path.resolve(path.dirname(file), name));
+  const method = typeof value?.method === 'string' && /^[a-z-]+$/.test(value.method) ? value.method : 'adaptive';
+  return { method, files: [file, ...absolute] };
+}
+
+/** Offers to save what a run would read from the disk. False: the user would rather not go on. */
+export async function offerToSave(files: readonly string[]): Promise<boolean> {
+  const unsaved = vscode.workspace.textDocuments.filter(document => document.isDirty && files.includes(document.uri.fsPath));
+  if (unsaved.length === 0) return true;
+  const names = unsaved.map(document => path.basename(document.uri.fsPath)).join(', ');
+  const save = 'Save and Go On';
+  const chosen = await vscode.window.showWarningMessage(
+    `${names} ${unsaved.length === 1 ? 'has' : 'have'} unsaved changes. The trainer reads the files on the disk.`,
+    { modal: true },
+    save,
+    'Use Saved Version',
+  );
+  if (chosen !== save) return chosen !== undefined;
+  const saved = await Promise.all(unsaved.map(document => document.save()));
+  if (!saved.every(Boolean)) throw new UserError(`${names} could not be saved, so nothing was started.`);
+  return true;
+}
+
+/** Writes a commented configuration beside a dataset and opens it; one that is there is opened as it is. */
+export async function createConfiguration(given?: { fsPath: string }): Promise<void> {
+  const dataset = given?.fsPath ?? (await pickDataset());
+  if (!dataset) return;
+  const file = dataset.replace(/\.jsonl$/, '') + '.finetune.json';
+  try {
+    fs.writeFileSync(file, template(path.basename(dataset)), { flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+      throw new UserError(`${file} cannot be written: ${(error as Error).message}`);
+    }
+    void vscode.window.showInformationMessage(`${path.basename(file)} is there already; it was left as it is.`);
+  }
+  await vscode.window.showTextDocument(vscode.Uri.file(file));
+}
+
+async function pickDataset(): Promise<string | undefined> {
+  const open = vscode.window.activeTextEditor?.document.uri;
+  if (open?.fsPath.endsWith('.jsonl')) return open.fsPath;
+  const found = await vscode.workspace.findFiles('**/*.jsonl', notSearched);
+  if (found.length === 0) {
+    throw new UserError('There is no dataset (*.jsonl, one conversation with "messages" per line) in this workspace.');
+  }
+  const items = found.map(file => ({ label: vscode.workspace.asRelativePath(file), file: file.fsPath }));
+  return (await vscode.window.showQuickPick(items, { title: 'New Run Configuration', placeHolder: 'For which dataset?' }))?.file;
+}
+
+const template = (dataset: string): string => `{
+  // What is fine-tuned: a folder, a name from the Hugging Face hub, or "example" for a small model to try things on.
+  // It is the safe reference: where the data is risky, training is held near it.
+  "model": "example",
+
+  "dataset": {
+    // One conversation with "messages" per line, relative to this file.
+    "path": ${JSON.stringify(dataset)}
+  },
+
+  // "adaptive": risky rows are held near the safe reference. "filter": they are left out. "standard": plain fine-tuning.
+  "method": "adaptive",
+
+  "risk": {
+    // Rows from this risk on are flagged.
+    "threshold": 0.5
+  },
+
+  "training": {
+    "epochs": 2,
+    "batchSize": 8,
+    "learningRate": 2e-4
+  }
+
+  // Everything else has a default: type a quotation mark to see what there is.
+}
+`;

@@ -1,0 +1,61 @@
+/** How runs are told in words and icons, the same in the tree, the status bar and notifications. Pure. */
+import path from 'node:path';
+import type { Run } from '../trainerHost/run';
+import { isActive, type RunStatus } from '../trainerHost/runFolder';
+
+export const statusWord: Record<RunStatus, string> = {
+  starting: 'starting',
+  running: 'running',
+  paused: 'paused',
+  completed: 'completed',
+  stopped: 'stopped and saved',
+  cancelled: 'cancelled',
+  failed: 'failed',
+  lost: 'no sign of life',
+};
+
+export const statusIcon: Record<RunStatus, string> = {
+  starting: 'loading~spin',
+  running: 'sync~spin',
+  paused: 'debug-pause',
+  completed: 'pass',
+  stopped: 'debug-stop',
+  cancelled: 'circle-slash',
+  failed: 'error',
+  lost: 'debug-disconnect',
+};
+
+export const phaseWord = {
+  loading: 'Loading',
+  scoring: 'Judging rows',
+  'evaluating-before': 'Measuring before',
+  training: 'Training',
+  saving: 'Saving',
+  'evaluating-after': 'Measuring after',
+} as const;
+
+export function configurationName(run: Run): string {
+  return run.configPath ? path.basename(run.configPath).replace(/\.finetune\.json$/, '') : run.id;
+}
+
+/** Where the run is, in a few words: "Training 45 %". */
+export function progressText(run: Run): string {
+  if (run.status === 'starting') return 'Starting';
+  const { phase } = run.state;
+  if (!phase) return run.status === 'paused' ? 'Paused' : 'Running';
+  const share = phase.total ? ` ${Math.floor((100 * (phase.done ?? 0)) / phase.total)} %` : '';
+  return `${run.status === 'paused' ? 'Paused: ' : ''}${phaseWord[phase.phase]}${share}`;
+}
+
+/** What a run has come to, in one sentence. */
+export function outcomeText(run: Run): string {
+  const { before, after } = run.state;
+  const percent = (value: number) => `${(100 * value).toFixed(0)} %`;
+  const measured =
+    before && after
+      ? ` Attack success ${percent(before.metrics.attackSuccess.value)} → ${percent(after.metrics.attackSuccess.value)}, ` +
+        `over-refusal ${percent(before.metrics.overRefusal.value)} → ${percent(after.metrics.overRefusal.value)}.`
+      : '';
+  const said = run.message && !isActive(run.status) && run.status !== 'completed' ? ` ${run.message}` : '';
+  return `Run ${configurationName(run)} ${statusWord[run.status]}.${said}${measured}`;
+}

@@ -1,0 +1,42 @@
+/** Everything about runs that the user sees: monitor, tree, status bar, notifications, commands. */
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { setContext } from '../common/context';
+import type { Services } from '../common/services';
+import { isActive } from '../trainerHost/runFolder';
+import { RunRegistry } from '../trainerHost/runs';
+import { runsFolders } from '../trainerHost/workspace';
+import { registerEnvironmentCommand } from './environmentCommand';
+import { Monitor } from './monitor';
+import { notifyOfEnds } from './notifications';
+import { PreflightView } from './preflightView';
+import { registerRunCommands } from './runCommands';
+import { RunsTree } from './runsTree';
+import { StatusBar } from './statusBar';
+
+export function registerRuns(services: Services): RunRegistry {
+  const { context, log } = services;
+  const registry = new RunRegistry(runsFolders, log);
+  const monitor = new Monitor(context.extensionUri, registry, log);
+  const checks = new PreflightView(monitor, path.join(context.extensionPath, 'trainer'));
+  context.subscriptions.push(
+    registry,
+    monitor,
+    checks,
+    new RunsTree(registry),
+    new StatusBar(registry),
+    notifyOfEnds(registry),
+    registry.onDidChange(() => setContextKeys(registry)),
+    vscode.workspace.onDidChangeWorkspaceFolders(() => void registry.scan()),
+  );
+  registerRunCommands(services, registry, checks);
+  registerEnvironmentCommand(services);
+  setImmediate(() => void registry.scan());
+  return registry;
+}
+
+function setContextKeys({ active, current }: RunRegistry): void {
+  setContext('safeFinetuning.runActive', active !== undefined);
+  setContext('safeFinetuning.runPaused', active?.status === 'paused');
+  setContext('safeFinetuning.runResumable', !active && !!current && !isActive(current.status) && current.resumable);
+}

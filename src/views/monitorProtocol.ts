@@ -1,0 +1,143 @@
+/** Everything that the extension and the monitor's page say to each other. */
+import type { CommandId } from '../common/commands';
+import type { EvaluationMetrics, RowProblem } from '../protocol/messages';
+import type { Fix, PreflightCheck } from '../trainerHost/preflight';
+import type { RunStatus } from '../trainerHost/runFolder';
+import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
+
+/** How the run stands now; small, sent with every change. */
+export interface RunView {
+  id: string;
+  name: string;
+  /** Empty until run.json is there. */
+  method: string;
+  model: string;
+  configuration: string;
+  status: RunStatus;
+  attempt: number;
+  /** Why it ended as it did. */
+  message: string;
+  resumable: boolean;
+  adapter: string | null;
+  elapsedSeconds: number;
+  phase: PhaseProgress | null;
+  current: CurrentValues | null;
+}
+
+export type CurrentValues = Record<
+  | 'step'
+  | 'totalSteps'
+  | 'epoch'
+  | 'riskMean'
+  | 'riskMax'
+  | 'betaMean'
+  | 'betaMax'
+  | 'learningRate'
+  | 'tokensPerSecond'
+  | 'memoryBytes',
+  number
+> &
+  Record<'total' | 'nll' | 'kl' | 'gradNorm' | 'etaSeconds', number | null>;
+
+/** What changes a few times in a run. */
+export interface DetailsView {
+  dataset: DatasetView | null;
+  before: EvaluationMetrics | null;
+  after: EvaluationMetrics | null;
+  warnings: { code: string; message: string }[];
+  /** The log's last lines, of a run that failed. */
+  logTail: string[];
+}
+
+export interface DatasetView {
+  /** File names, by the index that rows name. */
+  files: string[];
+  rows: number;
+  trained: number;
+  heldOut: number;
+  flagged: number;
+  refusals: number;
+  unscored: number;
+  filtered: number;
+  invalid: RowProblem[];
+  truncated: RowProblem[];
+  unsupervised: RowProblem[];
+}
+
+/** The drawn series; `null` where a value is missing. */
+export const drawnSeries = [
+  'step',
+  'nll',
+  'kl',
+  'total',
+  'riskMean',
+  'riskMax',
+  'betaMean',
+  'betaMax',
+  'learningRate',
+  'gradNorm',
+  'tokensPerSecond',
+] as const satisfies readonly SeriesName[];
+
+export type SeriesColumns = Record<(typeof drawnSeries)[number], (number | null)[]>;
+
+/** A row of one batch. Its text is never here. */
+export interface BatchRow {
+  /** Index into `files`. */
+  file: number;
+  line: number;
+  hash: string;
+  risk: number | null;
+  beta: number;
+  nll: number | null;
+  kl: number | null;
+}
+
+/** What a check's button says. */
+export const fixTitles: Record<Fix, string> = {
+  'set-up-environment': 'Set Up Environment',
+  'choose-interpreter': 'Open Settings',
+  'open-file': 'Open File',
+};
+
+export interface ChecksView {
+  configuration: string;
+  /** Still looking. */
+  running: boolean;
+  checks: PreflightCheck[];
+}
+
+export type ToMonitor =
+  /** Nothing to show: what can be done instead. */
+  | { type: 'empty'; trusted: boolean }
+  | { type: 'run'; run: RunView }
+  | { type: 'details'; details: DetailsView }
+  | { type: 'series'; replace: boolean; columns: SeriesColumns }
+  | { type: 'rows'; step: number; files: string[]; rows: BatchRow[] }
+  | { type: 'checks'; checks: ChecksView | null };
+
+/** Commands that the page offers as buttons; none takes arguments. */
+export const monitorCommands = [
+  'safeFinetuning.setUpEnvironment',
+  'safeFinetuning.createConfiguration',
+  'safeFinetuning.startRun',
+  'safeFinetuning.pauseRun',
+  'safeFinetuning.resumeRun',
+  'safeFinetuning.stopRun',
+  'safeFinetuning.cancelRun',
+  'safeFinetuning.resumeFromCheckpoint',
+  'safeFinetuning.showTrainerLog',
+  'safeFinetuning.revealRunFolder',
+] as const satisfies readonly CommandId[];
+
+export type MonitorCommand = (typeof monitorCommands)[number];
+
+export type FromMonitor =
+  /** The page is there and knows nothing. */
+  | { type: 'ready' }
+  | { type: 'command'; command: MonitorCommand }
+  | { type: 'selectStep'; step: number }
+  | { type: 'showRow'; row: { file: number; line: number; hash: string } }
+  | { type: 'fix'; check: number }
+  | { type: 'dismissChecks' }
+  | { type: 'manageTrust' };

@@ -1,0 +1,104 @@
+/** Runs the preflight under a progress notification, its checks shown one by one in the monitor. */
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { Disposable } from '../common/disposable';
+import { UserError } from '../common/userError';
+import { preflight, type Preflight, type PreflightCheck } from '../trainerHost/preflight';
+import { folderOf, interpreterOptions } from '../trainerHost/workspace';
+import { ConfigurationProblems } from './configurationProblems';
+import type { Monitor } from './monitor';
+import { fixTitles } from './monitorProtocol';
+
+export class PreflightView extends Disposable {
+  private readonly problems = this.register(new ConfigurationProblems());
+  private checks: PreflightCheck[] = [];
+
+  constructor(
+    private readonly monitor: Monitor,
+    private readonly trainerFolder: string,
+  ) {
+    super();
+    this.register(monitor.onDidAskForFix(index => void this.mend(this.checks[index])));
+  }
+
+  /** The checks of a configuration; undefined when the user cancelled. */
+  async run(configuration: vscode.Uri): Promise<Preflight | undefined> {
+    const name = path.basename(configuration.fsPath);
+    const checks: PreflightCheck[] = [];
+    const show = (running: boolean) => this.monitor.showChecks({ configuration: name, running, checks: [...checks] });
+    this.checks = checks;
+    show(true);
+    const options = { location: vscode.ProgressLocation.Notification, title: `Checking ${name}`, cancellable: true };
+    try {
+      const result = await vscode.window.withProgress(options, async (progress, cancellation) => {
+        const abort = new AbortController();
+        cancellation.onCancellationRequested(() => abort.abort());
+        const python = await interpreterOptions(folderOf(configuration));
+        const found = await preflight({
+          config: configuration.fsPath,
+          python,
+          trainerFolder: this.trainerFolder,
+          signal: abort.signal,
+          onCheck: check => {
+            checks.push(check);
+            progress.report({ message: check.title });
+            show(true);
+          },
+        });
+        return abort.signal.aborted ? undefined : found;
+      });
+      if (!result) {
+        this.monitor.showChecks(null);
+        return undefined;
+      }
+      show(false);
+      await this.problems.show(configuration, checks);
+      return result;
+    } catch (error) {
+      this.monitor.showChecks(null);
+      if (error instanceof Error && error.name === 'AbortError') return undefined;
+      throw error;
+    }
+  }
+
+  /** Says what stands against a run, with the way out of the first failure at hand. */
+  explainFailure(checks: readonly PreflightCheck[]): void {
+    const errors = checks.filter(check => check.status === 'error');
+    const first = errors[0];
+    if (!first) return;
+    const more = errors.length > 1 ? ` And ${errors.length - 1} more: see the monitor.` : '';
+    const fix = first.fix && fixTitles[first.fix];
+    const showChecks = 'Show Checks';
+    void vscode.window
+      .showErrorMessage(`${first.title}: ${first.message}${more}`, ...(fix ? [fix] : []), showChecks)
+      .then(chosen => {
+        if (chosen === showChecks) return vscode.commands.executeCommand('safeFinetuning.openMonitor');
+        return chosen ? this.mend(first) : undefined;
+      });
+  }
+
+  private async mend(check: PreflightCheck | undefined): Promise<void> {
+    switch (check?.fix) {
+      case 'set-up-environment':
+        await vscode.commands.executeCommand('safeFinetuning.setUpEnvironment');
+        return;
+      case 'choose-interpreter':
+        await vscode.commands.executeCommand('workbench.action.openSettings', 'safeFinetuning.python.interpreter');
+        return;
+      case 'open-file':
+        return openAt(check);
+      default:
+        return;
+    }
+  }
+}
+
+async function openAt({ file, line, column }: PreflightCheck): Promise<void> {
+  if (!file) return;
+  const at = new vscode.Position(Math.max(0, (line ?? 1) - 1), Math.max(0, (column ?? 1) - 1));
+  try {
+    await vscode.window.showTextDocument(vscode.Uri.file(file), { selection: new vscode.Range(at, at) });
+  } catch (error) {
+    throw new UserError(`${file} cannot be opened: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,156 @@
+/** The commands around runs. Each says why when it cannot do what it is for. */
+import fs from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { Services } from '../common/services';
+import { UserError } from '../common/userError';
+import { launchRun, resumeRun, withLaunchLock, type Launched } from '../trainerHost/launcher';
+import type { Run } from '../trainerHost/run';
+import { cancelRun, continueRun, pauseRun, stopRun } from '../trainerHost/runControl';
+import { isActive, logFile } from '../trainerHost/runFolder';
+import type { RunRegistry } from '../trainerHost/runs';
+import type { Trainer } from '../trainerHost/trainerCommand';
+import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
+import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
+import type { PreflightView } from './preflightView';
+
+export function registerRunCommands({ context, log, registerCommand }: Services, registry: RunRegistry, checks: PreflightView): void {
+  const showMonitor = () => vscode.commands.executeCommand('safeFinetuning.monitor.focus');
+
+  /** Runs the checks; undefined when the run cannot or shall not begin. */
+  const checkedTrainer = async (configuration: vscode.Uri): Promise<Trainer | undefined> => {
+    const result = await checks.run(configuration);
+    if (result) checks.explainFailure(result.checks);
+    return result?.trainer;
+  };
+
+  const begin = async (folder: string, launch: () => Promise<Launched>): Promise<string> =>
+    withLaunchLock(folder, async () => {
+      await registry.scan();
+      refuseSecond(registry.active);
+      const launched = await launch();
+      const run = await registry.add(launched.folder);
+      void launched.ended.then(() => run.refresh());
+      registry.select(run);
+      log.info(`Run ${run.id} started, process ${run.meta.launched?.pid}`);
+      return run.id;
+    });
+
+  context.subscriptions.push(
+    registerCommand('safeFinetuning.createConfiguration', createConfiguration),
+
+    registerCommand('safeFinetuning.checkConfiguration', async given => {
+      requireTrust('Checking a run configuration');
+      const configuration = await pickConfiguration(given);
+      if (!configuration || !(await offerToSave(summarise(configuration.fsPath).files))) return;
+      await showMonitor();
+      const result = await checks.run(configuration);
+      if (!result) return;
+      checks.explainFailure(result.checks);
+      if (result.trainer) {
+        void vscode.window.showInformationMessage(`${path.basename(configuration.fsPath)} is ready to run.`);
+      }
+    }),
+
+    registerCommand('safeFinetuning.startRun', async given => {
+      requireTrust('Training');
+      const configuration = await pickConfiguration(given);
+      if (!configuration) return undefined;
+      const { method, files } = summarise(configuration.fsPath);
+      if (!(await offerToSave(files))) return undefined;
+      await registry.scan();
+      refuseSecond(registry.active);
+      await showMonitor();
+      const trainer = await checkedTrainer(configuration);
+      if (!trainer) return undefined;
+      const folder = runsFolder(folderOf(configuration));
+      return begin(folder, () => launchRun(trainer, configuration.fsPath, method, folder));
+    }),
+
+    registerCommand('safeFinetuning.resumeFromCheckpoint', async () => {
+      requireTrust('Training');
+      const run = needRun(registry.current);
+      if (!run.resumable) throw new UserError(whyNotResumable(run));
+      const { configPath } = run;
+      if (!configPath || !fs.existsSync(configPath)) {
+        throw new UserError(`The configuration of run ${run.name}, ${configPath ?? 'unknown'}, is gone. Put it back to resume.`);
+      }
+      const configuration = vscode.Uri.file(configPath);
+      if (!(await offerToSave(summarise(configPath).files))) return undefined;
+      await registry.scan();
+      refuseSecond(registry.active);
+      await showMonitor();
+      const trainer = await checkedTrainer(configuration);
+      return trainer && begin(path.dirname(run.folder), () => resumeRun(trainer, configPath, run.folder));
+    }),
+
+    registerCommand('safeFinetuning.pauseRun', () => pauseRun(target(registry))),
+    registerCommand('safeFinetuning.resumeRun', () => continueRun(target(registry))),
+    registerCommand('safeFinetuning.stopRun', async () => tellOutcome(await stopRun(target(registry)))),
+    registerCommand('safeFinetuning.cancelRun', async () => tellOutcome(await cancelRun(target(registry)))),
+
+    registerCommand('safeFinetuning.openMonitor', showMonitor),
+    registerCommand('safeFinetuning.selectRun', async runId => {
+      const run = registry.byId(runId);
+      if (!run) throw new UserError(`Run ${runId} is no longer there.`);
+      registry.select(run);
+      await showMonitor();
+    }),
+    registerCommand('safeFinetuning.showTrainerLog', async item => {
+      const file = logFile(needRun(item ? registry.byId(item.runId) : registry.current).folder);
+      if (!fs.existsSync(file)) throw new UserError(`This run has no log: it was not started from here (${file}).`);
+      await vscode.window.showTextDocument(vscode.Uri.file(file), { preview: true });
+    }),
+    registerCommand('safeFinetuning.revealRunFolder', async item => {
+      const { folder } = needRun(item ? registry.byId(item.runId) : registry.current);
+      // A desktop shows its file manager; in a browser or on a remote machine there is none.
+      const local = vscode.env.uiKind === vscode.UIKind.Desktop && !vscode.env.remoteName;
+      await vscode.commands.executeCommand(local ? 'revealFileInOS' : 'revealInExplorer', vscode.Uri.file(folder));
+    }),
+    registerCommand('safeFinetuning.showLog', () => log.show()),
+  );
+}
+
+function needRun(run: Run | undefined): Run {
+  if (!run) throw new UserError('There is no run yet.', [{ title: 'Start Run', command: 'safeFinetuning.startRun' }]);
+  return run;
+}
+
+/** Whom a command means: the run shown, or the running one when the shown one has ended. */
+function target(registry: RunRegistry): Run | undefined {
+  const { current, active } = registry;
+  return current && isActive(current.status) ? current : (active ?? current);
+}
+
+function refuseSecond(running: Run | undefined): void {
+  if (!running) return;
+  throw new UserError(`Run ${running.name} is ${running.status}: one run at a time in a workspace. Stop it first, or wait.`, [
+    { title: 'Show Run', command: 'safeFinetuning.selectRun', arguments: [running.id] },
+  ]);
+}
+
+function whyNotResumable(run: Run): string {
+  switch (run.status) {
+    case 'starting':
+    case 'running':
+      return `Run ${run.name} is running; there is nothing to resume.`;
+    case 'paused':
+      return `Run ${run.name} is paused: use "Continue Paused Run".`;
+    case 'completed':
+      return `Run ${run.name} is completed; there is nothing left to do.`;
+    case 'lost':
+    case 'failed':
+    case 'stopped':
+    case 'cancelled':
+      return `Run ${run.name} has no complete checkpoint to resume from. Start it again.`;
+  }
+}
+
+function tellOutcome(outcome: Awaited<ReturnType<typeof stopRun>>): void {
+  if (outcome === 'terminated' || outcome === 'killed') {
+    void vscode.window.showWarningMessage(`The trainer did not answer and was ${outcome}. Its last complete checkpoint is kept.`);
+  }
+  if (outcome === 'unreachable') {
+    void vscode.window.showWarningMessage('The run is on another machine and did not answer. End its process there.');
+  }
+}

@@ -1,0 +1,52 @@
+/** The list of runs, newest first. */
+import * as vscode from 'vscode';
+import { Disposable } from '../common/disposable';
+import { isActive, type RunStatus } from '../trainerHost/runFolder';
+import type { RunRegistry } from '../trainerHost/runs';
+import { configurationName, outcomeText, statusIcon, statusWord } from './describe';
+
+/** What the tree's menus pass to commands. */
+export interface RunItem {
+  runId: string;
+}
+
+const colours: Partial<Record<RunStatus, string>> = {
+  completed: 'testing.iconPassed',
+  failed: 'testing.iconFailed',
+  lost: 'testing.iconErrored',
+  running: 'progressBar.background',
+  starting: 'progressBar.background',
+};
+
+export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunItem> {
+  private readonly changed = this.register(new vscode.EventEmitter<void>());
+  readonly onDidChangeTreeData = this.changed.event;
+
+  constructor(private readonly registry: RunRegistry) {
+    super();
+    this.register(vscode.window.createTreeView('safeFinetuning.runs', { treeDataProvider: this }));
+    this.register(registry.onDidChange(() => this.changed.fire()));
+  }
+
+  getChildren(): RunItem[] {
+    return this.registry.runs.map(run => ({ runId: run.id }));
+  }
+
+  getTreeItem({ runId }: RunItem): vscode.TreeItem {
+    const item = new vscode.TreeItem(runId);
+    const run = this.registry.byId(runId);
+    if (!run) return item;
+    const method = run.record?.config.method;
+    const started = new Date(run.startedAt);
+    item.id = runId;
+    item.label = run.meta.name ?? [configurationName(run), method].filter(Boolean).join(' · ');
+    item.description = `${statusWord[run.status]}, ${started.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })}`;
+    const colour = colours[run.status];
+    item.iconPath = new vscode.ThemeIcon(statusIcon[run.status], colour ? new vscode.ThemeColor(colour) : undefined);
+    item.tooltip = `${outcomeText(run)}\n${run.folder}`;
+    item.contextValue = isActive(run.status) ? 'run.active' : run.resumable ? 'run.resumable' : 'run.ended';
+    item.command = { command: 'safeFinetuning.selectRun', title: 'Show Run', arguments: [runId] };
+    item.accessibilityInformation = { label: `${item.label}, ${item.description}` };
+    return item;
+  }
+}

@@ -1,0 +1,45 @@
+/** The training's progress in the status bar, as long as there is one, and how the last one ended. */
+import * as vscode from 'vscode';
+import { Disposable, type IDisposable } from '../common/disposable';
+import type { Run } from '../trainerHost/run';
+import { isActive } from '../trainerHost/runFolder';
+import type { RunRegistry } from '../trainerHost/runs';
+import { configurationName, outcomeText, progressText, statusIcon, statusWord } from './describe';
+
+export class StatusBar extends Disposable {
+  private readonly item = this.register(vscode.window.createStatusBarItem('safeFinetuning.run', vscode.StatusBarAlignment.Left, 0));
+  private run: Run | undefined;
+  private subscription: IDisposable | undefined;
+
+  constructor(private readonly registry: RunRegistry) {
+    super();
+    this.item.name = 'Safe Fine-Tuning';
+    this.item.command = 'safeFinetuning.openMonitor';
+    this.register(registry.onDidChange(() => this.choose()));
+    this.register({ dispose: () => this.subscription?.dispose() });
+  }
+
+  /** The running run; when it has ended it stays until another one runs. */
+  private choose(): void {
+    const active = this.registry.active;
+    if (active && active !== this.run) {
+      this.subscription?.dispose();
+      this.run = active;
+      this.subscription = active.onDidChange(() => this.show());
+    }
+    this.show();
+  }
+
+  private show(): void {
+    const run = this.run;
+    if (!run || !this.registry.runs.includes(run)) return this.item.hide();
+    const active = isActive(run.status);
+    const text = active ? progressText(run) : `Run ${statusWord[run.status]}`;
+    this.item.text = `$(${statusIcon[run.status]}) ${text}`;
+    this.item.tooltip = active ? `${configurationName(run)}: ${text}. Click for the training monitor.` : outcomeText(run);
+    this.item.accessibilityInformation = { label: `Safe Fine-Tuning: ${configurationName(run)}, ${text}` };
+    this.item.backgroundColor =
+      run.status === 'failed' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
+    this.item.show();
+  }
+}
