@@ -141,5 +141,5 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   handleInterrupts();
   const names = process.argv.slice(2);
   const all = names.length === 0 || names.includes('all');
-  await setUp(...(all ? Object.keys(parts) : names)).catch(fail);
+  setUp(...(all ? Object.keys(parts) : names)).catch(fail);
 }
