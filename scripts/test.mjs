@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { inRoot, python, root, screenshots } from './paths.mjs';
-import { fail, handleInterrupts, interrupted, pythonEnvironment, runProgram, seconds, UserError } from './run.mjs';
+import { fail, handleInterrupts, pythonEnvironment, runProgram, seconds, UserError } from './run.mjs';
 import { setUp } from './setup.mjs';
 
 const bin = (...parts) => inRoot('node_modules', ...parts);
@@ -72,27 +72,10 @@ function counted(output, code, words) {
 async function integration(grep) {
   await setUp('node', 'classifier', 'host', 'browser');
   await (await import('./build.mjs')).build();
-  const { launchBrowser, startServer, windowUrl } = await import('./vscode-host.mjs');
-  return inTestWorkspace(grep, async ({ workspace, settings, env }) => {
-    const server = await startServer({ testDriver: true, settings, env });
-    const browser = await launchBrowser();
-    try {
-      const page = await browser.newPage();
-      const over = new Promise(resolve => page.exposeFunction('codeAutomationExit', resolve));
-      await page.goto(windowUrl(server.url, workspace, { extension: root, tests: inRoot('out/test/integration/index.js') }));
-      const late = new Promise(resolve => setTimeout(resolve, 300_000, 'late').unref());
-      const code = await Promise.race([over, late, interrupted]);
-      if (code === 'late') {
-        fs.mkdirSync(screenshots, { recursive: true });
-        await page.screenshot({ path: path.join(screenshots, 'integration-late.png') });
-        console.error(fs.readFileSync(server.log, 'utf8').split('\n').slice(-40).join('\n'));
-      }
-      return code === 0;
-    } finally {
-      await browser.close();
-      await server.stop();
-    }
-  });
+  const { runInExtensionHost } = await import('./vscode-host.mjs');
+  return inTestWorkspace(grep, ({ workspace, settings, env }) =>
+    runInExtensionHost(inRoot('out/test/integration/index.js'), workspace, { settings, env, extension: root }),
+  );
 }
 
 /** The same suite in a VS Code for the desktop, which @vscode/test-electron downloads. */

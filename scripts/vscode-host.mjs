@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { host } from './paths.mjs';
-import { mustRun, UserError } from './run.mjs';
+import { interrupted, mustRun, UserError } from './run.mjs';
 import { findBrowser } from './setup.mjs';
 
 const entry = path.join(host.server, 'out', 'node', 'entry.js');
@@ -173,4 +173,31 @@ export async function runCommand(page, title) {
   await input.fill(`>${title}`);
   await page.locator('.quick-input-list .monaco-list-row.focused', { hasText: title }).waitFor();
   await page.keyboard.press('Enter');
+}
+
+const extensionHostMinutes = 5;
+
+/**
+ * Loads an extension from source in a window and calls `run()` of a module in its extension host.
+ * @param {string} entry the module, built for Node
+ * @param {string} folder the workspace
+ * @param {{extension: string, settings?: Record<string, unknown>, env?: Record<string, string>}} options
+ * @returns {Promise<boolean>} whether `run()` resolved
+ */
+export async function runInExtensionHost(entry, folder, { extension, settings, env }) {
+  const server = await startServer({ testDriver: true, settings, env });
+  const browser = await launchBrowser();
+  try {
+    const page = await browser.newPage();
+    // The window calls this with the exit code when `run()` has settled.
+    const over = new Promise(resolve => page.exposeFunction('codeAutomationExit', resolve));
+    await page.goto(windowUrl(server.url, folder, { extension, tests: entry }));
+    const late = new Promise(resolve => setTimeout(resolve, extensionHostMinutes * 60_000, 'late').unref());
+    const code = await Promise.race([over, late, interrupted]);
+    if (code === 'late') console.error(`Not over after ${extensionHostMinutes} minutes.\n${fs.readFileSync(server.log, 'utf8').slice(-5000)}`);
+    return code === 0;
+  } finally {
+    await browser.close();
+    await server.stop();
+  }
 }
