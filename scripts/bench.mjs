@@ -1,0 +1,47 @@
+// Benchmarks:  npm run bench -- NAME [--quick]
+// A benchmark is a program bench/NAME.mjs or bench/NAME.py. It is called with [--quick] and, as its last argument, a file
+// into which it writes a JSON list of {name, value, unit, goal, holds}: `goal` is a sentence such as "at most 50", or null,
+// and `holds` says whether it is met, or null.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { inRoot, python, root } from './paths.mjs';
+import { fail, handleInterrupts, pythonEnvironment, runProgram, UserError } from './run.mjs';
+import { setUp } from './setup.mjs';
+
+const names = () => [...new Set(fs.readdirSync(inRoot('bench')).flatMap(file => /^(.+)\.(?:mjs|py)$/.exec(file)?.[1] ?? []))];
+
+async function main() {
+  const [name, ...options] = process.argv.slice(2);
+  if (!name || !names().includes(name) || options.some(option => option !== '--quick')) {
+    throw new UserError(`npm run bench -- NAME [--quick], where NAME is one of: ${names().join(', ')}.`);
+  }
+  await setUp('node', 'classifier');
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-bench-'));
+  const file = path.join(folder, 'results.json');
+  try {
+    const program = fs.existsSync(inRoot('bench', `${name}.mjs`)) ? [process.execPath, inRoot('bench', `${name}.mjs`)] : [python, inRoot('bench', `${name}.py`)];
+    const env = { ...pythonEnvironment, PYTHONPATH: inRoot('trainer') };
+    const { code } = await runProgram(program[0], [program[1], ...options, file], { cwd: root, env });
+    if (code !== 0) throw new UserError(`bench/${name} ended with exit code ${code}.`);
+    const results = JSON.parse(fs.readFileSync(file, 'utf8'));
+    console.log(`\n${table(results)}`);
+    fs.mkdirSync(inRoot('bench', 'results'), { recursive: true });
+    fs.writeFileSync(inRoot('bench', 'results', `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
+    if (results.some(({ holds }) => holds === false)) process.exitCode = 1;
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
+function table(results) {
+  const figure = value => (Number.isInteger(value) ? String(value) : Number(value).toPrecision(3));
+  const verdict = { true: '✔', false: '✖', null: '' };
+  const rows = results.map(({ name, value, unit, goal, holds }) => [name, `${figure(value)} ${unit}`, goal ?? '', verdict[holds]]);
+  const cells = [['', 'measured', 'goal', ''], ...rows];
+  const widths = cells[0].map((_, column) => Math.max(...cells.map(row => row[column].length)));
+  return cells.map(row => row.map((text, column) => text.padEnd(widths[column])).join('   ').trimEnd()).join('\n');
+}
+
+handleInterrupts();
+await main().catch(fail);
