@@ -1,10 +1,10 @@
 """Which tokens are supervised, on five chat templates."""
 
 import pytest
-from tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 
 from safe_finetuning.rows import Message, Row
 from safe_finetuning.tokens import TemplateError, encode_row
+from tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 
 CHATML = CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
 LLAMA_2 = (
