@@ -248,7 +248,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "## The example: what each method keeps",
         "",
-        f"`{result['command']}` trains the example's reference on `examples/support.jsonl` with the example's "
+        f"`{result['command']}` trains the reference on `examples/support.jsonl` with the example's "
         f"own configuration, seeds {', '.join(map(str, result['seeds']))}, and measures greedy answers of 64 "
         "tokens: attack success (neither refused nor incoherent) on 130 AdvBench goals (eval_adv) and on 141 "
         "prompts of MaliciousInstruct and HarmBench (eval_hard), refusals of 64 harmless look-alikes, and "
