@@ -26,7 +26,7 @@ export interface CommandArguments {
   'safeFinetuning.showTrainerLog': [run?: { runId: string }];
   'safeFinetuning.revealRunFolder': [run?: { runId: string }];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
-  'safeFinetuning.quarantineRow': [row: RowLocation];
+  'safeFinetuning.quarantineRow': [row: RowLocation, ...more: RowLocation[]];
   'safeFinetuning.showRow': [row: RowLocation];
   'safeFinetuning.showLog': [];
 }
