@@ -20,8 +20,8 @@ export interface JudgeServices {
 }
 
 export interface JudgeOptions {
-  /** Lines (from 0) to begin with: those on the screen. */
-  first: ReadonlySet<number>;
+  /** Lines (from 0) to begin with: those on the screen once the classifier is ready. */
+  first: () => ReadonlySet<number>;
   /** Judge rows again that the cache knows. */
   again: boolean;
   signal: AbortSignal;
@@ -40,6 +40,7 @@ export async function* judgeRows(
   { first, again, signal }: JudgeOptions,
 ): AsyncGenerator<{ done: number; total: number }> {
   await cache.open((await scorer.judge()).id);
+  const onScreen = first();
   const pace = new Pace();
   const queues: [onScreen: string[], others: string[], long: string[]] = [[], [], []];
   const queued = new Set<string>();
@@ -53,7 +54,7 @@ export async function* judgeRows(
       continue;
     }
     const text = reading.texts[index]!;
-    queues[text.length > LONG_ROW_CHARACTERS ? 2 : first.has(index) ? 0 : 1].push(text);
+    queues[text.length > LONG_ROW_CHARACTERS ? 2 : onScreen.has(index) ? 0 : 1].push(text);
   }
   const total = queues.flat().length;
   let done = 0;

@@ -78,6 +78,7 @@ export function makeReport(
       report.flagged.push({ line, hash: read.hash, risk, messageIndex });
     }
   });
+  if (report.unscored === 0) report.unscoredReason = undefined;
   report.flagged.sort((a, b) => b.risk - a.risk || a.line - b.line);
   if (!mentionsMessages) {
     report.notice =

@@ -86,10 +86,15 @@ export class Scorer implements IDisposable {
     return refusals.map(refusal => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
   }
 
-  /** Stops the classifier and forgets that it failed: the next request starts it anew. */
-  reset(): void {
+  /** Forgets that the classifier did not run: the next request tries again. */
+  retry(): void {
     this.unavailable = undefined;
     this.crashes = 0;
+  }
+
+  /** Stops the classifier, whatever it is doing; the next request starts it from its folder of then. */
+  restart(): void {
+    this.retry();
     this.stop(new Error('The risk classifier was restarted.'));
   }
 

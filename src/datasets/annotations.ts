@@ -1,0 +1,224 @@
+/**
+ * Keeps every open dataset file annotated: diagnostics, the overview ruler, labels of refusals and the
+ * language status. Off where `risk.enabled` is false; settings take effect at once. The extension's own
+ * run folders are left alone.
+ */
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { setting } from '../common/configuration';
+import { Disposable } from '../common/disposable';
+import { DatasetDocument, type DatasetDocumentServices, type RefreshOptions } from './datasetDocument';
+import type { Finding, Severity } from './findings';
+import type { JudgeServices } from './judging';
+import { counted, isQuarantine, summary } from './report';
+
+export const DATASETS: vscode.DocumentSelector = [
+  { language: 'jsonl', scheme: 'file' },
+  { language: 'jsonl', scheme: 'untitled' },
+];
+
+export const DIAGNOSTIC_SOURCE = 'Safe Fine-Tuning';
+
+const TYPING_PAUSE_MS = 250;
+const SCROLLING_PAUSE_MS = 150;
+
+const SEVERITIES: Record<Severity, vscode.DiagnosticSeverity> = {
+  error: vscode.DiagnosticSeverity.Error,
+  warning: vscode.DiagnosticSeverity.Warning,
+  information: vscode.DiagnosticSeverity.Information,
+};
+
+export class Annotations extends Disposable {
+  private readonly documents = new Map<string, DatasetDocument>();
+  private readonly diagnostics = this.register(vscode.languages.createDiagnosticCollection(DIAGNOSTIC_SOURCE));
+  private readonly flaggedRow = this.register(
+    vscode.window.createTextEditorDecorationType({
+      overviewRulerColor: new vscode.ThemeColor('editorOverviewRuler.warningForeground'),
+      overviewRulerLane: vscode.OverviewRulerLane.Right,
+    }),
+  );
+  private readonly refusalRow = this.register(
+    vscode.window.createTextEditorDecorationType({
+      before: {
+        contentText: 'refusal · kept as safety data',
+        color: new vscode.ThemeColor('editorCodeLens.foreground'),
+        fontStyle: 'italic',
+        margin: '0 1.5ch 0 0',
+      },
+    }),
+  );
+  private readonly status = this.register(vscode.languages.createLanguageStatusItem('safeFinetuning.dataset', DATASETS));
+  private readonly services: DatasetDocumentServices;
+  private warnedOf: string | undefined;
+
+  constructor(services: JudgeServices) {
+    super();
+    this.services = {
+      ...services,
+      show: document => this.show(document),
+      onUnavailable: reason => this.warnOnce(reason),
+    };
+    this.status.name = 'Safe Fine-Tuning: dataset';
+    this.status.command = { command: 'safeFinetuning.scoreFile', title: 'Score Again' };
+    const { workspace, window } = vscode;
+    this.register(workspace.onDidOpenTextDocument(document => this.follow(document)));
+    this.register(workspace.onDidCloseTextDocument(document => this.forget(document)));
+    this.register(workspace.onDidChangeTextDocument(change => this.onChange(change)));
+    this.register(workspace.onDidSaveTextDocument(document => this.onSave(document)));
+    this.register(workspace.onDidChangeConfiguration(change => this.onSettings(change)));
+    this.register(window.onDidChangeVisibleTextEditors(editors => editors.forEach(editor => this.decorate(editor))));
+    this.register(window.onDidChangeActiveTextEditor(() => this.showStatus()));
+    this.register(window.onDidChangeTextEditorVisibleRanges(({ textEditor }) => this.onScroll(textEditor.document)));
+    const scan = setTimeout(() => workspace.textDocuments.forEach(document => this.follow(document)));
+    this.register({ dispose: () => clearTimeout(scan) });
+  }
+
+  /** The open dataset file, if rows of it are to be judged at all. */
+  get(document: vscode.TextDocument): DatasetDocument | undefined {
+    return this.documents.get(document.uri.toString()) ?? this.follow(document);
+  }
+
+  /** Scores every row again, whatever the cache knows. */
+  async scoreAgain(document: vscode.TextDocument, options: RefreshOptions): Promise<DatasetDocument | undefined> {
+    const dataset = this.get(document);
+    this.warnedOf = undefined;
+    this.services.scorer.retry();
+    await dataset?.refresh({ ...options, again: true });
+    return dataset;
+  }
+
+  override dispose(): void {
+    this.documents.forEach(document => document.dispose());
+    this.documents.clear();
+    super.dispose();
+  }
+
+  private follow(document: vscode.TextDocument): DatasetDocument | undefined {
+    const key = document.uri.toString();
+    if (document.isClosed || this.documents.has(key) || !isJudged(document)) return undefined;
+    const dataset = new DatasetDocument(document, this.services);
+    this.documents.set(key, dataset);
+    void dataset.refresh();
+    return dataset;
+  }
+
+  private forget({ uri }: vscode.TextDocument): void {
+    const dataset = this.documents.get(uri.toString());
+    if (!dataset) return;
+    this.documents.delete(uri.toString());
+    dataset.dispose();
+    this.diagnostics.delete(uri);
+    vscode.window.visibleTextEditors.forEach(editor => this.decorate(editor));
+    this.showStatus();
+  }
+
+  private onChange({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
+    const dataset = this.documents.get(document.uri.toString());
+    if (!dataset || contentChanges.length === 0) return;
+    if (!document.isDirty) dataset.synchronised();
+    void dataset.refresh({ delayMs: TYPING_PAUSE_MS });
+  }
+
+  private onSave(document: vscode.TextDocument): void {
+    const dataset = this.documents.get(document.uri.toString());
+    dataset?.synchronised();
+    void dataset?.refresh();
+  }
+
+  /** While rows are being scored, those that come on the screen take their turn first. */
+  private onScroll(document: vscode.TextDocument): void {
+    const dataset = this.documents.get(document.uri.toString());
+    if (dataset?.annotations?.scoring) void dataset.refresh({ delayMs: SCROLLING_PAUSE_MS });
+  }
+
+  private onSettings(change: vscode.ConfigurationChangeEvent): void {
+    if (!change.affectsConfiguration('safeFinetuning.risk') && !change.affectsConfiguration('safeFinetuning.runs')) return;
+    if (change.affectsConfiguration('safeFinetuning.risk.classifierFolder')) {
+      this.warnedOf = undefined;
+      this.documents.forEach(dataset => dataset.forgetScores());
+      this.services.scorer.restart();
+    }
+    for (const document of vscode.workspace.textDocuments) {
+      const dataset = this.documents.get(document.uri.toString());
+      if (!isJudged(document)) this.forget(document);
+      else if (dataset) void dataset.refresh();
+      else this.follow(document);
+    }
+  }
+
+  private show(dataset: DatasetDocument): void {
+    const { uri } = dataset.document;
+    if (this.documents.get(uri.toString()) !== dataset) return;
+    this.diagnostics.set(uri, dataset.annotations!.findings.map(asDiagnostic));
+    vscode.window.visibleTextEditors.forEach(editor => {
+      if (editor.document === dataset.document) this.decorate(editor);
+    });
+    this.showStatus();
+  }
+
+  private decorate(editor: vscode.TextEditor): void {
+    const report = this.documents.get(editor.document.uri.toString())?.annotations?.report;
+    if (!report && editor.document.languageId !== 'jsonl') return;
+    const atLine = (line: number): vscode.Range => new vscode.Range(line, 0, line, 0);
+    editor.setDecorations(this.flaggedRow, (report?.flagged ?? []).map(({ line }) => atLine(line)));
+    editor.setDecorations(this.refusalRow, (report?.refusals ?? []).map(atLine));
+  }
+
+  private showStatus(): void {
+    const document = vscode.window.activeTextEditor?.document;
+    const dataset = document && this.documents.get(document.uri.toString());
+    const { report, scoring } = dataset?.annotations ?? {};
+    const { status } = this;
+    status.busy = dataset !== undefined && (!report || scoring !== undefined);
+    status.severity = report?.unscoredReason ? vscode.LanguageStatusSeverity.Warning : vscode.LanguageStatusSeverity.Information;
+    if (!dataset) {
+      status.text = 'Rows are not judged';
+      status.detail = 'Safe Fine-Tuning: Risk is off for this file';
+    } else if (!report) {
+      status.text = 'Reading rows';
+      status.detail = undefined;
+    } else if (scoring && scoring.total > 0) {
+      status.text = `Scoring rows: ${scoring.done.toLocaleString('en-US')} of ${scoring.total.toLocaleString('en-US')}`;
+      status.detail = summary(report);
+    } else if (report.notice !== undefined) {
+      status.text = 'No dataset rows';
+      status.detail = undefined;
+    } else {
+      status.text = isQuarantine(dataset.document.uri.fsPath) ? `${counted(report.rows, 'row')} in quarantine` : summary(report);
+      status.detail = report.unscoredReason ?? `${counted(report.refusals.length, 'refusal')} kept as safety data`;
+    }
+  }
+
+  private warnOnce(reason: string): void {
+    if (this.warnedOf !== undefined) return;
+    this.warnedOf = reason;
+    const again = 'Try Again';
+    const showLog = 'Show Log';
+    void vscode.window.showWarningMessage(`Rows stay unscored. ${reason}`, again, showLog).then(chosen => {
+      if (chosen === showLog) return vscode.commands.executeCommand('safeFinetuning.showLog');
+      if (chosen !== again) return undefined;
+      this.warnedOf = undefined;
+      this.services.scorer.retry();
+      return Promise.all([...this.documents.values()].map(dataset => dataset.refresh()));
+    });
+  }
+}
+
+function isJudged(document: vscode.TextDocument): boolean {
+  return vscode.languages.match(DATASETS, document) > 0 && setting('risk.enabled', document.uri) && !isOfRun(document.uri);
+}
+
+/** Events and commands of runs are JSON Lines too. */
+function isOfRun(uri: vscode.Uri): boolean {
+  if (uri.path.split('/').includes('.safe-finetuning')) return true;
+  const workspaceFolder = vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath;
+  const runs = setting('runs.folder', uri);
+  return workspaceFolder !== undefined && runs !== '' && uri.fsPath.startsWith(path.resolve(workspaceFolder, runs) + path.sep);
+}
+
+function asDiagnostic({ line, start, end, severity, code, message }: Finding): vscode.Diagnostic {
+  const diagnostic = new vscode.Diagnostic(new vscode.Range(line, start, line, end), message, SEVERITIES[severity]);
+  diagnostic.source = DIAGNOSTIC_SOURCE;
+  diagnostic.code = code;
+  return diagnostic;
+}

@@ -1,0 +1,50 @@
+/** What the extension knows about the row under the mouse. */
+import * as vscode from 'vscode';
+import type { CommandId, RowLocation } from '../common/commands';
+import { setting } from '../common/configuration';
+import { DATASETS, type Annotations } from './annotations';
+import { formatRisk, isQuarantine } from './report';
+
+export function registerHover(annotations: Annotations): vscode.Disposable {
+  return vscode.languages.registerHoverProvider(DATASETS, {
+    provideHover: (document, { line }) => describeRow(annotations, document, line),
+  });
+}
+
+function describeRow(annotations: Annotations, document: vscode.TextDocument, line: number): vscode.Hover | undefined {
+  const dataset = annotations.get(document);
+  const row = dataset?.rowAt(line);
+  if (!dataset || !row?.score) return undefined;
+  const { risk, refusal } = row.score;
+  const threshold = setting('risk.threshold', document.uri);
+  const custom = setting('risk.classifierFolder', document.uri);
+  const judge = custom ? `the classifier in \`${custom}\`` : 'the bundled classifier, on this machine';
+  const text = new vscode.MarkdownString(undefined, true);
+  if (refusal) {
+    text.appendMarkdown(
+      '$(shield) **Risk 0.00 · refusal, kept as safety data**\n\n' +
+        'The answer declines the request. Rows like this one teach the model to stay safe; they are never flagged.',
+    );
+  } else if (risk >= threshold) {
+    text.appendMarkdown(
+      `$(warning) **Risk ${formatRisk(risk)}** · flagged from ${formatRisk(threshold)} · judged by ${judge}\n\n` +
+        'This looks like a harmful request that the answer complies with. Training on such rows undoes a ' +
+        "model's refusals, often within a few steps. The classifier is triage, not a verdict: read the row and decide. " +
+        'Left in, the method `adaptive` holds the model near its safe reference on this row.',
+    );
+  } else {
+    text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
+  }
+  const location: RowLocation = { path: document.uri.fsPath, line: line + 1, hash: row.hash };
+  const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: document.uri.fsPath })];
+  if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !isQuarantine(document.uri.fsPath)) {
+    links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));
+  }
+  text.appendMarkdown(`\n\n${links.join(' · ')}`);
+  text.isTrusted = { enabledCommands: ['safeFinetuning.scoreFile', 'safeFinetuning.quarantineRow'] satisfies CommandId[] };
+  return new vscode.Hover(text, document.lineAt(line).range);
+}
+
+function link(title: string, command: CommandId, argument: unknown): string {
+  return `[${title}](command:${command}?${encodeURIComponent(JSON.stringify([argument]))})`;
+}

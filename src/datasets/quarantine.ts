@@ -1,0 +1,112 @@
+/**
+ * Moves flagged rows out of a dataset, unchanged, into `NAME.quarantine.jsonl` beside it: one edit of both
+ * files, one undo step. Both are saved when neither had unsaved changes before; otherwise both are left
+ * unsaved, in their editors, so that saving one cannot save something else along with it.
+ */
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { RowLocation } from '../common/commands';
+import { UserError } from '../common/userError';
+import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
+import { findRow } from './navigation';
+import { additionOf, deletionsOf } from './quarantineEdit';
+import { isQuarantine, quarantinePath } from './report';
+
+/** Quick fixes of flagged rows. */
+export class QuarantineActions implements vscode.CodeActionProvider {
+  static readonly metadata: vscode.CodeActionProviderMetadata = {
+    providedCodeActionKinds: [vscode.CodeActionKind.QuickFix],
+  };
+
+  constructor(private readonly annotations: Annotations) {}
+
+  provideCodeActions(document: vscode.TextDocument, _: vscode.Range, context: vscode.CodeActionContext): vscode.CodeAction[] {
+    const diagnostics = context.diagnostics.filter(({ source, code }) => source === DIAGNOSTIC_SOURCE && code === 'risk');
+    const flagged = this.annotations.get(document)?.annotations?.report.flagged ?? [];
+    if (diagnostics.length === 0 || document.uri.scheme !== 'file') return [];
+    const target = path.basename(quarantinePath(document.uri.fsPath));
+    const locate = ({ line, hash }: { line: number; hash: string }): RowLocation => ({
+      path: document.uri.fsPath,
+      line: line + 1,
+      hash,
+    });
+    const actions = diagnostics.flatMap(diagnostic => {
+      const row = flagged.find(({ line }) => line === diagnostic.range.start.line);
+      if (!row) return [];
+      return [quickFix(`Move row to ${target}`, [diagnostic], [locate(row)])];
+    });
+    if (flagged.length > 1) {
+      actions.push(quickFix(`Move all ${flagged.length} flagged rows to ${target}`, diagnostics, flagged.map(locate)));
+    }
+    return actions;
+  }
+}
+
+function quickFix(title: string, diagnostics: vscode.Diagnostic[], rows: RowLocation[]): vscode.CodeAction {
+  const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
+  action.diagnostics = diagnostics;
+  action.command = { command: 'safeFinetuning.quarantineRow', title, arguments: rows };
+  return action;
+}
+
+/** Moves the rows, all of one file. */
+export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
+  const dataset = await vscode.workspace.openTextDocument(rows[0]!.path);
+  const name = path.basename(dataset.uri.fsPath);
+  if (isQuarantine(dataset.uri.fsPath)) throw new UserError(`${name} is a quarantine: its rows are not moved again.`);
+  const taken = new Set<number>();
+  for (const row of rows) {
+    const line = await findRow(dataset, row, taken);
+    if (line === undefined) {
+      throw new UserError(`${name}, line ${row.line}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
+    }
+    taken.add(line);
+  }
+  const lines = [...taken].sort((a, b) => a - b);
+  const target = vscode.Uri.file(quarantinePath(dataset.uri.fsPath));
+  const quarantine = await openIfThere(target);
+  const wereSaved = !dataset.isDirty && !quarantine?.isDirty;
+
+  const edit = new vscode.WorkspaceEdit();
+  const asLines = { lineCount: dataset.lineCount, lineAt: (line: number) => dataset.lineAt(line).text };
+  for (const { start, end } of deletionsOf(lines, asLines)) {
+    edit.delete(dataset.uri, new vscode.Range(start.line, start.character, end.line, end.character));
+  }
+  const texts = lines.map(asLines.lineAt);
+  if (quarantine) {
+    const { range, text } = quarantine.lineAt(quarantine.lineCount - 1);
+    edit.insert(target, range.end, additionOf(texts, text, eolOf(quarantine)));
+  } else {
+    edit.createFile(target, { contents: Buffer.from(additionOf(texts, '', eolOf(dataset))) });
+  }
+  if (!(await vscode.workspace.applyEdit(edit))) {
+    throw new UserError(`${name} could not be changed, so nothing was moved. Is it or ${path.basename(target.fsPath)} read-only?`);
+  }
+  if (wereSaved) await save(dataset, quarantine);
+  const moved = lines.length === 1 ? 'Row' : `${lines.length} rows`;
+  vscode.window.setStatusBarMessage(`${moved} moved to ${path.basename(target.fsPath)}`, 5000);
+}
+
+async function openIfThere(uri: vscode.Uri): Promise<vscode.TextDocument | undefined> {
+  try {
+    await vscode.workspace.fs.stat(uri);
+  } catch {
+    return undefined;
+  }
+  return vscode.workspace.openTextDocument(uri);
+}
+
+/** The quarantine first: whatever happens in between, no row is on no disk. */
+async function save(dataset: vscode.TextDocument, quarantine: vscode.TextDocument | undefined): Promise<void> {
+  for (const document of quarantine ? [quarantine, dataset] : [dataset]) {
+    if (!(await document.save())) {
+      throw new UserError(`${path.basename(document.uri.fsPath)} could not be saved. The rows were moved in the editor; save both files there.`);
+    }
+  }
+}
+
+const eolOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
+
+export function registerQuarantineActions(annotations: Annotations): vscode.Disposable {
+  return vscode.languages.registerCodeActionsProvider(DATASETS, new QuarantineActions(annotations), QuarantineActions.metadata);
+}
