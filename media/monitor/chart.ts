@@ -1,0 +1,323 @@
+/** Charts over the optimiser steps: one cursor for all of them, by mouse or keyboard, in the theme's colours. */
+import uPlot from 'uplot';
+import type { SeriesColumns } from '../../src/views/monitorProtocol';
+import { h, setText } from './dom';
+
+type SeriesKey = Exclude<keyof SeriesColumns, 'step'>;
+
+export interface LineSpec {
+  key: SeriesKey;
+  label: string;
+  /** A colour of the theme. */
+  colour: string;
+  /** Lines differ by more than their colour. */
+  dash?: number[];
+  /** Lines of another size have a scale of their own, without an axis. */
+  ownScale?: boolean;
+  format: (value: number | null) => string;
+}
+
+export interface ChartSpec {
+  title: string;
+  lines: LineSpec[];
+  /** Fixed ends of the axis; otherwise the values decide. */
+  range?: [number, number];
+}
+
+const heightPixels = 112;
+const tableRows = 8;
+
+const themeColour = (name: string): string =>
+  getComputedStyle(document.body).getPropertyValue(name).trim() ||
+  getComputedStyle(document.body).getPropertyValue('--vscode-foreground').trim() ||
+  'currentColor';
+
+/** The charts of a run: they share their steps, the cursor and the selected step. */
+export class ChartGroup {
+  readonly element: HTMLElement;
+  private columns: SeriesColumns | undefined;
+  private readonly charts: Chart[];
+  private cursor: number | null = null;
+  private selected: number | undefined;
+
+  constructor(
+    specs: readonly ChartSpec[],
+    private readonly onSelect: (step: number) => void,
+  ) {
+    this.charts = specs.map(spec => new Chart(spec, this));
+    this.element = h('div', { class: 'charts', hidden: true }, ...this.charts.map(chart => chart.element));
+    const redraw = () => this.charts.forEach(chart => chart.redraw());
+    // VS Code changes the body's classes and the root's variables when the theme changes.
+    const observer = new MutationObserver(redraw);
+    observer.observe(document.body, { attributes: true, attributeFilter: ['class'] });
+    observer.observe(document.documentElement, { attributes: true, attributeFilter: ['style'] });
+  }
+
+  replace(columns: SeriesColumns): void {
+    this.columns = columns;
+    this.moveCursor(null);
+    this.show();
+  }
+
+  append(more: SeriesColumns): void {
+    const columns = this.columns;
+    if (!columns) return this.replace(more);
+    for (const key of Object.keys(columns) as (keyof SeriesColumns)[]) columns[key].push(...more[key]);
+    this.show();
+  }
+
+  clear(): void {
+    this.columns = undefined;
+    this.selected = undefined;
+    this.element.hidden = true;
+  }
+
+  get steps(): readonly (number | null)[] {
+    return this.columns?.step ?? [];
+  }
+
+  get selectedStep(): number | undefined {
+    return this.selected;
+  }
+
+  markSelected(step: number | undefined): void {
+    this.selected = step;
+    this.charts.forEach(chart => chart.redraw());
+  }
+
+  select(index: number): void {
+    const step = this.steps[index];
+    if (typeof step === 'number') this.onSelect(step);
+  }
+
+  /** Moves the cursor of all charts to a point; null takes it away. */
+  moveCursor(index: number | null, from?: Chart): void {
+    this.cursor = index;
+    for (const chart of this.charts) {
+      if (chart !== from) chart.placeCursor(index);
+      chart.describe(index ?? this.steps.length - 1);
+    }
+  }
+
+  /** The point under the cursor, moved by some; from the selected step or the end when there is none. */
+  step(by: number): void {
+    const last = this.steps.length - 1;
+    const start = this.cursor ?? (this.selected === undefined ? last : this.steps.indexOf(this.selected));
+    this.moveCursor(Math.min(last, Math.max(0, start + by)));
+  }
+
+  get cursorIndex(): number | null {
+    return this.cursor;
+  }
+
+  private show(): void {
+    const columns = this.columns;
+    this.element.hidden = !columns?.step.length;
+    if (!columns?.step.length) return;
+    for (const chart of this.charts) {
+      chart.setData(columns);
+      chart.describe(this.cursor ?? columns.step.length - 1);
+    }
+  }
+}
+
+export class Chart {
+  readonly element: HTMLElement;
+  private readonly plot: HTMLElement;
+  private readonly table: HTMLDetailsElement;
+  private readonly values: HTMLElement[];
+  private uplot: uPlot | undefined;
+  private columns: SeriesColumns | undefined;
+
+  constructor(
+    private readonly spec: ChartSpec,
+    private readonly group: ChartGroup,
+  ) {
+    this.values = spec.lines.map(() => h('span', { class: 'number' }, '–'));
+    this.plot = h('div', {
+      class: 'plot',
+      attributes: { tabindex: '0', role: 'slider', 'aria-label': `${spec.title} by step. Enter shows the step's rows.` },
+    });
+    this.plot.addEventListener('keydown', event => this.onKey(event));
+    this.table = h('details', { class: 'as-table' }, h('summary', {}, 'Show as table'));
+    this.table.addEventListener('toggle', () => this.fillTable());
+    this.element = h(
+      'section',
+      { class: 'chart' },
+      h('div', { class: 'chart-head' }, h('h3', {}, spec.title), this.legend()),
+      this.plot,
+      this.table,
+    );
+    new ResizeObserver(([entry]) => this.resize(entry?.contentRect.width ?? 0)).observe(this.plot);
+  }
+
+  setData(columns: SeriesColumns): void {
+    this.columns = columns;
+    this.uplot?.setData(this.data());
+    if (!this.uplot) this.resize(this.plot.clientWidth);
+    this.fillTable();
+  }
+
+  redraw(): void {
+    this.uplot?.redraw(false, true);
+    this.element.querySelectorAll<HTMLElement>('[data-colour]').forEach(swatch => {
+      swatch.style.borderTopColor = themeColour(swatch.dataset['colour'] ?? '');
+    });
+  }
+
+  placeCursor(index: number | null): void {
+    const step = index === null ? null : this.group.steps[index];
+    const left = typeof step === 'number' ? (this.uplot?.valToPos(step, 'x') ?? -10) : -10;
+    this.uplot?.setCursor({ left, top: left < 0 ? -10 : 4 }, false);
+  }
+
+  /** Shows one point's values in the legend and to assistive technology. */
+  describe(index: number): void {
+    const columns = this.columns;
+    if (!columns) return;
+    const texts = this.spec.lines.map(line => line.format(columns[line.key][index] ?? null));
+    this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
+    const step = columns.step[index] ?? 0;
+    const spoken = this.spec.lines.map((line, at) => `${line.label} ${texts[at]}`).join(', ');
+    this.plot.setAttribute('aria-valuemin', String(columns.step[0] ?? 0));
+    this.plot.setAttribute('aria-valuemax', String(columns.step.at(-1) ?? 0));
+    this.plot.setAttribute('aria-valuenow', String(step));
+    this.plot.setAttribute('aria-valuetext', `Step ${step}: ${spoken}`);
+  }
+
+  private legend(): HTMLElement {
+    const entries = this.spec.lines.map((line, index) => {
+      const swatch = h('span', { class: line.dash ? 'swatch dashed' : 'swatch', attributes: { 'data-colour': line.colour } });
+      swatch.style.borderTopColor = themeColour(line.colour);
+      return h('span', { class: 'legend-entry' }, swatch, line.label, this.values[index]);
+    });
+    return h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...entries);
+  }
+
+  private onKey(event: KeyboardEvent): void {
+    const { group } = this;
+    const moves: Record<string, () => void> = {
+      ArrowLeft: () => group.step(-1),
+      ArrowRight: () => group.step(1),
+      PageUp: () => group.step(-10),
+      PageDown: () => group.step(10),
+      Home: () => group.moveCursor(0),
+      End: () => group.moveCursor(group.steps.length - 1),
+      Escape: () => group.moveCursor(null),
+      Enter: () => group.select(group.cursorIndex ?? group.steps.length - 1),
+      ' ': () => group.select(group.cursorIndex ?? group.steps.length - 1),
+    };
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    move();
+  }
+
+  private data(): uPlot.AlignedData {
+    const columns = this.columns;
+    if (!columns) return [[]];
+    return [columns.step as number[], ...this.spec.lines.map(line => columns[line.key])];
+  }
+
+  private resize(width: number): void {
+    if (width < 40 || !this.columns) return;
+    if (this.uplot) this.uplot.setSize({ width, height: heightPixels });
+    else this.uplot = this.create(width);
+  }
+
+  private create(width: number): uPlot {
+    const { spec, group } = this;
+    const axis = {
+      stroke: () => themeColour('--vscode-descriptionForeground'),
+      grid: { stroke: () => themeColour('--sft-grid'), width: 1 },
+      ticks: { show: false },
+      font: `10px ${themeColour('--vscode-font-family')}`,
+    };
+    const options: uPlot.Options = {
+      width,
+      height: heightPixels,
+      padding: [6, 8, 0, 0],
+      legend: { show: false },
+      cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
+      scales: {
+        x: { time: false },
+        y: { range: spec.range ?? ((_, low, high) => paddedRange(low, high)) },
+        own: { range: (_, low, high) => paddedRange(low, high) },
+      },
+      axes: [
+        { ...axis, size: 20, gap: 4, space: 48, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] },
+        { ...axis, size: 38, gap: 4, space: 26, values: (_, ticks) => ticks.map(shortNumber) },
+      ],
+      series: [
+        {},
+        ...spec.lines.map(line => ({
+          label: line.label,
+          scale: line.ownScale ? 'own' : 'y',
+          stroke: () => themeColour(line.colour),
+          width: 1.5,
+          dash: line.dash,
+          points: { size: 4, width: 1 },
+        })),
+      ],
+      hooks: {
+        setCursor: [
+          plot => {
+            // Only what the mouse does in this chart; the group tells the others.
+            if (this.plot.matches(':hover')) group.moveCursor(plot.cursor.idx ?? null, this);
+          },
+        ],
+        draw: [plot => this.drawSelection(plot)],
+      },
+    };
+    const plot = new uPlot(options, this.data(), this.plot);
+    plot.over.addEventListener('click', () => {
+      if (typeof plot.cursor.idx === 'number') group.select(plot.cursor.idx);
+    });
+    plot.over.addEventListener('mouseleave', () => group.moveCursor(null));
+    return plot;
+  }
+
+  private drawSelection(plot: uPlot): void {
+    const step = this.group.selectedStep;
+    if (step === undefined) return;
+    const x = Math.round(plot.valToPos(step, 'x', true));
+    const { left, top, width, height } = plot.bbox;
+    if (x < left || x > left + width) return;
+    plot.ctx.save();
+    plot.ctx.strokeStyle = themeColour('--vscode-focusBorder');
+    plot.ctx.lineWidth = Math.max(1, devicePixelRatio);
+    plot.ctx.beginPath();
+    plot.ctx.moveTo(x, top);
+    plot.ctx.lineTo(x, top + height);
+    plot.ctx.stroke();
+    plot.ctx.restore();
+  }
+
+  private fillTable(): void {
+    const { columns, spec } = this;
+    if (!this.table.open || !columns) return;
+    const last = columns.step.length;
+    const indices = Array.from({ length: Math.min(tableRows, last) }, (_, index) => last - 1 - index);
+    const head = h('tr', {}, ...['Step', ...spec.lines.map(line => line.label)].map(text => h('th', { attributes: { scope: 'col' } }, text)));
+    const rows = indices.map(index =>
+      h('tr', {}, h('td', {}, String(columns.step[index])), ...spec.lines.map(line => h('td', {}, line.format(columns[line.key][index] ?? null)))),
+    );
+    this.table.querySelector('table')?.remove();
+    this.table.append(h('table', { class: 'numbers' }, h('thead', {}, head), h('tbody', {}, ...rows)));
+  }
+}
+
+/** Some air above and below, also where all values are the same. */
+function paddedRange(low: number | null, high: number | null): [number, number] {
+  if (low === null || high === null) return [0, 1];
+  const air = (high - low || Math.abs(high) || 1) * 0.08;
+  return [low >= 0 ? Math.max(0, low - air) : low - air, high + air];
+}
+
+function shortNumber(value: number): string {
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (size < 0.001) return value.toExponential(0);
+  if (size >= 1000) return `${+(value / 1000).toFixed(1)}k`;
+  return String(+value.toPrecision(3));
+}

@@ -1,0 +1,50 @@
+/** Numbers as people read them. Pure. */
+
+const missing = '–';
+
+const isNumber = (value: number | null | undefined): value is number =>
+  value !== null && value !== undefined && Number.isFinite(value);
+
+/** A loss, a norm: three or four digits that mean something. */
+export function decimal(value: number | null | undefined): string {
+  if (!isNumber(value)) return missing;
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e5)) return value.toExponential(1);
+  return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3);
+}
+
+/** A risk or a β, in [0, 1]. */
+export const unit = (value: number | null | undefined): string => (isNumber(value) ? value.toFixed(2) : missing);
+
+export const exponent = (value: number | null | undefined): string =>
+  isNumber(value) ? (value === 0 ? '0' : value.toExponential(1)) : missing;
+
+export const integer = (value: number | null | undefined): string =>
+  isNumber(value) ? Math.round(value).toLocaleString('en') : missing;
+
+export function bytes(value: number | null | undefined): string {
+  if (!isNumber(value)) return missing;
+  return value >= 1e9 ? `${(value / 1e9).toFixed(2)} GB` : `${(value / 1e6).toFixed(0)} MB`;
+}
+
+export function duration(seconds: number | null | undefined): string {
+  if (!isNumber(seconds)) return missing;
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  if (hours) return `${hours} h ${String(minutes).padStart(2, '0')} min`;
+  return minutes ? `${minutes} min ${String(rest).padStart(2, '0')} s` : `${rest} s`;
+}
+
+export const percent = (share: number | null | undefined): string => {
+  if (!isNumber(share)) return missing;
+  const value = 100 * share;
+  return `${value > 0 && value < 1 ? value.toFixed(1) : value.toFixed(0)} %`;
+};
+
+/** A change with its sign, as in +2 or −1.5. */
+export const signed = (value: number, digits: number): string => {
+  const text = Math.abs(value).toFixed(digits);
+  return Number(text) === 0 ? '±0' : `${value > 0 ? '+' : '−'}${text}`;
+};
+
+export const count = (n: number, one: string, many = `${one}s`): string => `${integer(n)} ${n === 1 ? one : many}`;

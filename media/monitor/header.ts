@@ -1,0 +1,155 @@
+/** The run's name, how it stands, what can be done, and how far it is. */
+import type { MonitorCommand, RunView } from '../../src/views/monitorProtocol';
+import { button, spinner, tag } from '../toolkit';
+import { h, icon, setText, type IconName } from './dom';
+import { count, duration, percent } from './format';
+
+type Status = RunView['status'];
+
+const statusLook: Record<Status, { word: string; icon: IconName; tone: string }> = {
+  starting: { word: 'Starting', icon: 'dot', tone: 'active' },
+  running: { word: 'Running', icon: 'play', tone: 'active' },
+  paused: { word: 'Paused', icon: 'pause', tone: 'warning' },
+  completed: { word: 'Completed', icon: 'check', tone: 'good' },
+  stopped: { word: 'Stopped and saved', icon: 'stop', tone: 'neutral' },
+  cancelled: { word: 'Cancelled', icon: 'slash', tone: 'neutral' },
+  failed: { word: 'Failed', icon: 'error', tone: 'bad' },
+  lost: { word: 'No sign of life', icon: 'unplugged', tone: 'bad' },
+};
+
+const phaseWords: Record<NonNullable<RunView['phase']>['phase'], string> = {
+  loading: 'Loading the model',
+  scoring: 'Judging rows',
+  'evaluating-before': 'Measuring the reference',
+  training: 'Training',
+  saving: 'Saving',
+  'evaluating-after': 'Measuring the result',
+};
+
+interface ActionSpec {
+  command: MonitorCommand;
+  label: string;
+  icon: IconName;
+}
+
+const actions = {
+  pause: { command: 'safeFinetuning.pauseRun', label: 'Pause', icon: 'pause' },
+  continue: { command: 'safeFinetuning.resumeRun', label: 'Continue', icon: 'play' },
+  stop: { command: 'safeFinetuning.stopRun', label: 'Stop & Save', icon: 'stop' },
+  cancel: { command: 'safeFinetuning.cancelRun', label: 'Cancel', icon: 'close' },
+  resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
+  start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
+  folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder' },
+  log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log' },
+} as const satisfies Record<string, ActionSpec>;
+
+/** What is offered, the most likely wish first. */
+function actionsFor({ status, resumable }: RunView): ActionSpec[] {
+  switch (status) {
+    case 'starting':
+      return [actions.cancel, actions.log];
+    case 'running':
+      return [actions.pause, actions.stop, actions.cancel, actions.log];
+    case 'paused':
+      return [actions.continue, actions.stop, actions.cancel, actions.log];
+    case 'completed':
+      return [actions.start, actions.folder, actions.log];
+    case 'stopped':
+    case 'cancelled':
+    case 'failed':
+      return [...(resumable ? [actions.resume] : []), actions.start, actions.log];
+    case 'lost':
+      return [actions.folder, actions.log];
+  }
+}
+
+export class Header {
+  readonly element: HTMLElement;
+  private readonly name = h('h1');
+  private readonly status = h('div', { class: 'status' });
+  private readonly about = h('div', { class: 'about' });
+  private readonly buttons = h('div', { class: 'actions', attributes: { role: 'toolbar', 'aria-label': 'Run' } });
+  private readonly phase = new PhaseBar();
+  private shown = { status: '', buttons: '', about: '' };
+
+  constructor(private readonly run: (command: MonitorCommand) => void) {
+    this.element = h('header', {}, this.status, this.name, this.about, this.buttons, this.phase.element);
+  }
+
+  update(view: RunView): void {
+    setText(this.name, view.configuration.replace(/\.finetune\.json$/, '') || view.name);
+    this.name.title = `${view.name}\nModel: ${view.model || 'not known yet'}`;
+    this.updateStatus(view);
+    this.updateAbout(view);
+    this.updateButtons(view);
+    this.phase.update(view);
+  }
+
+  private updateStatus({ status }: RunView): void {
+    if (this.shown.status === status) return;
+    this.shown.status = status;
+    const look = statusLook[status];
+    this.status.className = `status tone-${look.tone}`;
+    this.status.replaceChildren(status === 'starting' ? spinner() : icon(look.icon), look.word);
+  }
+
+  private updateAbout({ method, attempt, id }: RunView): void {
+    const key = [method, attempt, id].join();
+    if (this.shown.about === key) return;
+    this.shown.about = key;
+    this.about.replaceChildren(
+      ...(method ? [tag(method)] : []),
+      ...(attempt > 1 ? [tag(`attempt ${attempt}`)] : []),
+      h('span', { class: 'run-id', title: id }, id),
+    );
+  }
+
+  private updateButtons(view: RunView): void {
+    const offered = actionsFor(view);
+    const key = offered.map(({ command }) => command).join();
+    if (this.shown.buttons === key) return;
+    this.shown.buttons = key;
+    const hadFocus = this.buttons.contains(document.activeElement);
+    const elements = offered.map(({ command, label, icon: name }, index) =>
+      button({ label, icon: icon(name), primary: index === 0, onClick: () => this.run(command) }),
+    );
+    this.buttons.replaceChildren(...elements);
+    if (hadFocus) elements[0]?.focus();
+  }
+}
+
+/** How far the present phase is. */
+class PhaseBar {
+  readonly element: HTMLElement;
+  private readonly title = h('span', { class: 'phase-title' });
+  private readonly amount = h('span', { class: 'number' });
+  private readonly bar = h('div', { class: 'bar', attributes: { role: 'progressbar', 'aria-label': 'Progress of the phase' } }, h('div', {}));
+  private readonly note = h('div', { class: 'note' });
+
+  constructor() {
+    this.element = h('div', { class: 'phase' }, h('div', { class: 'phase-line' }, this.title, this.amount), this.bar, this.note);
+  }
+
+  update({ status, phase, current }: RunView): void {
+    this.element.hidden = !phase && status !== 'starting';
+    if (this.element.hidden) return;
+    const share = phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null;
+    setText(this.title, phase ? phaseWords[phase.phase] : 'Starting the trainer');
+    setText(this.amount, share === null ? '' : percent(share));
+    const fill = this.bar.firstElementChild as HTMLElement;
+    fill.style.width = share === null ? '' : `${100 * share}%`;
+    this.bar.classList.toggle('endless', share === null && status !== 'paused');
+    this.bar.classList.toggle('paused', status === 'paused');
+    if (share === null) this.bar.removeAttribute('aria-valuenow');
+    else this.bar.setAttribute('aria-valuenow', String(Math.round(100 * share)));
+    setText(this.note, this.noteText(phase, current));
+  }
+
+  private noteText(phase: RunView['phase'], current: RunView['current']): string {
+    if (!phase) return '';
+    const counted =
+      phase.done !== null ? (phase.total ? `${phase.done} of ${count(phase.total, phase.unit, phase.unit)}` : count(phase.done, phase.unit, phase.unit)) : '';
+    const left = phase.phase === 'training' && current?.etaSeconds != null ? `about ${duration(current.etaSeconds)} left` : '';
+    return [counted || phase.message, left].filter(Boolean).join(' · ');
+  }
+}

@@ -1,0 +1,155 @@
+/** The training monitor's page. It holds no truth: it asks for the run and draws what it is told. */
+import 'uplot/dist/uPlot.min.css';
+import './monitor.css';
+import type { BatchRow, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
+import { ChartGroup, type ChartSpec } from './chart';
+import { checksCard, emptyPage } from './checks';
+import { datasetSummary, endingNote, failureCard, resultTable, warningList } from './details';
+import { h, setText } from './dom';
+import { decimal, exponent, integer, unit } from './format';
+import { Header } from './header';
+import { BatchRows } from './rows';
+import { Values } from './values';
+
+declare function acquireVsCodeApi(): { postMessage(message: FromMonitor): void };
+
+const charts: ChartSpec[] = [
+  {
+    title: 'Loss',
+    lines: [
+      { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: decimal },
+      { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], format: decimal },
+      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-orange', format: decimal },
+    ],
+  },
+  {
+    title: 'Risk and β',
+    range: [0, 1.05],
+    lines: [
+      { key: 'riskMax', label: 'risk max', colour: '--vscode-charts-red', format: unit },
+      { key: 'riskMean', label: 'mean', colour: '--vscode-charts-red', dash: [4, 3], format: unit },
+      { key: 'betaMax', label: 'β max', colour: '--vscode-charts-purple', format: unit },
+      { key: 'betaMean', label: 'mean', colour: '--vscode-charts-purple', dash: [4, 3], format: unit },
+    ],
+  },
+  {
+    title: 'Gradient norm and learning rate',
+    lines: [
+      { key: 'gradNorm', label: 'norm', colour: '--vscode-charts-green', format: decimal },
+      { key: 'learningRate', label: 'rate', colour: '--vscode-charts-foreground', dash: [4, 3], ownScale: true, format: exponent },
+    ],
+  },
+  { title: 'Tokens per second', lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
+];
+
+const vscode = acquireVsCodeApi();
+const send = (message: FromMonitor): void => vscode.postMessage(message);
+const command = (name: MonitorCommand): void => send({ type: 'command', command: name });
+const showRow = ({ file, line, hash }: Pick<BatchRow, 'file' | 'line' | 'hash'>): void =>
+  send({ type: 'showRow', row: { file, line, hash } });
+
+const header = new Header(command);
+const values = new Values();
+const chartGroup = new ChartGroup(charts, step => {
+  chartGroup.markSelected(step);
+  send({ type: 'selectStep', step });
+});
+const rows = new BatchRows(showRow, () => chartGroup.markSelected(undefined));
+
+const checksPlace = h('div');
+const emptyPlace = h('div');
+const failurePlace = h('div');
+const detailsAbove = h('div');
+const detailsBelow = h('div');
+const spoken = h('div', { class: 'unseen', attributes: { 'aria-live': 'polite' } });
+const runPlace = h(
+  'div',
+  { class: 'run', hidden: true },
+  header.element,
+  failurePlace,
+  detailsAbove,
+  values.element,
+  chartGroup.element,
+  rows.element,
+  detailsBelow,
+);
+document.getElementById('monitor')?.append(checksPlace, emptyPlace, runPlace, spoken);
+
+let run: RunView | undefined;
+let details: DetailsView | undefined;
+let shownEnding = '';
+
+function showRun(view: RunView): void {
+  if (run?.id !== view.id) {
+    details = undefined;
+    chartGroup.clear();
+    rows.hide();
+    detailsAbove.replaceChildren();
+    detailsBelow.replaceChildren();
+  }
+  speak(run, view);
+  run = view;
+  emptyPlace.replaceChildren();
+  runPlace.hidden = false;
+  header.update(view);
+  values.update(view);
+  showEnding();
+}
+
+/** The reason of an end is drawn again only when it changes, so that nothing opened in it closes. */
+function showEnding(): void {
+  if (!run || !details) return;
+  const key = [run.id, run.status, run.message, run.resumable, details.logTail.length].join();
+  if (key === shownEnding) return;
+  shownEnding = key;
+  failurePlace.replaceChildren(...present(failureCard(run, details, command), endingNote(run)));
+}
+
+function showDetails(view: DetailsView): void {
+  details = view;
+  detailsAbove.replaceChildren(...present(resultTable(view)));
+  detailsBelow.replaceChildren(...present(warningList(view.warnings), datasetSummary(view.dataset, showRow)));
+  showEnding();
+}
+
+function showEmpty(trusted: boolean): void {
+  run = undefined;
+  runPlace.hidden = true;
+  emptyPlace.replaceChildren(emptyPage(trusted, command, () => send({ type: 'manageTrust' })));
+}
+
+const present = (...nodes: (Node | null)[]): Node[] => nodes.filter(node => node !== null);
+
+/** Says aloud that the run stands differently or enters a phase; not every number. */
+function speak(before: RunView | undefined, now: RunView): void {
+  const changed = before?.status !== now.status || before.phase?.phase !== now.phase?.phase;
+  if (changed) setText(spoken, `Run ${now.status}${now.phase ? `, ${now.phase.phase.replace('-', ' ')}` : ''}`);
+}
+
+function receive(message: ToMonitor): void {
+  switch (message.type) {
+    case 'empty':
+      return showEmpty(message.trusted);
+    case 'run':
+      return showRun(message.run);
+    case 'details':
+      return showDetails(message.details);
+    case 'series':
+      return message.replace ? chartGroup.replace(message.columns) : chartGroup.append(message.columns);
+    case 'rows':
+      return rows.update(message.step, message.files, message.rows);
+    case 'checks':
+      return checksPlace.replaceChildren(
+        ...(message.checks
+          ? [checksCard(message.checks, check => send({ type: 'fix', check }), () => send({ type: 'dismissChecks' }))]
+          : []),
+      );
+    default: {
+      const unknown: never = message;
+      throw new Error(`unknown message ${JSON.stringify(unknown)}`);
+    }
+  }
+}
+
+window.addEventListener('message', (event: MessageEvent<ToMonitor>) => receive(event.data));
+send({ type: 'ready' });

@@ -1,0 +1,63 @@
+/** The rows of the selected step, riskiest first; each leads to its line in the editor. */
+import type { BatchRow } from '../../src/views/monitorProtocol';
+import { button } from '../toolkit';
+import { h, icon } from './dom';
+import { count, decimal, unit } from './format';
+
+export class BatchRows {
+  readonly element = h('section', { class: 'rows', hidden: true, attributes: { 'aria-label': 'Rows of the selected step' } });
+
+  constructor(
+    private readonly show: (row: BatchRow) => void,
+    private readonly close: () => void,
+  ) {}
+
+  update(step: number, files: readonly string[], rows: readonly BatchRow[]): void {
+    const dismiss = button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: () => this.hide() });
+    const heading = h('div', { class: 'section-head' }, h('h2', {}, `Step ${step}: ${count(rows.length, 'row')}`), dismiss);
+    const body = rows.length ? this.table(files, rows) : h('p', { class: 'note' }, 'This step is no longer in the run: a later attempt began before it.');
+    this.element.replaceChildren(heading, body);
+    this.element.hidden = false;
+    this.element.scrollIntoView({ block: 'nearest' });
+  }
+
+  hide(): void {
+    if (this.element.hidden) return;
+    this.element.hidden = true;
+    this.close();
+  }
+
+  private table(files: readonly string[], rows: readonly BatchRow[]): HTMLElement {
+    const columns = [
+      ['Row', ''],
+      ['Risk', 'Risk of the row'],
+      ['β', 'Strength of the pull towards the safe reference'],
+      ['NLL', 'Mean negative log-likelihood of the row’s trained tokens'],
+      ['KL', 'Mean KL(reference ‖ model); only where β > 0'],
+    ] as const;
+    const head = columns.map(([text, title], index) =>
+      h('th', { title, class: index > 2 ? 'wide-only' : '', attributes: { scope: 'col' } }, text),
+    );
+    return h('table', { class: 'numbers' }, h('thead', {}, h('tr', {}, ...head)), h('tbody', {}, ...rows.map(row => this.row(files, row))));
+  }
+
+  private row(files: readonly string[], row: BatchRow): HTMLElement {
+    const name = `${files[row.file] ?? 'dataset'}:${row.line}`;
+    const link = h('button', { class: 'link', title: `Show ${name}`, onclick: () => this.show(row) }, name);
+    return h(
+      'tr',
+      { class: row.risk === null || row.risk >= 0.5 ? 'risky' : '' },
+      h('td', { class: 'where' }, link),
+      h('td', {}, riskBar(row.risk)),
+      h('td', {}, unit(row.beta)),
+      h('td', { class: 'wide-only' }, decimal(row.nll)),
+      h('td', { class: 'wide-only' }, decimal(row.kl)),
+    );
+  }
+}
+
+function riskBar(risk: number | null): HTMLElement {
+  const fill = h('div', {});
+  fill.style.width = `${100 * (risk ?? 1)}%`;
+  return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? 'unscored' : unit(risk));
+}

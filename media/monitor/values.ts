@@ -1,0 +1,52 @@
+/** The numbers of the latest step. */
+import type { RunView } from '../../src/views/monitorProtocol';
+import { h, setText } from './dom';
+import { bytes, decimal, duration, exponent, integer, unit } from './format';
+
+type Current = NonNullable<RunView['current']>;
+
+interface ValueSpec {
+  label: string;
+  title: string;
+  text: (current: Current) => string;
+}
+
+const values: ValueSpec[] = [
+  { label: 'Step', title: 'Optimiser steps', text: c => `${integer(c.step)} / ${integer(c.totalSteps)}` },
+  { label: 'Epoch', title: 'Passes over the dataset', text: c => c.epoch.toFixed(2) },
+  { label: 'Loss', title: 'What was minimised: (1−β)·nll + β·KL', text: c => decimal(c.total) },
+  { label: 'NLL', title: 'Mean negative log-likelihood per trained token', text: c => decimal(c.nll) },
+  { label: 'β·KL', title: 'Pull towards the safe reference; none when no row of the step was risky', text: c => decimal(c.kl) },
+  { label: 'Risk', title: 'Mean and highest risk of the step’s rows', text: c => `${unit(c.riskMean)} · ${unit(c.riskMax)}` },
+  { label: 'β', title: 'Mean and highest strength of the pull', text: c => `${unit(c.betaMean)} · ${unit(c.betaMax)}` },
+  { label: 'Learning rate', title: 'Learning rate of the step', text: c => exponent(c.learningRate) },
+  { label: 'Gradient norm', title: 'Before clipping', text: c => decimal(c.gradNorm) },
+  { label: 'Tokens/s', title: 'All tokens but padding', text: c => integer(c.tokensPerSecond) },
+  { label: 'Memory', title: 'GPU: highest so far. Otherwise the process’s resident memory', text: c => bytes(c.memoryBytes) },
+];
+
+export class Values {
+  readonly element = h('dl', { class: 'values' });
+  private readonly cells = values.map(() => h('dd', { class: 'number' }));
+  private readonly elapsed = h('dd', { class: 'number' });
+  private clock = { seconds: 0, at: 0, ticking: false };
+
+  constructor() {
+    values.forEach(({ label, title }, index) => this.element.append(h('div', { title }, h('dt', {}, label), this.cells[index])));
+    this.element.append(h('div', { title: 'Since the run was started' }, h('dt', {}, 'Elapsed'), this.elapsed));
+    setInterval(() => this.tick(), 1000);
+  }
+
+  update({ current, elapsedSeconds, status }: RunView): void {
+    const active = status === 'starting' || status === 'running' || status === 'paused';
+    this.clock = { seconds: elapsedSeconds, at: performance.now(), ticking: active };
+    this.tick();
+    this.element.hidden = !current;
+    if (current) values.forEach(({ text }, index) => setText(this.cells[index] as Element, text(current)));
+  }
+
+  private tick(): void {
+    const { seconds, at, ticking } = this.clock;
+    setText(this.elapsed, duration(seconds + (ticking ? (performance.now() - at) / 1000 : 0)));
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * The component library, and the only file that knows it: @vscode/webview-ui-toolkit is no longer maintained,
+ * and a successor is to be one file's work.
+ */
+import { provideVSCodeDesignSystem, vsCodeButton, vsCodeProgressRing, vsCodeTag } from '@vscode/webview-ui-toolkit';
+
+provideVSCodeDesignSystem().register(vsCodeButton(), vsCodeProgressRing(), vsCodeTag());
+
+export interface ButtonOptions {
+  label: string;
+  primary?: boolean;
+  icon?: SVGElement;
+  /** Only the icon is drawn; the label is for assistive technology and the tooltip. */
+  iconOnly?: boolean;
+  onClick: () => void;
+}
+
+export function button({ label, primary, icon, iconOnly, onClick }: ButtonOptions): HTMLElement {
+  const element = document.createElement('vscode-button');
+  element.setAttribute('appearance', iconOnly ? 'icon' : primary ? 'primary' : 'secondary');
+  if (iconOnly) {
+    element.setAttribute('aria-label', label);
+    element.title = label;
+    if (icon) element.append(icon);
+  } else {
+    if (icon) {
+      icon.setAttribute('slot', 'start');
+      element.append(icon);
+    }
+    element.append(label);
+  }
+  element.addEventListener('click', onClick);
+  return element;
+}
+
+/** A short word in a frame. */
+export function tag(text: string): HTMLElement {
+  const element = document.createElement('vscode-tag');
+  element.textContent = text;
+  return element;
+}
+
+/** Something is going on that has no measure. */
+export function spinner(): HTMLElement {
+  const element = document.createElement('vscode-progress-ring');
+  element.setAttribute('aria-hidden', 'true');
+  return element;
+}
