@@ -2,17 +2,19 @@
 import * as vscode from 'vscode';
 import { commandRegistrar } from './common/registerCommand';
 import type { Services } from './common/services';
+import { registerDatasets, type DatasetFeature } from './datasets';
 import type { RunRegistry } from './trainerHost/runs';
 import { registerRuns } from './views';
 
 /** What tests use. */
 export interface Api {
   runs: RunRegistry;
+  datasets: DatasetFeature;
 }
 
 export function activate(context: vscode.ExtensionContext): Api {
   const log = vscode.window.createOutputChannel('Safe Fine-Tuning', { log: true });
   context.subscriptions.push(log);
   const services: Services = { context, log, registerCommand: commandRegistrar(log) };
-  return { runs: registerRuns(services) };
+  return { runs: registerRuns(services), datasets: registerDatasets(services) };
 }
