@@ -19,13 +19,14 @@ MANIFEST = "manifest.json"
 
 def complete(checkpoint: Path, step: int) -> int:
     """Declares the checkpoint complete; returns its size in bytes."""
+    paths = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    sizes = [path.stat().st_size for path in paths]
     files = {
-        str(path.relative_to(checkpoint)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        for path in sorted(checkpoint.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        str(path.relative_to(checkpoint)): {"bytes": size, "sha256": _sha256(path)}
+        for path, size in zip(paths, sizes, strict=True)
     }
     write_atomically(checkpoint / MANIFEST, json.dumps({"step": step, "files": files}, indent=1) + "\n")
-    return sum(int(file["bytes"]) for file in files.values())
+    return sum(sizes)
 
 
 def begin(checkpoint: Path) -> None:

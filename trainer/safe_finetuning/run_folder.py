@@ -11,9 +11,11 @@ import os
 import random
 import socket
 import string
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +124,17 @@ class RunFolder:
         with self._lock:
             if self._closed.is_set():
                 return
-            self.emit(p.Finished, status=status, message=message, resumable=resumable, adapter=adapter)
-            if self._record:
-                self._record = self._record.model_copy(update={"status": status, "message": message})
-                self._write_record()
-            self._closed.set()
-            self._events.close()
+            try:
+                self.emit(p.Finished, status=status, message=message, resumable=resumable, adapter=adapter)
+                if self._record:
+                    self._record = self._record.model_copy(update={"status": status, "message": message})
+                    self._write_record()
+            except OSError as error:  # a full disk: watchers see that the process is gone
+                print(f"error: {message}\n{self.folder}: {error.strerror}", file=sys.stderr)
+            finally:
+                self._closed.set()
+                with suppress(OSError):
+                    self._events.close()
 
     # --- what the run is told ---
 
@@ -173,16 +180,18 @@ class RunFolder:
                 if command is None:
                     break
                 message = self.request(command.command)
-                self.emit(
-                    p.CommandAcknowledged,
-                    id=command.id,
-                    command=command.command,
-                    accepted=True,
-                    message=message,
-                )
+                with suppress(OSError):
+                    self.emit(
+                        p.CommandAcknowledged,
+                        id=command.id,
+                        command=command.command,
+                        accepted=True,
+                        message=message,
+                    )
             if time.monotonic() - last_heartbeat >= HEARTBEAT_SECONDS:
                 last_heartbeat = time.monotonic()
-                self.emit(p.Heartbeat)
+                with suppress(OSError):  # the next batch reports a full disk
+                    self.emit(p.Heartbeat)
 
     def _commands(self) -> Iterator[p.Command | None]:
         """New commands as they are appended; None when there is none at present.

@@ -45,8 +45,6 @@ def train(config_path: Path, run: RunFolder, *, resume: bool) -> int:
         status, message = "cancelled", "Cancelled; nothing was saved."
     except UserError as error:
         message = str(error)
-    except MemoryError as error:
-        message = f"Out of memory: {error}. Lower `training.microBatchSize` or `training.maxLength`."
     except OSError as error:
         message = (
             f"{error.filename or run.folder}: {error.strerror}. Free some space or mend access, then resume."
@@ -61,8 +59,9 @@ def train(config_path: Path, run: RunFolder, *, resume: bool) -> int:
 
 
 def _explain(error: Exception) -> str:
-    if type(error).__name__ == "OutOfMemoryError":
-        return "The device is out of memory. Lower `training.microBatchSize` or `training.maxLength`."
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return "Out of memory. Lower `training.microBatchSize` or `training.maxLength`, then resume."
     return f"{type(error).__name__}: {error}"
 
 
@@ -284,7 +283,7 @@ def _measure(
 def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
     """Measures the configuration's reference, or an adapter on top of it, outside any run."""
     loaded = _load(config, base)
-    model = loaded.model
+    model: Any = loaded.model
     if adapter:
         from peft import PeftModel
 

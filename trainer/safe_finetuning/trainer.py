@@ -89,6 +89,7 @@ class SafeTrainer(Trainer):
         self, config: p.RunConfig, run: RunFolder, model: Any, tokenizer: Any, rows: Sequence[TrainingRow]
     ) -> None:
         self.run, self.rows = run, rows
+        self.checkpoint_folder = run.folder / "checkpoints"
         self.keep_checkpoints = config.checkpoints.keep
         self.risk = torch.tensor([row.risk for row in rows])
         self.beta = (
@@ -105,7 +106,7 @@ class SafeTrainer(Trainer):
         self.step_seconds: deque[float] = deque(maxlen=ETA_WINDOW_STEPS)
         super().__init__(
             model=model,
-            args=training_arguments(config, run.folder / "checkpoints", model.device),
+            args=training_arguments(config, self.checkpoint_folder, model.device),
             train_dataset=list(enumerate(rows)),
             data_collator=Collator(tokenizer.pad_token_id),
             callbacks=[RunCallback(run, config.checkpoints)],
@@ -210,16 +211,16 @@ class SafeTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
-        folder = Path(self.args.output_dir) / f"checkpoint-{step}"
+        folder = self.checkpoint_folder / f"checkpoint-{step}"
         checkpoints.begin(folder)
         super()._save_checkpoint(model, trial)
         size = checkpoints.complete(folder, step)
-        checkpoints.prune(folder.parent, self.keep_checkpoints)
+        checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
         self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
 
     def save_now(self) -> None:
         """A checkpoint of the last finished step, unless it has one."""
-        found = checkpoints.latest(Path(self.args.output_dir))
+        found = checkpoints.latest(self.checkpoint_folder)
         if self.state.global_step and (not found or found[1] != self.state.global_step):
             self._save_checkpoint(self.model, None)
 

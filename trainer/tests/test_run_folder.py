@@ -102,6 +102,31 @@ def test_cancel_ends_a_process_that_does_not_look(tmp_path):
     assert events(tmp_path)[-1]["status"] == "cancelled"
 
 
+def test_a_full_disk_ends_the_run_with_a_message(tmp_path):
+    script = """
+        import resource, sys
+        from pathlib import Path
+        from safe_finetuning.run_folder import RunFolder
+        run = RunFolder(Path(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        try:
+            for i in range(100):
+                run.warn("x", "y")
+        except OSError as error:
+            run.finish("failed", f"stopped by {error.strerror}")
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.returncode == 0
+    assert "stopped by File too large" in process.stderr and str(tmp_path) in process.stderr
+    whole_lines = (tmp_path / "events.jsonl").read_text().splitlines()[:-1]
+    assert [json.loads(line)["seq"] for line in whole_lines] == list(range(len(whole_lines)))
+
+
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):

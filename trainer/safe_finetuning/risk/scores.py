@@ -16,15 +16,12 @@ from .refusal import is_refusal
 
 
 class Judge(Protocol):
-    """Judges training pairs; NaN where it fails on one."""
+    """Judges the texts of training pairs; NaN where it fails on one."""
 
     judge_id: str
 
-    def score_pairs(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        *,
-        progress: Callable[[int, int], None] | None = None,
+    def score(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
     ) -> list[float]: ...
 
 
