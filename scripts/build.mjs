@@ -11,8 +11,14 @@ import { fail, seconds } from './run.mjs';
 export async function build({ minify = false } = {}) {
   fs.rmSync(inRoot('out'), { recursive: true, force: true }); // a test that was deleted must not run
   const common = { absWorkingDir: root, bundle: true, minify, sourcemap: !minify, logLevel: 'warning' };
-  // Binaries are found relative to onnxruntime-node's own files, so it stays a package.
-  const inNode = { ...common, platform: 'node', format: 'cjs', target: 'node20', external: ['vscode', 'onnxruntime-node', 'mocha'] };
+  const inNode = {
+    ...common,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    external: ['vscode', 'mocha', 'onnxruntime-node'], // whose binaries are found relative to its own files
+    mainFields: ['module', 'main'], // jsonc-parser's other form loads its files at run time
+  };
   const inBrowser = { ...common, platform: 'browser', format: 'esm', target: 'es2022', outdir: 'dist/media' };
   await Promise.all([
     esbuild.build({ ...inNode, entryPoints: { extension: 'src/extension.ts', worker: 'src/risk/worker.ts' }, outdir: 'dist' }),
