@@ -12,6 +12,10 @@ export interface LineSpec {
   colour: string;
   /** Lines differ by more than their colour. */
   dash?: number[];
+  /** Only points: for values that jump from step to step. A ring can be seen around a dot. */
+  points?: 'dot' | 'ring';
+  /** Points besides the line, so that a value between gaps is seen. */
+  marked?: boolean;
   /** Lines of another size have a scale of their own, without an axis. */
   ownScale?: boolean;
   format: (value: number | null) => string;
@@ -42,7 +46,7 @@ export class ChartGroup {
 
   constructor(
     specs: readonly ChartSpec[],
-    private readonly onSelect: (step: number) => void,
+    private readonly onSelect: (step: number, chart: HTMLElement) => void,
   ) {
     this.charts = specs.map(spec => new Chart(spec, this));
     this.element = h('div', { class: 'charts', hidden: true }, ...this.charts.map(chart => chart.element));
@@ -85,9 +89,9 @@ export class ChartGroup {
     this.charts.forEach(chart => chart.redraw());
   }
 
-  select(index: number): void {
+  select(index: number, chart: Chart): void {
     const step = this.steps[index];
-    if (typeof step === 'number') this.onSelect(step);
+    if (typeof step === 'number') this.onSelect(step, chart.element);
   }
 
   /** Moves the cursor of all charts to a point; null takes it away. */
@@ -161,7 +165,7 @@ export class Chart {
   redraw(): void {
     this.uplot?.redraw(false, true);
     this.element.querySelectorAll<HTMLElement>('[data-colour]').forEach(swatch => {
-      swatch.style.borderTopColor = themeColour(swatch.dataset['colour'] ?? '');
+      swatch.style.color = themeColour(swatch.dataset['colour'] ?? '');
     });
   }
 
@@ -187,8 +191,8 @@ export class Chart {
 
   private legend(): HTMLElement {
     const entries = this.spec.lines.map((line, index) => {
-      const swatch = h('span', { class: line.dash ? 'swatch dashed' : 'swatch', attributes: { 'data-colour': line.colour } });
-      swatch.style.borderTopColor = themeColour(line.colour);
+      const swatch = h('span', { class: `swatch ${line.points ?? (line.dash ? 'dashed' : '')}`, attributes: { 'data-colour': line.colour } });
+      swatch.style.color = themeColour(line.colour);
       return h('span', { class: 'legend-entry' }, swatch, line.label, this.values[index]);
     });
     return h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...entries);
@@ -204,8 +208,8 @@ export class Chart {
       Home: () => group.moveCursor(0),
       End: () => group.moveCursor(group.steps.length - 1),
       Escape: () => group.moveCursor(null),
-      Enter: () => group.select(group.cursorIndex ?? group.steps.length - 1),
-      ' ': () => group.select(group.cursorIndex ?? group.steps.length - 1),
+      Enter: () => group.select(group.cursorIndex ?? group.steps.length - 1, this),
+      ' ': () => group.select(group.cursorIndex ?? group.steps.length - 1, this),
     };
     const move = moves[event.key];
     if (!move) return;
@@ -254,9 +258,9 @@ export class Chart {
           label: line.label,
           scale: line.ownScale ? 'own' : 'y',
           stroke: () => themeColour(line.colour),
-          width: 1.5,
+          width: line.points ? 0 : 1.5,
           dash: line.dash,
-          points: { size: 4, width: 1 },
+          points: pointsOf(line),
         })),
       ],
       hooks: {
@@ -271,7 +275,7 @@ export class Chart {
     };
     const plot = new uPlot(options, this.data(), this.plot);
     plot.over.addEventListener('click', () => {
-      if (typeof plot.cursor.idx === 'number') group.select(plot.cursor.idx);
+      if (typeof plot.cursor.idx === 'number') group.select(plot.cursor.idx, this);
     });
     plot.over.addEventListener('mouseleave', () => group.moveCursor(null));
     return plot;
@@ -284,6 +288,7 @@ export class Chart {
     const { left, top, width, height } = plot.bbox;
     if (x < left || x > left + width) return;
     plot.ctx.save();
+    plot.ctx.setLineDash([]);
     plot.ctx.strokeStyle = themeColour('--vscode-focusBorder');
     plot.ctx.lineWidth = Math.max(1, devicePixelRatio);
     plot.ctx.beginPath();
@@ -305,6 +310,13 @@ export class Chart {
     this.table.querySelector('table')?.remove();
     this.table.append(h('table', { class: 'numbers' }, h('thead', {}, head), h('tbody', {}, ...rows)));
   }
+}
+
+function pointsOf({ points, marked, colour }: LineSpec): uPlot.Series.Points {
+  const stroke = () => themeColour(colour);
+  if (points === 'ring') return { show: true, size: 7, width: 1, stroke, fill: 'transparent' };
+  if (points === 'dot') return { show: true, size: 3.5, width: 0, stroke, fill: stroke };
+  return { show: marked ?? false, size: 3.5, width: 0, stroke, fill: stroke };
 }
 
 /** Some air above and below, also where all values are the same. */

@@ -2,7 +2,7 @@
 import type { DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { button } from '../toolkit';
 import { h, icon } from './dom';
-import { count, decimal, integer, percent, signed } from './format';
+import { count, integer, percent, signed } from './format';
 
 type Row = { file: number; line: number; hash: string };
 type Metrics = NonNullable<DetailsView['before']>;
@@ -73,11 +73,13 @@ export function resultTable({ before, after }: DetailsView): HTMLElement | null 
   );
 }
 
+const loss = (value: number | null): string => (value === null ? '–' : value.toFixed(2));
+
 function estimate({ get, share }: Measure, metrics: Metrics | null): HTMLElement {
   if (!metrics) return h('td', {}, '–');
   const { value, low, high } = get(metrics);
-  const show = share ? percent : decimal;
-  const interval = value === null ? null : h('div', { class: 'interval' }, share ? `${percent(low).replace(' %', '')}–${percent(high)}` : `${decimal(low)}–${decimal(high)}`);
+  const show = share ? percent : loss;
+  const interval = value === null ? null : h('div', { class: 'interval' }, `${show(low).replace(' %', '')}–${show(high)}`);
   return h('td', {}, show(value), interval);
 }
 
@@ -87,8 +89,8 @@ function change({ get, share }: Measure, before: Metrics | null, after: Metrics 
   if (from?.value == null || to?.value == null) return h('td', {}, '–');
   const difference = (to.value - from.value) * (share ? 100 : 1);
   const clear = (to.low ?? 0) > (from.high ?? 0) ? 'worse' : (to.high ?? 0) < (from.low ?? 0) ? 'better' : '';
-  const text = share ? `${signed(difference, 0)} pts` : signed(difference, 3);
-  return h('td', { class: clear, title: clear ? '' : 'Within the uncertainty of the measurement' }, text);
+  const title = clear ? '' : 'Within the uncertainty of the measurement';
+  return h('td', { class: clear, title }, signed(difference, share ? 0 : 2), share && h('span', { class: 'unit' }, ' pts'));
 }
 
 /** What the rows turned out to be. */

@@ -13,8 +13,8 @@ export function decimal(value: number | null | undefined): string {
   return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3);
 }
 
-/** A risk or a β, in [0, 1]. */
-export const unit = (value: number | null | undefined): string => (isNumber(value) ? value.toFixed(2) : missing);
+/** A risk or a β, in [0, 1]; a row's loss. */
+export const hundredths = (value: number | null | undefined): string => (isNumber(value) ? value.toFixed(2) : missing);
 
 export const exponent = (value: number | null | undefined): string =>
   isNumber(value) ? (value === 0 ? '0' : value.toExponential(1)) : missing;

@@ -56,10 +56,10 @@ function actionsFor({ status, resumable }: RunView): ActionSpec[] {
       return [actions.start, actions.folder, actions.log];
     case 'stopped':
     case 'cancelled':
-    case 'failed':
       return [...(resumable ? [actions.resume] : []), actions.start, actions.log];
-    case 'lost':
-      return [actions.folder, actions.log];
+    case 'failed':
+    case 'lost': // the card that says why offers the rest
+      return [actions.start, actions.folder];
   }
 }
 
@@ -111,7 +111,7 @@ export class Header {
     this.shown.buttons = key;
     const hadFocus = this.buttons.contains(document.activeElement);
     const elements = offered.map(({ command, label, icon: name }, index) =>
-      button({ label, icon: icon(name), primary: index === 0, onClick: () => this.run(command) }),
+      button({ label, icon: icon(name), primary: index === 0 && view.status !== 'failed', onClick: () => this.run(command) }),
     );
     this.buttons.replaceChildren(...elements);
     if (hadFocus) elements[0]?.focus();

@@ -6,7 +6,7 @@ import { ChartGroup, type ChartSpec } from './chart';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, resultTable, warningList } from './details';
 import { h, setText } from './dom';
-import { decimal, exponent, integer, unit } from './format';
+import { decimal, exponent, hundredths, integer } from './format';
 import { Header } from './header';
 import { BatchRows } from './rows';
 import { Values } from './values';
@@ -19,17 +19,17 @@ const charts: ChartSpec[] = [
     lines: [
       { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: decimal },
       { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], format: decimal },
-      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-orange', format: decimal },
+      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-orange', marked: true, format: decimal },
     ],
   },
   {
     title: 'Risk and β',
-    range: [0, 1.05],
+    range: [-0.04, 1.06],
     lines: [
-      { key: 'riskMax', label: 'risk max', colour: '--vscode-charts-red', format: unit },
-      { key: 'riskMean', label: 'mean', colour: '--vscode-charts-red', dash: [4, 3], format: unit },
-      { key: 'betaMax', label: 'β max', colour: '--vscode-charts-purple', format: unit },
-      { key: 'betaMean', label: 'mean', colour: '--vscode-charts-purple', dash: [4, 3], format: unit },
+      { key: 'riskMax', label: 'risk max', colour: '--vscode-charts-red', points: 'dot', format: hundredths },
+      { key: 'riskMean', label: 'mean', colour: '--vscode-charts-red', format: hundredths },
+      { key: 'betaMax', label: 'β max', colour: '--vscode-charts-purple', points: 'ring', format: hundredths },
+      { key: 'betaMean', label: 'mean', colour: '--vscode-charts-purple', dash: [4, 3], format: hundredths },
     ],
   },
   {
@@ -50,8 +50,9 @@ const showRow = ({ file, line, hash }: Pick<BatchRow, 'file' | 'line' | 'hash'>)
 
 const header = new Header(command);
 const values = new Values();
-const chartGroup = new ChartGroup(charts, step => {
+const chartGroup = new ChartGroup(charts, (step, chart) => {
   chartGroup.markSelected(step);
+  chart.after(rows.element); // where the eye is
   send({ type: 'selectStep', step });
 });
 const rows = new BatchRows(showRow, () => chartGroup.markSelected(undefined));
@@ -70,7 +71,6 @@ const runPlace = h(
   detailsAbove,
   values.element,
   chartGroup.element,
-  rows.element,
   detailsBelow,
 );
 document.getElementById('monitor')?.append(checksPlace, emptyPlace, runPlace, spoken);
@@ -107,8 +107,12 @@ function showEnding(): void {
 
 function showDetails(view: DetailsView): void {
   details = view;
-  detailsAbove.replaceChildren(...present(resultTable(view)));
-  detailsBelow.replaceChildren(...present(warningList(view.warnings), datasetSummary(view.dataset, showRow)));
+  const result = resultTable(view);
+  // The result comes first once there is one; until then what happens now does.
+  detailsAbove.replaceChildren(...present(view.after ? result : null));
+  detailsBelow.replaceChildren(
+    ...present(view.after ? null : result, warningList(view.warnings), datasetSummary(view.dataset, showRow)),
+  );
   showEnding();
 }
 
@@ -137,7 +141,7 @@ function receive(message: ToMonitor): void {
     case 'series':
       return message.replace ? chartGroup.replace(message.columns) : chartGroup.append(message.columns);
     case 'rows':
-      return rows.update(message.step, message.files, message.rows);
+      return rows.update(message);
     case 'checks':
       return checksPlace.replaceChildren(
         ...(message.checks

@@ -1,8 +1,10 @@
 /** The rows of the selected step, riskiest first; each leads to its line in the editor. */
-import type { BatchRow } from '../../src/views/monitorProtocol';
+import type { BatchRow, ToMonitor } from '../../src/views/monitorProtocol';
 import { button } from '../toolkit';
 import { h, icon } from './dom';
-import { count, decimal, unit } from './format';
+import { count, hundredths } from './format';
+
+type BatchView = Extract<ToMonitor, { type: 'rows' }>;
 
 export class BatchRows {
   readonly element = h('section', { class: 'rows', hidden: true, attributes: { 'aria-label': 'Rows of the selected step' } });
@@ -12,10 +14,10 @@ export class BatchRows {
     private readonly close: () => void,
   ) {}
 
-  update(step: number, files: readonly string[], rows: readonly BatchRow[]): void {
+  update({ step, files, threshold, rows }: BatchView): void {
     const dismiss = button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: () => this.hide() });
     const heading = h('div', { class: 'section-head' }, h('h2', {}, `Step ${step}: ${count(rows.length, 'row')}`), dismiss);
-    const body = rows.length ? this.table(files, rows) : h('p', { class: 'note' }, 'This step is no longer in the run: a later attempt began before it.');
+    const body = rows.length ? this.table(files, threshold, rows) : h('p', { class: 'note' }, 'This step is no longer in the run: a later attempt began before it.');
     this.element.replaceChildren(heading, body);
     this.element.hidden = false;
     this.element.scrollIntoView({ block: 'nearest' });
@@ -27,7 +29,7 @@ export class BatchRows {
     this.close();
   }
 
-  private table(files: readonly string[], rows: readonly BatchRow[]): HTMLElement {
+  private table(files: readonly string[], threshold: number, rows: readonly BatchRow[]): HTMLElement {
     const columns = [
       ['Row', ''],
       ['Risk', 'Risk of the row'],
@@ -38,20 +40,21 @@ export class BatchRows {
     const head = columns.map(([text, title], index) =>
       h('th', { title, class: index > 2 ? 'wide-only' : '', attributes: { scope: 'col' } }, text),
     );
-    return h('table', { class: 'numbers' }, h('thead', {}, h('tr', {}, ...head)), h('tbody', {}, ...rows.map(row => this.row(files, row))));
+    return h('table', { class: 'numbers' }, h('thead', {}, h('tr', {}, ...head)), h('tbody', {}, ...rows.map(row => this.row(files, threshold, row))));
   }
 
-  private row(files: readonly string[], row: BatchRow): HTMLElement {
-    const name = `${files[row.file] ?? 'dataset'}:${row.line}`;
-    const link = h('button', { class: 'link', title: `Show ${name}`, onclick: () => this.show(row) }, name);
+  private row(files: readonly string[], threshold: number, row: BatchRow): HTMLElement {
+    const file = files[row.file] ?? 'dataset';
+    const name = files.length > 1 ? `${file}:${row.line}` : `line ${row.line}`;
+    const link = h('button', { class: 'link', title: `Show ${file}:${row.line}`, onclick: () => this.show(row) }, name);
     return h(
       'tr',
-      { class: row.risk === null || row.risk >= 0.5 ? 'risky' : '' },
-      h('td', { class: 'where' }, link),
+      { class: row.risk === null || row.risk >= threshold ? 'risky' : '' },
+      h('td', { class: files.length > 1 ? 'of-many' : '' }, link),
       h('td', {}, riskBar(row.risk)),
-      h('td', {}, unit(row.beta)),
-      h('td', { class: 'wide-only' }, decimal(row.nll)),
-      h('td', { class: 'wide-only' }, decimal(row.kl)),
+      h('td', {}, hundredths(row.beta)),
+      h('td', { class: 'wide-only' }, hundredths(row.nll)),
+      h('td', { class: 'wide-only' }, hundredths(row.kl)),
     );
   }
 }
@@ -59,5 +62,5 @@ export class BatchRows {
 function riskBar(risk: number | null): HTMLElement {
   const fill = h('div', {});
   fill.style.width = `${100 * (risk ?? 1)}%`;
-  return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? 'unscored' : unit(risk));
+  return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? 'unscored' : hundredths(risk));
 }

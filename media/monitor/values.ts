@@ -1,7 +1,7 @@
 /** The numbers of the latest step. */
 import type { RunView } from '../../src/views/monitorProtocol';
 import { h, setText } from './dom';
-import { bytes, decimal, duration, exponent, integer, unit } from './format';
+import { bytes, decimal, duration, exponent, hundredths, integer } from './format';
 
 type Current = NonNullable<RunView['current']>;
 
@@ -17,8 +17,8 @@ const values: ValueSpec[] = [
   { label: 'Loss', title: 'What was minimised: (1−β)·nll + β·KL', text: c => decimal(c.total) },
   { label: 'NLL', title: 'Mean negative log-likelihood per trained token', text: c => decimal(c.nll) },
   { label: 'β·KL', title: 'Pull towards the safe reference; none when no row of the step was risky', text: c => decimal(c.kl) },
-  { label: 'Risk', title: 'Mean and highest risk of the step’s rows', text: c => `${unit(c.riskMean)} · ${unit(c.riskMax)}` },
-  { label: 'β', title: 'Mean and highest strength of the pull', text: c => `${unit(c.betaMean)} · ${unit(c.betaMax)}` },
+  { label: 'Risk', title: 'Mean and highest risk of the step’s rows', text: c => `${hundredths(c.riskMean)} · ${hundredths(c.riskMax)}` },
+  { label: 'β', title: 'Mean and highest strength of the pull', text: c => `${hundredths(c.betaMean)} · ${hundredths(c.betaMax)}` },
   { label: 'Learning rate', title: 'Learning rate of the step', text: c => exponent(c.learningRate) },
   { label: 'Gradient norm', title: 'Before clipping', text: c => decimal(c.gradNorm) },
   { label: 'Tokens/s', title: 'All tokens but padding', text: c => integer(c.tokensPerSecond) },

@@ -136,7 +136,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     const run = this.following?.run;
     if (!run) return;
     const rows = batchRows(await run.rowsOf(step));
-    this.post({ type: 'rows', step, files: fileNames(run), rows });
+    const threshold = run.record?.config.risk.threshold ?? 0.5;
+    this.post({ type: 'rows', step, files: fileNames(run), threshold, rows });
   }
 
   private post(message: ToMonitor): void {

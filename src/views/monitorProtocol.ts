@@ -113,7 +113,7 @@ export type ToMonitor =
   | { type: 'run'; run: RunView }
   | { type: 'details'; details: DetailsView }
   | { type: 'series'; replace: boolean; columns: SeriesColumns }
-  | { type: 'rows'; step: number; files: string[]; rows: BatchRow[] }
+  | { type: 'rows'; step: number; files: string[]; threshold: number; rows: BatchRow[] }
   | { type: 'checks'; checks: ChecksView | null };
 
 /** Commands that the page offers as buttons; none takes arguments. */
