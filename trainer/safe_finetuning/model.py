@@ -1,132 +1,232 @@
-"""Loads the model that a run fine-tunes: a local folder, a name from the Hugging Face hub, or `example`."""
+"""Loads the safe reference: a local folder, a name on the Hugging Face hub, or `example`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EXAMPLE = "example"
+FINGERPRINT_BYTES = 1 << 20  # read at the start and the end of each weight file
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]  # no pickles, no code
+
+Check = Callable[[], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A causal language model, its tokenizer, and where and what they are."""
+    """A model ready for training or generation, in evaluation mode, with its tokenizer.
 
-    model: Any
-    tokenizer: Any
-    source: str
+    `fingerprint` names the weights and the configuration (64 hex digits) and is a key for caches;
+    `source` is the folder that they were read from.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     fingerprint: str
+    source: str
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device for `auto`, `cuda`, `mps` or `cpu`.
+    """The device for `auto` (CUDA, then MPS, then the CPU), `cuda`, `mps` or `cpu`.
 
     Raises:
-        UserError: this machine does not have the device that was asked for.
+        UserError: the device asked for is not there.
     """
     import torch
 
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
-    if not available[name]:
+        return torch.device(next(device for device, there in present.items() if there))
+    if name not in present:
+        raise UserError(f'`device`: "{name}" is not one of auto, {", ".join(present)}.')
+    if not present[name]:
+        reason = (
+            "it was built without it" if name == "cuda" and torch.version.cuda is None else "it found none"
+        )
         raise UserError(
-            f"`device` is `{name}`, but PyTorch {torch.__version__} finds no such device here. "
-            "Set it to `auto`, or install the PyTorch build for your GPU with Set Up Environment."
+            f'`device`: "{name}" was asked for, but PyTorch {torch.__version__} has no such device here '
+            f'({reason}). Set `device` to "auto" or "cpu", or install the PyTorch build for it.'
         )
     return torch.device(name)
 
 
-def load_tokenizer(name: str, *, base_folder: Path, check: Callable[[], None] = lambda: None) -> Any:
-    """The model's tokenizer, with a chat template and a padding token.
-
-    Raises:
-        UserError: there is no such model, it cannot be reached, or it has no chat template.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = _from_pretrained(AutoTokenizer, name, base_folder, check)
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"`model`: {name} has no chat template, so conversations cannot be turned into text. "
-            "Use an instruction-tuned model, or add a chat template to its tokenizer."
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so that any token serves
-    return tokenizer
-
-
 def load_model(
-    name: str, *, device: torch.device, base_folder: Path, check: Callable[[], None] = lambda: None
+    name: str,
+    *,
+    device: torch.device,
+    base_folder: Path,
+    check: Check | None = None,
+    progress: Report | None = None,
 ) -> Loaded:
-    """The model in fp32 (bf16 on a GPU that has it) on `device`, with its tokenizer.
+    """The model called `name`: `example`, a folder (relative to `base_folder`) or a hub name.
+
+    Weights are fp32 on the CPU and on MPS, bf16 on CUDA where it is supported. Code that comes with a
+    model is never run, and pickled weights are not read. `check` is called between the stages and may
+    raise to cancel; `progress` is told the stages.
 
     Raises:
-        UserError: as `load_tokenizer`.
+        UserError: the model is missing, gated, cannot be reached or read, or has no chat template.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    tokenizer = load_tokenizer(name, base_folder=base_folder, check=check)
+    check = check or (lambda: None)
+    source = _source(name, base_folder, check, progress, weights=True)
+    tokenizer = _tokenizer(name, source)
+    check()
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    model = _from_pretrained(
-        AutoModelForCausalLM, name, base_folder, check, dtype=torch.bfloat16 if bf16 else torch.float32
-    ).to(device)
-    return Loaded(model, tokenizer, _source(name, base_folder, check), fingerprint(model))
+    with _explained(name, source):
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+        check()
+        model.to(device).eval()
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return Loaded(model, tokenizer, _fingerprint(source), str(source))
 
 
-def fingerprint(model: Any) -> str:
-    """SHA-256 over the configuration and a sample of every parameter: tells weights apart, cheaply."""
-    digest = hashlib.sha256(model.config.to_json_string().encode())
-    for name, parameter in model.named_parameters():
-        digest.update(name.encode())
-        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+def load_tokenizer(
+    name: str, *, base_folder: Path, check: Check | None = None, progress: Report | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model called `name`, without its weights; errors as in `load_model`."""
+    source = _source(name, base_folder, check or (lambda: None), progress, weights=False)
+    return _tokenizer(name, source)
 
 
-def _source(name: str, base_folder: Path, check: Callable[[], None]) -> str:
+# --- finding ----------------------------------------------------------------------------------------
+
+
+def _source(name: str, base_folder: Path, check: Check, progress: Report | None, *, weights: bool) -> Path:
+    """The folder that holds the model; a hub model is downloaded into the hub's cache first."""
     if name == EXAMPLE:
         from .example_model import example_model_folder
 
-        return str(example_model_folder(check=check))
-    local = base_folder / name
-    if local.is_dir():
-        return str(local)
-    if name.startswith((".", "/", "~")) or "\\" in name:
-        raise UserError(f"`model`: there is no folder {local}. Correct the path in the configuration.")
-    return name
+        return example_model_folder(progress, check)
+    folder = (base_folder / Path(name).expanduser()).resolve()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            adapter = (folder / "adapter_config.json").is_file()
+            found = (
+                "an adapter, not a whole model; merge it into its base first" if adapter else "not a model"
+            )
+            raise UserError(
+                f"`model`: {folder} is {found} (no config.json). "
+                "Give a folder as written by `save_pretrained`, with config.json, weights and tokenizer."
+            )
+        return folder
+    if not _may_be_on_the_hub(name):
+        raise UserError(
+            f'`model`: there is no folder {folder}, and "{name}" is not a name on the Hugging Face hub '
+            f'("owner/model"). Correct the path, or use "{EXAMPLE}".'
+        )
+    if progress:
+        progress(f"Looking for {name} in the cache and on the hub")
+    return _hub_folder(name, folder, weights)
 
 
-def _from_pretrained(
-    kind: Any, name: str, base_folder: Path, check: Callable[[], None], **settings: Any
-) -> Any:
-    source = _source(name, base_folder, check)
+def _may_be_on_the_hub(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
-        return kind.from_pretrained(source, trust_remote_code=False, **settings)
-    except (OSError, ValueError) as error:
-        raise UserError(_explain(name, error)) from None
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
-def _explain(name: str, error: Exception) -> str:
-    text = str(error)
-    if "gated" in text.lower() or "401" in text or "403" in text:
-        return (
-            f"`model`: {name} is gated. Accept its terms on its Hugging Face page, then log in with "
-            "`hf auth login` or set HF_TOKEN."
+def _hub_folder(name: str, folder: Path, weights: bool) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    files = HUB_FILES if weights else [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=files))
+    except errors.GatedRepoError:
+        problem = (
+            "is gated: its owner asks for an agreement. Accept it on the model's page on huggingface.co, "
+            "then run `hf auth login` and start again"
         )
-    if "trust_remote_code" in text:
-        return (
-            f"`model`: {name} needs code of its own to be run, which is not allowed here. Use another model."
+    except errors.RepositoryNotFoundError:
+        problem = (
+            f"is neither a folder ({folder}) nor a public model on the Hugging Face hub. Check the spelling; "
+            "for a private model, run `hf auth login` first"
         )
-    return (
-        f"`model`: {name} cannot be loaded: {text.splitlines()[0] if text else type(error).__name__} "
-        "Give a folder, a name from the Hugging Face hub or cache, or `example`."
-    )
+    except errors.HfHubHTTPError as error:
+        problem = f"cannot be downloaded: {error}. Try again later, or give the path of a local folder"
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+        problem = (
+            f"is not a folder ({folder}), is not in the cache, and the Hugging Face hub cannot be reached "
+            f"({type(error).__name__}). Check the network connection, or give the path of a local folder"
+        )
+    raise UserError(f'`model`: "{name}" {problem}.')
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def _tokenizer(name: str, source: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    with _explained(name, source):
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        raise UserError(
+            f'`model`: "{name}" has no chat template; use an instruction-tuned model or add one to the '
+            "tokenizer (chat_template.jinja in the model's folder)."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def _explained(name: str, source: Path) -> Iterator[None]:
+    """Turns what Transformers raises over a model's files into an error that the user can act on."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        text = str(error).strip()
+        if "trust_remote_code" in text:
+            problem = "needs code of its own, which is never run here. Use a model that Transformers knows"
+        elif "out of memory" in text or "can't allocate memory" in text:
+            problem = "does not fit into memory. Use a smaller model, or free some memory"
+        else:
+            first = text.splitlines()[0] if text else type(error).__name__
+            problem = (
+                f"cannot be read from {source}: {first} The folder needs config.json, the tokenizer's "
+                "files and the weights as safetensors; if it was copied or downloaded, do so again"
+            )
+        raise UserError(f'`model`: "{name}" {problem}.') from error
+
+
+def _fingerprint(source: Path) -> str:
+    """SHA-256 over the configuration and, of each weight file, name, size, beginning and end.
+
+    Quick at any size; the beginning of a safetensors file holds the names and shapes of its tensors.
+    """
+    digest = hashlib.sha256((source / "config.json").read_bytes())
+    for file in sorted(source.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"\n{file.name} {size}\n".encode())
+        with file.open("rb") as weights:
+            digest.update(weights.read(FINGERPRINT_BYTES))
+            weights.seek(max(size - FINGERPRINT_BYTES, 0))
+            digest.update(weights.read(FINGERPRINT_BYTES))
+    return digest.hexdigest()
