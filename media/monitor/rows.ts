@@ -45,12 +45,16 @@ export class BatchRows {
 
   private row(files: readonly string[], threshold: number, row: BatchRow): HTMLElement {
     const file = files[row.file] ?? 'dataset';
-    const name = files.length > 1 ? `${file}:${row.line}` : `line ${row.line}`;
-    const link = h('button', { class: 'link', title: `Show ${file}:${row.line}`, onclick: () => this.show(row) }, name);
+    const link = h(
+      'button',
+      { class: 'link', title: `Show ${file}:${row.line}`, onclick: () => this.show(row) },
+      h('span', { class: 'file' }, file),
+      `:${row.line}`,
+    );
     return h(
       'tr',
       { class: row.risk === null || row.risk >= threshold ? 'risky' : '' },
-      h('td', { class: files.length > 1 ? 'of-many' : '' }, link),
+      h('td', { class: 'where' }, link),
       h('td', {}, riskBar(row.risk)),
       h('td', {}, hundredths(row.beta)),
       h('td', { class: 'wide-only' }, hundredths(row.nll)),

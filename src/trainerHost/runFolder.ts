@@ -226,7 +226,7 @@ export function explainSilentEnd(tail: readonly string[], exit: RunMeta['exit'])
     return 'The trainer was killed (signal 9). Often the machine ran out of memory: try a smaller training.microBatchSize.';
   }
   if (exit?.signal) return `The trainer was ended by ${exit.signal}.`;
-  const said = tail.at(-1);
+  const said = tail.at(-1)?.replace(/^error: /, '');
   if (exit?.code) return said ?? `The trainer ended with exit code ${exit.code} and printed nothing.`;
   return `The trainer ended without saying why: it was killed, or the machine went down or ran out of memory.${
     said ? ` Its last line: ${said}` : ''
