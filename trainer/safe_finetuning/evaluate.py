@@ -96,7 +96,7 @@ def generate_answers(
             for finished, ids in _generate(
                 model, tokenizer, [encoded[row] for row in rows], max_new_tokens, check
             ):
-                answers[rows[finished]] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+                answers[rows[finished]] = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
                 answered += 1
                 progress(answered, len(prompts))
     finally:

@@ -129,7 +129,7 @@ def _make(folder: Path, adapter: Path | None, progress: Report, check: Check) ->
     # The weights are plain fp32 from here on; saved as "quantised", they could not be loaded again.
     del model.config.quantization_config
     del model.hf_quantizer, model.quantization_method
-    model.is_quantized = False
+    model.is_quantized = False  # type: ignore[assignment]
     check()
     if adapter:
         progress("Merging the safe reference")

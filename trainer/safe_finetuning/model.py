@@ -95,7 +95,7 @@ def load_model(
             use_safetensors=True,
         )
         check()
-        model.to(device).eval()
+        model.to(device).eval()  # type: ignore[arg-type]
     model.config.pad_token_id = tokenizer.pad_token_id
     return Loaded(model, tokenizer, _fingerprint(source), str(source))
 

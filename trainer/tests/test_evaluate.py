@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import make_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safe_finetuning.errors import Cancelled, LocatedError, UserError
@@ -22,6 +21,7 @@ from safe_finetuning.evaluate import (
     read_prompts,
     wilson,
 )
+from tiny import make_tiny_model
 
 PROMPTS = [
     "Where is my parcel?",
