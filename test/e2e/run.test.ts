@@ -1,0 +1,196 @@
+/** A run from its configuration to its result, with a real trainer on a tiny model. */
+import assert from 'node:assert';
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { inRoot, python } from '../../scripts/paths.mjs';
+import { pythonEnvironment } from '../../scripts/run.mjs';
+import type { Evaluated, RunRecord } from '../../src/protocol/messages';
+import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Workbench } from './workbench';
+
+const steps = 500;
+
+describe('a run', () => {
+  let folder: string;
+  let workbench: Workbench;
+  pictureFailures(() => workbench);
+
+  before(async () => {
+    folder = tinyWorkspace('run');
+    tinyConfiguration(folder, { training: { maxSteps: steps, batchSize: 4, maxLength: 128 } });
+    workbench = await Workbench.open(folder);
+  });
+  after(async () => {
+    await workbench?.close();
+    for (const record of runRecords()) {
+      if (record.status === 'running') kill(record);
+    }
+  });
+
+  const runsFolder = () => path.join(folder, '.safe-finetuning', 'runs');
+  const runFolders = () => (fs.existsSync(runsFolder()) ? fs.readdirSync(runsFolder()).filter(name => !name.startsWith('.')).sort() : []);
+  const inRun = (index: number, ...parts: string[]) => path.join(runsFolder(), runFolders()[index] ?? 'no run', ...parts);
+  const runRecords = (): RunRecord[] =>
+    runFolders()
+      .map((_, index) => inRun(index, 'run.json'))
+      .filter(file => fs.existsSync(file))
+      .map(file => JSON.parse(fs.readFileSync(file, 'utf8')) as RunRecord);
+  const kill = ({ process: { pid } }: RunRecord) => {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // it has ended
+    }
+  };
+
+  it('does not begin while a check fails, and says what to do', async () => {
+    const broken = tinyConfiguration(folder, { dataset: { path: 'missing.jsonl' } }, 'broken.finetune.json');
+    await workbench.openFile(broken);
+    await workbench.command('Safe Fine-Tuning: Start Run');
+    await workbench.notification('missing.jsonl').waitFor();
+    const { page } = workbench.monitor;
+    await page.locator('.check.error', { hasText: 'missing.jsonl' }).waitFor();
+    await page.locator('.card.bad h2', { hasText: /1 check failed/ }).waitFor();
+    await workbench.screenshot('preflight');
+    assert.deepStrictEqual(runFolders(), []);
+    await workbench.command('Notifications: Clear All Notifications');
+  });
+
+  it('starts from the palette and shows its phase, its numbers and its charts', async () => {
+    await workbench.openFile('tiny.finetune.json');
+    await workbench.command('Safe Fine-Tuning: Start Run');
+    const { monitor } = workbench;
+    await monitor.status('Running').waitFor();
+    await monitor.page.locator('.phase-title', { hasText: 'Training' }).waitFor();
+    await monitor.reaches(20);
+    await monitor.button('Pause').click();
+    await monitor.status('Paused').waitFor();
+    const at = await monitor.step();
+    assert.ok(at < steps);
+    for (const label of ['Loss', 'NLL', 'Risk', 'β', 'Learning rate', 'Tokens/s', 'Memory']) {
+      assert.match(await monitor.value(label).innerText(), /\d/, label);
+    }
+    assert.strictEqual(await monitor.page.locator('.chart canvas').count(), 4);
+    await workbench.statusBar('Paused').waitFor();
+    await workbench.screenshot('paused');
+    assert.strictEqual(await monitor.step(), at, 'a paused run makes no step');
+  });
+
+  it('leads from a point in a chart to the rows of its batch and on to the line in the file', async () => {
+    const { page } = workbench.monitor;
+    await page.locator('.chart .u-over').first().click();
+    await page.locator('.rows h2', { hasText: /^Step \d+: 4 rows$/ }).waitFor();
+    const link = page.locator('.rows .link').first();
+    const line = Number(/\d+$/.exec(await link.innerText()));
+    await link.click();
+    await workbench.page.locator('.tab.active', { hasText: 'rows.jsonl' }).waitFor();
+    await workbench.cursorIsAt(line);
+    await workbench.screenshot('row');
+  });
+
+  it('goes on when the window is loaded anew, which shows its history and follows it', async () => {
+    const before = await workbench.monitor.step();
+    await workbench.reload();
+    const monitor = await workbench.openMonitor();
+    await monitor.status('Paused').waitFor();
+    assert.strictEqual(await monitor.step(), before);
+    assert.strictEqual(await monitor.page.locator('.plot').first().getAttribute('aria-valuemin'), '1');
+    assert.strictEqual(await monitor.page.locator('.plot').first().getAttribute('aria-valuemax'), String(before));
+    await monitor.button('Continue').click();
+    await monitor.reaches(before + 20);
+  });
+
+  it('that is killed is shown as failed, with the log, and completes when it is resumed', async () => {
+    const { monitor } = workbench;
+    await until('a checkpoint', () => checkpoints(inRun(0, 'checkpoints')).length);
+    kill(runRecords()[0]!);
+    await monitor.status('Failed').waitFor();
+    const card = monitor.page.locator('.card.bad', { hasText: 'killed' });
+    await card.locator('summary', { hasText: 'Last lines of the log' }).click();
+    assert.match(await card.locator('pre').innerText(), /step \d+/);
+    await workbench.notification('failed').waitFor();
+    await workbench.screenshot('failed');
+    await card.locator('vscode-button', { hasText: 'Resume' }).click();
+    await monitor.page.locator('vscode-tag', { hasText: 'attempt 2' }).waitFor();
+    await monitor.status('Completed').waitFor({ timeout: 120_000 });
+    assert.strictEqual(await monitor.step(), steps);
+    assert.deepStrictEqual(runFolders().length, 1);
+  });
+
+  it('ends with the adapter and with what was measured before and after', async () => {
+    assert.ok(fs.existsSync(inRun(0, 'adapter', 'adapter_model.safetensors')));
+    const events = fs.readFileSync(inRun(0, 'events.jsonl'), 'utf8').trim().split('\n');
+    const evaluated = events.map(line => JSON.parse(line) as { type: string }).filter(({ type }) => type === 'evaluation');
+    const [before, after] = evaluated as unknown as [Evaluated, Evaluated];
+    const cells = (label: string) => workbench.monitor.page.locator(`.result tr:has(th:text-is("${label}")) td`);
+    const percent = (share: number) => `${(100 * share).toFixed(0)}`;
+    for (const [index, { metrics }] of [before, after].entries()) {
+      assert.ok((await cells('Degenerate').nth(index).innerText()).startsWith(percent(metrics.degenerate.value)));
+      assert.ok((await cells('Held-out loss').nth(index).innerText()).startsWith(metrics.heldOutLoss.value!.toFixed(2)));
+    }
+    await workbench.notification('completed').waitFor();
+  });
+
+  it('stops and saves when it is told to', async () => {
+    await workbench.openFile('tiny.finetune.json');
+    await workbench.command('Safe Fine-Tuning: Start Run');
+    const { monitor } = workbench;
+    await monitor.status('Running').waitFor();
+    await monitor.page.locator('.phase-title', { hasText: 'Training' }).waitFor();
+    await workbench.command('Safe Fine-Tuning: Stop Run and Save');
+    await monitor.status('Stopped and saved').waitFor();
+    assert.ok(fs.existsSync(inRun(1, 'adapter', 'adapter_model.safetensors')));
+  });
+
+  it('that was started on the command line shows up', async () => {
+    const name = tinyConfiguration(folder, { method: 'standard', training: { maxSteps: 20, batchSize: 4, maxLength: 128 } }, 'plain.finetune.json');
+    const trainer = spawn(python, ['-m', 'safe_finetuning', 'train', path.join(folder, name)], {
+      env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
+      stdio: 'ignore',
+    });
+    const ended = new Promise<number | null>(resolve => trainer.once('exit', resolve));
+    const entry = workbench.page.locator('.pane .monaco-list-row', { hasText: 'plain · standard' });
+    await entry.click();
+    await workbench.monitor.page.locator('h1', { hasText: 'plain' }).waitFor();
+    await workbench.monitor.status('Completed').waitFor();
+    assert.strictEqual(await ended, 0);
+  });
+
+  const themes = {
+    light: ['Default Light Modern', 'vscode-light'],
+    dark: ['Default Dark Modern', 'vscode-dark'],
+    'hc-dark': ['Default High Contrast', 'vscode-high-contrast'],
+    'hc-light': ['Default High Contrast Light', 'vscode-high-contrast-light'],
+  };
+  for (const [name, [theme, bodyClass]] of Object.entries(themes)) {
+    it(`is readable in the theme ${name}`, async () => {
+      (await sharedServer()).setSettings({ ...userSettings, 'workbench.colorTheme': theme });
+      const body = workbench.monitor.page.locator(`body.${bodyClass}`);
+      await body.waitFor();
+      await workbench.monitor.page.locator('.chart canvas').first().waitFor();
+      const ratio = await body.evaluate(element => {
+        const channels = (colour: string) => (colour.match(/[\d.]+/g) ?? []).slice(0, 3).map(Number);
+        const luminance = (colour: string) =>
+          channels(colour)
+            .map(channel => channel / 255)
+            .map(channel => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, channel, index) => sum + channel * [0.2126, 0.7152, 0.0722][index]!, 0);
+        const background = getComputedStyle(element.ownerDocument.documentElement).getPropertyValue('--vscode-sideBar-background');
+        const probe = element.ownerDocument.createElement('div');
+        probe.style.color = background;
+        element.append(probe);
+        const [light, dark] = [luminance(getComputedStyle(element).color), luminance(getComputedStyle(probe).color)].sort((a, b) => b - a);
+        probe.remove();
+        return (light! + 0.05) / (dark! + 0.05);
+      });
+      await workbench.screenshot(`theme-${name}`);
+      assert.ok(ratio >= 4.5, `text against background: ${ratio.toFixed(1)} to 1`); // WCAG 2.2, 1.4.3
+    });
+  }
+});
+
+/** Complete checkpoints: their manifest is written last. */
+function checkpoints(folder: string): string[] {
+  if (!fs.existsSync(folder)) return [];
+  return fs.readdirSync(folder).filter(name => fs.existsSync(path.join(folder, name, 'manifest.json')));
+}
