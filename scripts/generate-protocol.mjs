@@ -1,8 +1,10 @@
-// The trainer's pydantic models → JSON Schemas → TypeScript types. `--check` only says whether they are stale.
+// The trainer's pydantic models → JSON Schemas → TypeScript types and validators. `--check` only says whether they are stale.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import Ajv from 'ajv';
+import standalone from 'ajv/dist/standalone/index.js';
 import { compile } from 'json-schema-to-typescript';
 import { python, root } from './paths.mjs';
 
@@ -24,10 +26,19 @@ const types = await compile(JSON.parse(read('messages'), withoutRefDescriptions)
   additionalProperties: false,
   style: { singleQuote: true, printWidth: 120 },
 });
+
+// Compiled here and not in the extension host, which would stand still for a good part of a second.
+const validated = ['AnyEvent', 'Command', 'LaunchRecord', 'PreflightReport', 'RunRecord'];
+const withoutTexts = (key, value) => (['description', 'title', 'default'].includes(key) && typeof value === 'string' ? undefined : value);
+const ajv = new Ajv({ discriminator: true, strict: false, inlineRefs: false, code: { source: true, esm: true } });
+ajv.addSchema(JSON.parse(read('messages'), withoutTexts), 'messages');
+const validators = standalone(ajv, Object.fromEntries(validated.map(name => [name, `messages#/$defs/${name}`])));
+
 const outputs = new Map([
   ['schema/messages.schema.json', read('messages')],
   ['schema/run-config.schema.json', read('run-config')],
   ['src/protocol/messages.ts', types],
+  ['src/protocol/validators.ts', `${banner}\n// @ts-nocheck\n${validators}\n`],
 ]);
 fs.rmSync(folder, { recursive: true });
 

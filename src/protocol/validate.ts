@@ -1,26 +1,21 @@
-/** Validators for everything that comes from the run folder, compiled from the checked-in schema on first use. */
-import Ajv, { type ValidateFunction } from 'ajv';
-import schema from '../../schema/messages.schema.json';
+/** Validation of everything that comes from the run folder or the trainer's output. */
+import type { ErrorObject } from 'ajv';
 import type { Messages } from './messages';
+import * as validators from './validators';
 
-type MessageName = Extract<keyof Messages, string>;
+type Validated = keyof typeof validators & keyof Messages;
 
-let ajv: Ajv | undefined;
-
-function validator(name: MessageName): ValidateFunction {
-  if (!ajv) {
-    ajv = new Ajv({ discriminator: true, strict: false });
-    ajv.addSchema(schema, 'messages');
-  }
-  return ajv.getSchema(`messages#/$defs/${name}`) as ValidateFunction;
+interface Validator {
+  (value: unknown): boolean;
+  errors?: ErrorObject[] | null;
 }
 
 /** The value as the named message, or what is wrong with it in one line. */
-export function check<N extends MessageName>(
+export function check<N extends Validated>(
   name: N,
   value: unknown,
 ): { ok: true; value: NonNullable<Messages[N]> } | { ok: false; reason: string } {
-  const validate = validator(name);
+  const validate = validators[name] as Validator;
   if (validate(value)) {
     return { ok: true, value: value as NonNullable<Messages[N]> };
   }
