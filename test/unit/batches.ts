@@ -1,0 +1,42 @@
+/** Events of a run, for tests. */
+import type { AnyEvent, AttemptStarted, Batch } from '../../src/protocol/messages';
+import type { TailedEvent } from '../../src/trainerHost/eventTail';
+
+export const batch = (step: number, values: Partial<Batch> = {}): Batch => ({
+  v: 1,
+  seq: step,
+  ts: 1000 * step,
+  type: 'batch',
+  step,
+  totalSteps: 1000,
+  epoch: step / 100,
+  nll: 1,
+  kl: null,
+  total: 1,
+  riskMean: 0.1,
+  riskMax: 0.2,
+  betaMean: 0,
+  betaMax: 0,
+  learningRate: 1e-4,
+  gradNorm: 1,
+  tokens: 100,
+  tokensPerSecond: 1000,
+  stepSeconds: 0.5,
+  memoryBytes: 1e9,
+  etaSeconds: 10,
+  rows: { file: [0, 0], line: [3, 9], hash: ['a'.repeat(16), 'b'.repeat(16)], risk: [0.1, 0.9], beta: [0, 0.9], nll: [1, 2], kl: [null, 0.1] },
+  ...values,
+});
+
+export const attempt = (number: number, fromStep: number): AttemptStarted => ({
+  v: 1,
+  seq: 0,
+  ts: 0,
+  type: 'attempt_started',
+  attempt: number,
+  fromStep,
+  pid: 1,
+  host: 'h',
+});
+
+export const at = (event: AnyEvent, offset = 0): TailedEvent => ({ event, offset, length: 1 });

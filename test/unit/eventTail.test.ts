@@ -1,0 +1,144 @@
+import assert from 'node:assert';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import fc from 'fast-check';
+import type { AnyEvent, Warned } from '../../src/protocol/messages';
+import { EventTail, LineDecoder, type TailedEvent } from '../../src/trainerHost/eventTail';
+import { until } from './until';
+
+const warning = (seq: number, message = 'm'): Warned => ({ v: 1, seq, ts: seq, type: 'warning', code: 'test', message });
+const line = (event: AnyEvent) => `${JSON.stringify(event)}\n`;
+
+/** Cuts bytes at random places. */
+function pieces(bytes: Buffer, cuts: readonly number[]): Buffer[] {
+  const at = [...new Set(cuts.map(cut => cut % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [0, ...at].map((from, index) => bytes.subarray(from, at[index] ?? bytes.length));
+}
+
+describe('LineDecoder', () => {
+  it('gives the same lines and offsets however the bytes arrive', () => {
+    const text = fc.array(fc.string({ unit: 'grapheme', maxLength: 30 }).map(part => part.replaceAll('\n', '')));
+    fc.assert(
+      fc.property(text, fc.string({ unit: 'grapheme' }), fc.array(fc.nat()), (lines, torn, cuts) => {
+        const end = torn.replaceAll('\n', '');
+        const bytes = Buffer.from(lines.map(entry => `${entry}\n`).join('') + end);
+        const decoder = new LineDecoder();
+        const found = pieces(bytes, cuts).flatMap(piece => [...decoder.lines(piece)]);
+        assert.deepStrictEqual(found.map(entry => entry.text), lines.map(entry => Buffer.from(entry).toString('utf8')));
+        for (const { offset, length, text: told } of found) {
+          assert.strictEqual(bytes.subarray(offset, offset + length).toString('utf8'), told);
+        }
+        assert.strictEqual(decoder.position, bytes.length);
+      }),
+    );
+  });
+});
+
+describe('EventTail', () => {
+  let folder: string;
+  let file: string;
+  let tail: EventTail | undefined;
+  let seen: TailedEvent[];
+  let bad: string[];
+  let restarts: number;
+
+  beforeEach(() => {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'event-tail-'));
+    file = path.join(folder, 'events.jsonl');
+    [seen, bad, restarts] = [[], [], 0];
+  });
+  afterEach(() => {
+    tail?.dispose();
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  const follow = () => {
+    tail = new EventTail(file, {
+      events: batch => seen.push(...batch),
+      badLine: reason => bad.push(reason),
+      restarted: () => {
+        restarts++;
+        seen = [];
+      },
+    });
+    return tail;
+  };
+  const sequence = () => seen.map(({ event }) => event.seq);
+
+  it('reads what is there and goes on as the file grows', async () => {
+    fs.writeFileSync(file, line(warning(0)));
+    follow();
+    await until(() => seen.length === 1);
+    fs.appendFileSync(file, line(warning(1)) + line(warning(2)));
+    await until(() => seen.length === 3);
+    assert.deepStrictEqual(sequence(), [0, 1, 2]);
+  });
+
+  it('waits for a file that is not there yet, and for the end of a torn line', async () => {
+    follow();
+    const [first, second] = [line(warning(0, 'größer 🛡')), line(warning(1))];
+    const bytes = Buffer.from(first);
+    const middle = bytes.indexOf('🛡') + 2; // inside the character
+    fs.writeFileSync(file, bytes.subarray(0, middle));
+    await tail!.read();
+    assert.strictEqual(seen.length, 0);
+    fs.appendFileSync(file, Buffer.concat([bytes.subarray(middle), Buffer.from(second)]));
+    await until(() => seen.length === 2);
+    assert.strictEqual((seen[0]!.event as Warned).message, 'größer 🛡');
+    assert.deepStrictEqual(bad, []);
+  });
+
+  it('leaves out lines that are no events, says why, and goes on', async () => {
+    fs.writeFileSync(file, `${line(warning(0))}{"v":1,"seq":1\n\u0000\u0000\n{"type":"unheard-of"}\n\n${line(warning(4))}`);
+    await follow().read();
+    assert.deepStrictEqual(sequence(), [0, 4]);
+    assert.strictEqual(bad.length, 3);
+    assert.match(bad[0]!, /not JSON/);
+  });
+
+  it('starts again when the file is replaced or cut', async () => {
+    fs.writeFileSync(file, line(warning(0)) + line(warning(1)));
+    await follow().read();
+    fs.writeFileSync(`${file}.new`, line(warning(7)));
+    fs.renameSync(`${file}.new`, file);
+    await until(() => restarts === 1 && seen.length === 1);
+    fs.truncateSync(file, 0);
+    fs.appendFileSync(file, '\n');
+    await until(() => restarts === 2);
+    assert.deepStrictEqual(sequence(), []);
+  });
+
+  it('names where each event lies, so that it can be read again', async () => {
+    fs.writeFileSync(file, `${line(warning(0, 'ä'))}garbage\n${line(warning(1))}`);
+    await follow().read();
+    const bytes = fs.readFileSync(file);
+    for (const { event, offset, length } of seen) {
+      assert.deepStrictEqual(JSON.parse(bytes.subarray(offset, offset + length).toString()), event);
+    }
+  });
+
+  it('finds every event among garbage, however the file grows', async function () {
+    this.timeout(20_000);
+    const entry = fc.oneof(
+      fc.nat(1000).map(seq => ({ text: line(warning(seq)), seq })),
+      fc.string({ unit: 'binary', maxLength: 40 }).map(text => ({ text: `x${text.replaceAll('\n', '')}\n`, seq: undefined })),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(entry, { maxLength: 30 }), fc.array(fc.nat(), { maxLength: 6 }), async (entries, cuts) => {
+        fs.rmSync(file, { force: true });
+        [seen, bad] = [[], []];
+        const reader = follow();
+        for (const piece of pieces(Buffer.from(entries.map(({ text }) => text).join('')), cuts)) {
+          fs.appendFileSync(file, piece);
+          await reader.read();
+        }
+        reader.dispose();
+        const expected = entries.flatMap(({ seq }) => (seq === undefined ? [] : [seq]));
+        assert.deepStrictEqual(sequence(), expected);
+        assert.strictEqual(bad.length, entries.length - expected.length);
+      }),
+      { numRuns: 40 },
+    );
+  });
+});

@@ -1,0 +1,65 @@
+import assert from 'node:assert';
+import { RunState, sampleSteps, Series } from '../../src/trainerHost/runState';
+import { at, attempt, batch } from './batches';
+
+const steps = (series: Series) => Array.from({ length: series.length }, (_, index) => series.at('step', index));
+
+describe('RunState', () => {
+  it('keeps every step, with what is missing as not a number', () => {
+    const state = new RunState();
+    for (let step = 1; step <= 600; step++) state.apply(at(batch(step, { total: step / 2, kl: step % 2 ? null : 0.5 }), step * 10));
+    assert.strictEqual(state.series.length, 600);
+    assert.strictEqual(state.series.at('total', 599), 300);
+    assert.ok(Number.isNaN(state.series.at('kl', 0)));
+    assert.strictEqual(state.series.at('kl', 1), 0.5);
+    assert.deepStrictEqual(state.series.lineOf(77), { offset: 770, length: 1 });
+    assert.strictEqual(state.series.lineOf(601), undefined);
+    assert.strictEqual(state.latest?.step, 600);
+  });
+
+  it('forgets the steps that a new attempt begins before', () => {
+    const state = new RunState();
+    state.apply(at(attempt(1, 0)));
+    for (let step = 1; step <= 5; step++) state.apply(at(batch(step)));
+    state.apply(at({ v: 1, seq: 9, ts: 9, type: 'finished', status: 'failed', message: 'x', resumable: true, adapter: null }));
+    const { generation } = state;
+    state.apply(at(attempt(2, 3)));
+    assert.deepStrictEqual(steps(state.series), [1, 2, 3]);
+    assert.strictEqual(state.finished, undefined);
+    assert.ok(state.generation > generation);
+    state.apply(at(batch(4)));
+    assert.deepStrictEqual(steps(state.series), [1, 2, 3, 4]);
+  });
+
+  it('counts progress in training by its steps and elsewhere by its own events', () => {
+    const state = new RunState();
+    const common = { v: 1, seq: 1, ts: 5 } as const;
+    state.apply(at({ ...common, type: 'phase', phase: 'scoring', message: 'Judging rows' }));
+    state.apply(at({ ...common, type: 'progress', phase: 'scoring', done: 3, total: 10, unit: 'rows' }));
+    assert.deepStrictEqual([state.phase?.done, state.phase?.total, state.phase?.message], [3, 10, 'Judging rows']);
+    state.apply(at({ ...common, type: 'phase', phase: 'training', message: 'Training' }));
+    state.apply(at(batch(2)));
+    assert.deepStrictEqual([state.phase?.done, state.phase?.total, state.phase?.unit], [2, 1000, 'steps']);
+    state.apply(at({ ...common, type: 'activity', paused: true }));
+    assert.ok(state.paused);
+  });
+});
+
+describe('sampleSteps', () => {
+  it('keeps all steps while they are few', () => {
+    const series = new Series();
+    for (let step = 1; step <= 10; step++) series.add(batch(step), 0, 0);
+    assert.deepStrictEqual(sampleSteps(series, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it('keeps every peak of loss and risk, and both ends, of a long run', () => {
+    const series = new Series();
+    for (let step = 1; step <= 50_000; step++) {
+      series.add(batch(step, { total: step === 12_345 ? 99 : 1 + Math.sin(step), riskMax: step === 33_333 ? 0.99 : 0.1 }), 0, 0);
+    }
+    const chosen = sampleSteps(series, 1200);
+    assert.ok(chosen.length <= 1200);
+    assert.deepStrictEqual(chosen, [...new Set(chosen)].sort((a, b) => a - b));
+    for (const index of [12_344, 33_332, 49_999]) assert.ok(chosen.includes(index), `${index}`);
+  });
+});
