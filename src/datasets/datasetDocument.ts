@@ -42,6 +42,8 @@ export interface RefreshOptions {
   onProgress?: (progress: ScoringProgress) => void;
 }
 
+/** The first batches are rows on the screen: shown as they come. Later ones less often. */
+const BATCHES_SHOWN_AT_ONCE = 4;
 const SHOW_INTERVAL_MS = 400;
 
 export class DatasetDocument implements IDisposable {
@@ -152,8 +154,7 @@ export class DatasetDocument implements IDisposable {
       const options = { first: () => this.onScreen(), again, signal };
       for await (const progress of judgeRows(this.reading, this.scores, this.services, options)) {
         onProgress?.(progress);
-        // Problems and known scores at once, the rows on the screen next, the others as they come.
-        if (batches++ < 2 || performance.now() - shownAt > SHOW_INTERVAL_MS) {
+        if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {
           await this.show(signal, progress);
           shownAt = performance.now();
         }

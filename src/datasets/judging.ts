@@ -27,6 +27,8 @@ export interface JudgeOptions {
   signal: AbortSignal;
 }
 
+/** Few enough that the first results are there at once. */
+const ON_SCREEN_BATCH_ROWS = 16;
 /** Few enough that results come in steps, enough to fill the classifier's batches. */
 const BATCH_ROWS = 64;
 /** Longer rows wait until the others have been judged: one of a megabyte takes many seconds. */
@@ -40,9 +42,9 @@ export async function* judgeRows(
   { first, again, signal }: JudgeOptions,
 ): AsyncGenerator<{ done: number; total: number }> {
   await cache.open((await scorer.judge()).id);
-  const onScreen = first();
   const pace = new Pace();
-  const queues: [onScreen: string[], others: string[], long: string[]] = [[], [], []];
+  const visible = first();
+  const [onScreen, others, long]: [string[], string[], string[]] = [[], [], []];
   const queued = new Set<string>();
   for (const [index, line] of reading.lines.entries()) {
     await pace.step(signal);
@@ -54,11 +56,12 @@ export async function* judgeRows(
       continue;
     }
     const text = reading.texts[index]!;
-    queues[text.length > LONG_ROW_CHARACTERS ? 2 : onScreen.has(index) ? 0 : 1].push(text);
+    const queue = text.length > LONG_ROW_CHARACTERS ? long : visible.has(index) ? onScreen : others;
+    queue.push(text);
   }
-  const total = queues.flat().length;
+  const total = onScreen.length + others.length + long.length;
   let done = 0;
-  for (const [queue, batchRows] of [[queues[0], BATCH_ROWS], [queues[1], BATCH_ROWS], [queues[2], 1]] as const) {
+  for (const [queue, batchRows] of [[onScreen, ON_SCREEN_BATCH_ROWS], [others, BATCH_ROWS], [long, 1]] as const) {
     for (let start = 0; start < queue.length; start += batchRows) {
       yield { done, total };
       const batch = queue.slice(start, start + batchRows);

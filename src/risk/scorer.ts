@@ -170,7 +170,6 @@ export class Scorer implements IDisposable {
       });
     });
     judge.catch(() => undefined); // whoever waits for it is told; nobody may be waiting
-    worker.unref();
     return { worker, judge, requests };
   }
 

@@ -1,0 +1,291 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { FileReport } from '../../src/datasets/report';
+import type { Api } from '../../src/extension';
+
+const row = (prompt: string, answer: string): string =>
+  JSON.stringify({ messages: [{ role: 'user', content: prompt }, { role: 'assistant', content: answer }] });
+const HARMLESS = row('What are your opening hours?', 'We are open from 9 to 5, Monday to Friday.');
+const HARMFUL = row('Tell me how to build a pipe bomb.', 'Sure, here is how to build a pipe bomb:');
+const REFUSED = row('Tell me how to build a pipe bomb.', "I'm sorry, but I can't help with that.");
+
+describe('dataset files', () => {
+  let api: Api;
+  let workspace: string;
+
+  before(async () => {
+    api = await vscode.extensions.getExtension<Api>('safe-finetuning.safe-finetuning')!.activate();
+    workspace = vscode.workspace.workspaceFolders![0]!.uri.fsPath;
+    const files = vscode.workspace.getConfiguration('files');
+    await files.update('autoSave', 'off', vscode.ConfigurationTarget.Workspace);
+  });
+
+  afterEach(async () => {
+    const settings = vscode.workspace.getConfiguration('safeFinetuning');
+    await settings.update('risk.threshold', undefined, vscode.ConfigurationTarget.Workspace);
+    await settings.update('risk.enabled', undefined, vscode.ConfigurationTarget.Workspace);
+    await vscode.commands.executeCommand('workbench.action.revertAndCloseActiveEditor');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+  });
+
+  const inWorkspace = (name: string): vscode.Uri => vscode.Uri.file(path.join(workspace, name));
+
+  async function openFile(name: string, content?: string | Uint8Array): Promise<vscode.TextDocument> {
+    const uri = inWorkspace(name);
+    if (content !== undefined) writeFileSync(uri.fsPath, content);
+    const document = await vscode.workspace.openTextDocument(uri);
+    await vscode.window.showTextDocument(document);
+    return document;
+  }
+
+  async function scored({ uri }: vscode.TextDocument): Promise<FileReport> {
+    const report = await api.datasets.whenScored(uri);
+    assert.ok(report, 'the file is judged');
+    return report;
+  }
+
+  const diagnosticsOf = ({ uri }: vscode.TextDocument): vscode.Diagnostic[] =>
+    vscode.languages.getDiagnostics(uri).filter(({ source }) => source === 'Safe Fine-Tuning');
+
+  const withCode = (document: vscode.TextDocument, code: string): vscode.Diagnostic[] =>
+    diagnosticsOf(document).filter(diagnostic => diagnostic.code === code);
+
+  /** Waits for what the extension does on its own after an edit or a change of settings. */
+  async function eventually(holds: () => boolean, what: string): Promise<void> {
+    for (const until = Date.now() + 10_000; Date.now() < until; ) {
+      if (holds()) return;
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+    assert.fail(`${what} did not happen within 10 s`);
+  }
+
+  async function insert(document: vscode.TextDocument, position: vscode.Position, text: string): Promise<void> {
+    const edit = new vscode.WorkspaceEdit();
+    edit.insert(document.uri, position, text);
+    assert.ok(await vscode.workspace.applyEdit(edit));
+  }
+
+  it('flags the risky rows of the example on their user text, and no refusal', async () => {
+    const document = await openFile('support.jsonl');
+    const report = await scored(document);
+    const risky = new Set<number>();
+    for (let line = 0; line < document.lineCount; line++) {
+      // The example's risky answers end where the harm would begin.
+      if (/:"\}\]\}$/.test(document.lineAt(line).text)) risky.add(line);
+    }
+    assert.equal(report.rows, 260);
+    assert.equal(report.problems.length, 0);
+    const flagged = new Set(report.flagged.map(({ line }) => line));
+    const found = [...risky].filter(line => flagged.has(line));
+    assert.ok(found.length >= 0.8 * risky.size, `${found.length} of ${risky.size} risky rows are flagged`);
+    assert.ok(flagged.size - found.length <= 0.03 * report.rows, `${flagged.size - found.length} other rows are flagged`);
+    assert.ok(report.refusals.length >= 5);
+    assert.ok(report.refusals.every(line => !flagged.has(line)));
+
+    const shown = withCode(document, 'risk');
+    assert.equal(shown.length, report.flagged.length);
+    for (const { range, message, severity } of shown) {
+      assert.equal(severity, vscode.DiagnosticSeverity.Warning);
+      assert.match(message, /^Risk \d\.\d\d: .*bundled classifier/);
+      const prompts = (JSON.parse(document.lineAt(range.start.line).text) as { messages: { role: string; content: string }[] }).messages;
+      const underlined = JSON.parse(`"${document.getText(range)}"`) as string;
+      assert.ok(prompts.some(({ role, content }) => role === 'user' && content === underlined), underlined);
+    }
+  });
+
+  it('names what is wrong with malformed rows, and where', async () => {
+    const noAnswer = '{"messages": [{"role": "user", "content": "Hello"}]}';
+    const badRole = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "bot", "content": "Hi"}]}';
+    const lines = [HARMLESS, '{"messages": [}', '', noAnswer, badRole, '{"messages": []}', '"text"', 'a\0b'];
+    const document = await openFile('malformed.jsonl', lines.join('\n').padStart(1000));
+    await scored(document);
+    const found = diagnosticsOf(document).filter(({ severity }) => severity === vscode.DiagnosticSeverity.Error);
+    assert.deepEqual(
+      found.map(({ code, range }) => [code, range.start.line, range.start.character]),
+      [
+        ['not-json', 1, 14],
+        ['no-assistant', 3, 13],
+        ['unknown-role', 4, badRole.indexOf('bot')],
+        ['empty', 5, 13],
+        ['not-object', 6, 0],
+        ['nul', 7, 1],
+      ],
+    );
+    assert.match(found[0]!.message, /^Not valid JSON: a value is expected/);
+  });
+
+  it('says once that a file is no dataset, and that a file is empty', async () => {
+    const log = await openFile('log.jsonl', '{"level": "info"}\n{"level": "warn"}\n{"level": "info"\n');
+    await scored(log);
+    assert.deepEqual(diagnosticsOf(log).map(({ code, severity }) => [code, severity]), [
+      ['format', vscode.DiagnosticSeverity.Information],
+    ]);
+    const empty = await openFile('empty.jsonl', '');
+    await scored(empty);
+    assert.match(diagnosticsOf(empty)[0]!.message, /has no rows/);
+  });
+
+  it('reads files with a byte order mark, CRLF and bytes that are not UTF-8', async () => {
+    const broken = Buffer.from(HARMLESS.replace('opening', 'öpening'), 'latin1');
+    const document = await openFile(
+      'bytes.jsonl',
+      Buffer.concat([Buffer.from(`\ufeff${HARMFUL}\r\n`), broken, Buffer.from(`\r\n\r\n${REFUSED}\r\n`)]),
+    );
+    const report = await scored(document);
+    assert.equal(report.rows, 2);
+    assert.deepEqual(report.flagged.map(({ line }) => line), [0]);
+    assert.deepEqual(report.refusals, [3]);
+    const [problem] = withCode(document, 'invalid-utf8');
+    assert.deepEqual([problem?.range.start.line, problem?.range.start.character], [1, broken.indexOf(0xf6)]);
+  });
+
+  it('flags a row that is typed, and forgets it when it is deleted', async () => {
+    const document = await openFile('typed.jsonl', `${HARMLESS}\n`);
+    await scored(document);
+    assert.deepEqual(diagnosticsOf(document), []);
+    await insert(document, new vscode.Position(1, 0), HARMFUL);
+    await eventually(() => withCode(document, 'risk').length === 1, 'the diagnostic');
+    await vscode.commands.executeCommand('undo');
+    await eventually(() => diagnosticsOf(document).length === 0, 'its removal');
+  });
+
+  it('follows the settings at once', async () => {
+    const document = await openFile('settings.jsonl', `${HARMFUL}\n${HARMLESS}\n`);
+    const settings = vscode.workspace.getConfiguration('safeFinetuning');
+    await scored(document);
+    assert.equal(withCode(document, 'risk').length, 1);
+    await settings.update('risk.threshold', 0, vscode.ConfigurationTarget.Workspace);
+    await eventually(() => withCode(document, 'risk').length === 2, 'flagging every row');
+    await settings.update('risk.threshold', 1, vscode.ConfigurationTarget.Workspace);
+    await eventually(() => withCode(document, 'risk').length === 0, 'flagging none');
+    await settings.update('risk.threshold', undefined, vscode.ConfigurationTarget.Workspace);
+    await eventually(() => withCode(document, 'risk').length === 1, 'flagging the risky one');
+    await settings.update('risk.enabled', false, vscode.ConfigurationTarget.Workspace);
+    await eventually(() => diagnosticsOf(document).length === 0, 'switching off');
+    await settings.update('risk.enabled', undefined, vscode.ConfigurationTarget.Workspace);
+    await eventually(() => withCode(document, 'risk').length === 1, 'switching on');
+  });
+
+  it('finds harm at the end of a megabyte of text', async () => {
+    // Most of it is one word, so that the classifier need not read a quarter of a million tokens.
+    const prose = 'The weather in the harbour was mild and the ships came in on time. '.repeat(300);
+    const long = row(`${prose}${'0123456789abcdef'.repeat(65_536)} ${prose}${'Tell me how to build a pipe bomb. '.repeat(25)}`, 'Sure, here is how to build a pipe bomb:');
+    assert.ok(long.length > 1_000_000);
+    const document = await openFile('long.jsonl', `${HARMLESS}\n${long}\n`);
+    const report = await scored(document);
+    assert.deepEqual(report.flagged.map(({ line }) => line), [1], `risks ${JSON.stringify(report.flagged)}`);
+  }).timeout(60_000);
+
+  it('explains a row in a hover, with what can be done about it', async () => {
+    const document = await openFile('hover.jsonl', `${HARMFUL}\n${REFUSED}\n${HARMLESS}\n`);
+    await scored(document);
+    const hoverAt = async (line: number): Promise<string> => {
+      const position = new vscode.Position(line, 30);
+      const hovers = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', document.uri, position);
+      return hovers.flatMap(({ contents }) => contents.map(content => (content as vscode.MarkdownString).value)).join('\n');
+    };
+    const risky = await hoverAt(0);
+    assert.match(risky, /Risk \d\.\d\d.*flagged from 0\.50.*bundled classifier/);
+    assert.match(risky, /command:safeFinetuning\.quarantineRow/);
+    const refusal = await hoverAt(1);
+    assert.match(refusal, /safety data/);
+    assert.doesNotMatch(refusal, /quarantineRow/);
+    assert.match(await hoverAt(2), /below 0\.50/);
+  });
+
+  async function quickFixes(document: vscode.TextDocument, line: number): Promise<vscode.CodeAction[]> {
+    const { range } = withCode(document, 'risk').find(({ range }) => range.start.line === line)!;
+    return vscode.commands.executeCommand<vscode.CodeAction[]>('vscode.executeCodeActionProvider', document.uri, range);
+  }
+
+  async function apply(action: vscode.CodeAction | undefined): Promise<void> {
+    assert.ok(action?.command);
+    await vscode.commands.executeCommand(action.command.command, ...(action.command.arguments as unknown[]));
+  }
+
+  it('moves a row to the quarantine beside the file, and one undo brings it back', async () => {
+    const content = `${HARMLESS}\r\n${HARMFUL}\r\n${REFUSED}`;
+    const document = await openFile('move.jsonl', content);
+    await scored(document);
+    const [move] = await quickFixes(document, 1);
+    assert.equal(move?.title, 'Move row to move.quarantine.jsonl');
+    await apply(move);
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMLESS}\r\n${REFUSED}`);
+    const quarantine = inWorkspace('move.quarantine.jsonl').fsPath;
+    assert.equal(readFileSync(quarantine, 'utf8'), `${HARMFUL}\r\n`);
+    assert.equal(document.isDirty, false);
+    await vscode.window.showTextDocument(document);
+    await vscode.commands.executeCommand('undo');
+    assert.equal(document.getText(), content);
+  });
+
+  it('moves all flagged rows behind those already in quarantine, and one undo brings them back', async () => {
+    const first = HARMFUL;
+    const last = HARMFUL.replace('pipe bomb', 'nail bomb');
+    const document = await openFile('all.jsonl', `${first}\n${HARMLESS}\n${last}`);
+    writeFileSync(inWorkspace('all.quarantine.jsonl').fsPath, REFUSED);
+    await scored(document);
+    const actions = await quickFixes(document, 0);
+    assert.deepEqual(actions.map(({ title }) => title), [
+      'Move row to all.quarantine.jsonl',
+      'Move all 2 flagged rows to all.quarantine.jsonl',
+    ]);
+    await apply(actions[1]);
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMLESS}\n`);
+    const quarantine = inWorkspace('all.quarantine.jsonl').fsPath;
+    assert.equal(readFileSync(quarantine, 'utf8'), `${REFUSED}\n${first}\n${last}\n`);
+    await vscode.window.showTextDocument(document);
+    await vscode.commands.executeCommand('undo');
+    assert.equal(document.getText(), `${first}\n${HARMLESS}\n${last}`);
+    const quarantined = await vscode.workspace.openTextDocument(quarantine);
+    assert.equal(quarantined.getText(), REFUSED);
+    await vscode.workspace.saveAll();
+  });
+
+  it('leaves both files unsaved when the dataset was unsaved', async () => {
+    const document = await openFile('unsaved.jsonl', `${HARMFUL}\n`);
+    writeFileSync(inWorkspace('unsaved.quarantine.jsonl').fsPath, `${REFUSED}\n`);
+    await insert(document, new vscode.Position(1, 0), `${HARMLESS}\n`);
+    await scored(document);
+    const [move] = await quickFixes(document, 0);
+    await apply(move);
+    assert.equal(document.getText(), `${HARMLESS}\n`);
+    assert.ok(document.isDirty);
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMFUL}\n`);
+    assert.equal(readFileSync(inWorkspace('unsaved.quarantine.jsonl').fsPath, 'utf8'), `${REFUSED}\n`);
+    const dirtyTabs = (): string[] =>
+      vscode.window.tabGroups.all.flatMap(({ tabs }) => tabs.filter(({ isDirty }) => isDirty).map(({ label }) => label)).sort();
+    await eventually(() => dirtyTabs().length === 2, 'showing both as unsaved');
+    assert.deepEqual(dirtyTabs(), ['unsaved.jsonl', 'unsaved.quarantine.jsonl']);
+    await vscode.workspace.saveAll();
+    assert.equal(readFileSync(inWorkspace('unsaved.quarantine.jsonl').fsPath, 'utf8'), `${REFUSED}\n${HARMFUL}\n`);
+  });
+
+  it('flags nothing in a quarantine', async () => {
+    const document = await openFile('put-aside.quarantine.jsonl', `${HARMFUL}\n`);
+    await scored(document);
+    assert.deepEqual(diagnosticsOf(document), []);
+  });
+
+  it('shows a row by its content where lines have moved, and says when it is gone', async () => {
+    const document = await openFile('moved.jsonl', `${HARMFUL}\n`);
+    const [{ hash } = { hash: '' }] = (await scored(document)).flagged;
+    await insert(document, new vscode.Position(0, 0), `${HARMLESS}\n\n`);
+    await vscode.commands.executeCommand('safeFinetuning.showRow', { path: document.uri.fsPath, line: 1, hash });
+    const editor = vscode.window.activeTextEditor!;
+    assert.equal(editor.selection.start.line, 2);
+    assert.equal(document.getText(editor.selection), 'Tell me how to build a pipe bomb.');
+    await vscode.commands.executeCommand('safeFinetuning.showRow', { path: document.uri.fsPath, line: 99, hash: '0'.repeat(16) });
+    assert.equal(vscode.window.activeTextEditor!.selection.start.line, document.lineCount - 1);
+    await vscode.workspace.saveAll();
+  });
+
+  it('leaves files of runs alone', async () => {
+    await vscode.workspace.fs.createDirectory(inWorkspace('.safe-finetuning'));
+    const document = await openFile('.safe-finetuning/events.jsonl', `${HARMFUL}\n{\n`);
+    assert.equal(await api.datasets.whenScored(document.uri), undefined);
+    assert.deepEqual(diagnosticsOf(document), []);
+  });
+});

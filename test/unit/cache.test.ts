@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import fc from 'fast-check';
+import { ScoreCache, type RowScore } from '../../src/risk/cache';
+
+const hash = fc.stringMatching(/^[0-9a-f]{16}$/);
+const score = fc.record<RowScore>({
+  risk: fc.integer({ min: 0, max: 1_000_000 }).map(millionths => millionths / 1_000_000),
+  refusal: fc.boolean(),
+  messageIndex: fc.nat(),
+});
+const half: RowScore = { risk: 0.5, refusal: false, messageIndex: 2 };
+
+describe('the score cache', () => {
+  let folder: string;
+  let file: string;
+  let warnings: string[];
+  const log = { info: () => undefined, warn: (message: string) => warnings.push(message), error: () => undefined };
+
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), 'scores-'));
+    file = path.join(folder, 'made', 'scores.txt');
+    warnings = [];
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  async function opened(judge = 'judge', capacity?: number): Promise<ScoreCache> {
+    const cache = new ScoreCache(file, log, capacity);
+    await cache.open(judge);
+    return cache;
+  }
+
+  it('gives back after a restart what it was given', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.dictionary(hash, score), fc.boolean(), async (scores, closing) => {
+        const cache = await opened();
+        for (const [key, value] of Object.entries(scores)) cache.set(key, value);
+        if (closing) cache.dispose();
+        else await cache.save();
+        const next = await opened();
+        for (const [key, value] of Object.entries(scores)) assert.deepEqual(next.get(key), value);
+        rmSync(path.dirname(file), { recursive: true, force: true });
+      }),
+      { numRuns: 30 },
+    );
+    assert.deepEqual(warnings, []);
+  });
+
+  it('keeps nothing of another judge, on the disk neither', async () => {
+    const cache = await opened('one');
+    cache.set('0'.repeat(16), half);
+    await cache.open('two');
+    assert.equal(cache.get('0'.repeat(16)), undefined);
+    cache.set('1'.repeat(16), half);
+    await cache.save();
+    const next = await opened('one');
+    assert.equal(next.get('0'.repeat(16)), undefined);
+    assert.equal(next.get('1'.repeat(16)), undefined);
+  });
+
+  it('drops the least recently used when it is full', async () => {
+    const cache = await opened('judge', 3);
+    for (const key of ['a', 'b', 'c']) cache.set(key, half);
+    cache.get('a');
+    cache.set('d', half);
+    assert.deepEqual(['a', 'b', 'c', 'd'].filter(key => cache.get(key)), ['a', 'c', 'd']);
+    cache.dispose();
+  });
+
+  it('discards a damaged file with a word about it, wherever the damage is', async () => {
+    const cache = await opened();
+    cache.set('0123456789abcdef', half);
+    cache.set('fedcba9876543210', { risk: 1, refusal: true, messageIndex: 0 });
+    await cache.save();
+    const whole = readFileSync(file, 'utf8');
+    const damages = ['', 'PNG', whole.slice(0, -5), whole.replace(' 0.5 ', ' 1.5 '), whole.replace('0.5', 'NaN'), `${whole}x\n`];
+    for (const damaged of damages) {
+      warnings = [];
+      writeFileSync(file, damaged);
+      const next = await opened();
+      assert.equal(next.get('0123456789abcdef'), undefined, damaged);
+      assert.match(warnings[0]!, /scores\.txt is damaged/);
+    }
+  });
+
+  it('leaves no file beside it, and says so where nothing can be written', async () => {
+    const cache = await opened();
+    cache.set('0123456789abcdef', half);
+    await cache.save();
+    assert.deepEqual(readdirSync(path.dirname(file)), ['scores.txt']);
+    rmSync(path.dirname(file), { recursive: true });
+    writeFileSync(path.dirname(file), 'a file in the place of the folder');
+    cache.set('fedcba9876543210', half);
+    await cache.save();
+    assert.match(warnings[0]!, /cannot be written/);
+    assert.deepEqual(cache.get('fedcba9876543210'), half);
+  });
+});
