@@ -15,7 +15,7 @@ export async function packageVsix() {
     fs.mkdirSync(path.dirname(vsix), { recursive: true });
     const beside = `${vsix}.${process.pid}`;
     // Builds through the script vscode:prepublish.
-    await mustRun(process.execPath, [inRoot('node_modules/@vscode/vsce/vsce'), 'package', '--target', 'linux-x64', '--out', beside], {
+    await mustRun(process.execPath, [inRoot('node_modules/@vscode/vsce/vsce'), 'package', '--no-rewrite-relative-links', '--target', 'linux-x64', '--out', beside], {
       cwd: root,
     });
     const megabytes = fs.statSync(beside).size / 1e6;
