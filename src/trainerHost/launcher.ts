@@ -57,7 +57,11 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
     const ended = new Promise<void>(resolve => {
       child.once('exit', (code, signal) => {
         exit = { code, signal };
-        updateMeta(folder, { exit });
+        try {
+          updateMeta(folder, { exit });
+        } catch {
+          // the folder is gone or full: the process's end shows without it
+        }
         resolve();
       });
     });

@@ -12,6 +12,7 @@ import {
   deriveStatus,
   eventsFile,
   explainSilentEnd,
+  hasExited,
   hasCheckpoint,
   isActive,
   isBeforeRecord,
@@ -125,6 +126,7 @@ export class Run extends Disposable {
     if (known && silent) this.alive = await isAlive(known);
     this.readFiles();
     if (this.process && this.process.startTime !== known?.startTime) this.alive = await isAlive(this.process);
+    if (hasExited({ record: this.record, ...this.meta })) this.alive = false;
     if (this.alive === false) await this.tail?.read();
     this.stamps = stamps;
     this.derive();

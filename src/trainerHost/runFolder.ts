@@ -187,6 +187,12 @@ export interface StatusFacts {
   now: number;
 }
 
+/** Whether the window that launched the current process has seen it end. */
+export function hasExited({ record, launched, exit }: Pick<StatusFacts, 'record' | 'launched'> & Pick<RunMeta, 'exit'>): boolean {
+  const process = currentProcess({ record, launched });
+  return !!exit && !!launched && !!process && Math.abs(process.startTime - launched.startTime) <= startTimeToleranceSeconds;
+}
+
 const silenceMilliseconds = 60_000;
 const startMilliseconds = 120_000;
 

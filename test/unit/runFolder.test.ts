@@ -1,0 +1,157 @@
+import assert from 'node:assert';
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { ProcessRecord, RunRecord } from '../../src/protocol/messages';
+import { isAlive, processStartTime } from '../../src/trainerHost/processIdentity';
+import {
+  attemptLine,
+  createRunFolder,
+  currentProcess,
+  deriveStatus,
+  explainSilentEnd,
+  hasCheckpoint,
+  logFile,
+  logTail,
+  newRunId,
+  readLaunchRecord,
+  readMeta,
+  readRunRecord,
+  runFile,
+  updateMeta,
+  type StatusFacts,
+} from '../../src/trainerHost/runFolder';
+
+const now = 1_000_000_000_000;
+const processAt = (startTime: number): ProcessRecord => ({ pid: 42, startTime, host: 'here' });
+const record = (status: RunRecord['status'], startTime = 1000) => ({ status, process: processAt(startTime) }) as RunRecord;
+const launch = { id: 'x', ts: now - 5000, argv: [], interpreter: 'python', configPath: 'c' };
+const facts = (given: Partial<StatusFacts>): StatusFacts => ({
+  alive: true,
+  paused: false,
+  cancelled: false,
+  lastEvent: now - 1000,
+  now,
+  ...given,
+});
+
+describe('deriveStatus', () => {
+  const cases: [string, Partial<StatusFacts>, string][] = [
+    ['a living process runs', { record: record('running') }, 'running'],
+    ['it is paused when it says so', { record: record('running'), paused: true }, 'paused'],
+    ['a process that is gone without a word has failed', { record: record('running'), alive: false }, 'failed'],
+    ['unless it was cancelled', { record: record('running'), alive: false, cancelled: true }, 'cancelled'],
+    ['a last event counts before run.json says it', { record: record('running'), finished: { status: 'completed', ts: now } }, 'completed'],
+    ['what run.json says at the end holds', { record: record('stopped'), alive: false }, 'stopped'],
+    ['on another machine a recent event is enough', { record: record('running'), alive: undefined }, 'running'],
+    ['on another machine silence is no sign of life', { record: record('running'), alive: undefined, lastEvent: now - 61_000 }, 'lost'],
+    ['launched, and no run.json yet', { launch, launched: processAt(2000) }, 'starting'],
+    ['launched, and gone before run.json', { launch, launched: processAt(2000), alive: false }, 'failed'],
+    ['cancelled before run.json', { launch, launched: processAt(2000), alive: false, cancelled: true }, 'cancelled'],
+    ['launched by somebody else a moment ago', { launch, alive: false }, 'starting'],
+    ['launched by somebody else long ago', { launch: { ...launch, ts: now - 200_000 }, alive: false }, 'failed'],
+    ['a new attempt at a run that failed', { record: record('failed', 1000), launched: processAt(2000) }, 'starting'],
+    ['the earlier attempt’s end is not the new one’s', { record: record('failed', 1000), launched: processAt(2000), finished: { status: 'failed', ts: 1_500_000 } }, 'starting'],
+    ['a new attempt that died at once', { record: record('stopped', 1000), launched: processAt(2000), alive: false }, 'failed'],
+    ['a new attempt that has begun', { record: record('running', 2000.5), launched: processAt(2000) }, 'running'],
+  ];
+  for (const [title, given, wanted] of cases) {
+    it(`${title}: ${wanted}`, () => assert.strictEqual(deriveStatus(facts(given)), wanted));
+  }
+
+  it('asks about the process that was launched last', () => {
+    assert.strictEqual(currentProcess({ record: record('failed', 1000), launched: processAt(2000) })?.startTime, 2000);
+    assert.strictEqual(currentProcess({ record: record('running', 3000), launched: processAt(2000) })?.startTime, 3000);
+  });
+});
+
+describe('explainSilentEnd', () => {
+  it('takes the exception’s own message', () => {
+    const tail = ['Traceback (most recent call last):', '  File "x.py", line 1', 'torch.OutOfMemoryError: CUDA out of memory.', '[W1] x'];
+    assert.strictEqual(explainSilentEnd(tail, { code: 1, signal: null }), 'torch.OutOfMemoryError: CUDA out of memory.');
+  });
+  it('says what a kill often means', () => {
+    assert.match(explainSilentEnd(['step 3'], { code: null, signal: 'SIGKILL' }), /ran out of memory/);
+  });
+  it('takes the last line of a trainer that refused its configuration', () => {
+    assert.strictEqual(explainSilentEnd(['error: a.finetune.json:3:1: `metod` is not a setting.'], { code: 2, signal: null }), 'a.finetune.json:3:1: `metod` is not a setting.');
+  });
+  it('says so when nothing is known', () => assert.match(explainSilentEnd([], undefined), /without saying why/));
+});
+
+describe('a run folder', () => {
+  let runs: string;
+  beforeEach(() => (runs = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'runs-')), 'deep', 'runs')));
+  afterEach(() => fs.rmSync(path.dirname(path.dirname(runs)), { recursive: true, force: true }));
+  const create = (id = newRunId('adaptive')) => createRunFolder(runs, { ...launch, id });
+
+  it('has a name that sorts by time and says the method', () => {
+    const id = newRunId('filter', new Date('2026-11-22T17:15:30Z'));
+    assert.match(id, /^20261122-171530-filter-[0-9a-z]{2}$/);
+  });
+
+  it('is its owner’s alone and hidden from git', function () {
+    if (process.platform === 'win32') this.skip();
+    const folder = create();
+    assert.strictEqual(fs.statSync(folder).mode & 0o777, 0o700);
+    assert.strictEqual(fs.readFileSync(path.join(runs, '.gitignore'), 'utf8'), '*\n');
+    assert.strictEqual(readLaunchRecord(folder)?.interpreter, 'python');
+  });
+
+  it('that cannot be written is named, with what to do', () => {
+    fs.mkdirSync(path.dirname(runs), { recursive: true });
+    fs.writeFileSync(runs, 'a file');
+    assert.throws(() => create(), (error: Error) => error.message.includes(runs) && /setting|set safeFinetuning/.test(error.message));
+  });
+
+  it('keeps what others wrote into meta.json', () => {
+    const folder = create();
+    updateMeta(folder, { name: 'my run' });
+    updateMeta(folder, { notes: 'n' });
+    assert.deepStrictEqual(readMeta(folder), { name: 'my run', notes: 'n' });
+    fs.writeFileSync(path.join(folder, 'meta.json'), '{ torn');
+    assert.deepStrictEqual(readMeta(folder), {});
+  });
+
+  it('with a run.json that is not one says which field is wrong', () => {
+    const folder = create();
+    assert.strictEqual(readRunRecord(folder), undefined);
+    fs.writeFileSync(runFile(folder), '{"v": 1}');
+    assert.throws(() => readRunRecord(folder), /run\.json is not what was expected: .*required property/);
+  });
+
+  it('can be resumed from once a checkpoint has its manifest', () => {
+    const folder = create();
+    const checkpoint = path.join(folder, 'checkpoints', 'step-10');
+    fs.mkdirSync(checkpoint, { recursive: true });
+    assert.ok(!hasCheckpoint(folder));
+    fs.writeFileSync(path.join(checkpoint, 'manifest.json'), '{}');
+    assert.ok(hasCheckpoint(folder));
+  });
+
+  it('shows the last lines of the latest attempt only', () => {
+    const folder = create();
+    const log = `${attemptLine(['python'])}old\n${attemptLine(['python', '--resume'])}a\rb\r\n\nc\n`;
+    fs.writeFileSync(logFile(folder), `${'x'.repeat(100_000)}\n${log}`);
+    assert.deepStrictEqual(logTail(folder), ['a', 'b', 'c']);
+    assert.deepStrictEqual(logTail(folder, 1), ['c']);
+  });
+});
+
+describe('process identity', () => {
+  it('is the pid and the start time', async () => {
+    const startTime = await processStartTime(process.pid);
+    assert.ok(startTime && Math.abs(startTime - (Date.now() / 1000 - process.uptime())) < 3);
+    const own = { pid: process.pid, startTime, host: os.hostname() };
+    assert.strictEqual(await isAlive(own), true);
+    assert.strictEqual(await isAlive({ ...own, startTime: startTime - 60 }), false);
+    assert.strictEqual(await isAlive({ ...own, host: 'elsewhere' }), undefined);
+  });
+
+  it('of a process that has ended is gone', async () => {
+    const child = spawn(process.execPath, ['-e', '']);
+    await new Promise(resolve => child.once('exit', resolve));
+    assert.strictEqual(await isAlive({ pid: child.pid!, startTime: Date.now() / 1000, host: os.hostname() }), false);
+  });
+});
