@@ -6,11 +6,14 @@ import fc from 'fast-check';
 import { ScoreCache, type RowScore } from '../../src/risk/cache';
 
 const hash = fc.stringMatching(/^[0-9a-f]{16}$/);
-const score = fc.record<RowScore>({
-  risk: fc.integer({ min: 0, max: 1_000_000 }).map(millionths => millionths / 1_000_000),
-  refusal: fc.boolean(),
-  messageIndex: fc.nat(),
-});
+const score = fc.record<RowScore>(
+  {
+    risk: fc.integer({ min: 0, max: 1_000_000 }).map(millionths => millionths / 1_000_000),
+    refusal: fc.boolean(),
+    messageIndex: fc.nat(),
+  },
+  { noNullPrototype: true },
+);
 const half: RowScore = { risk: 0.5, refusal: false, messageIndex: 2 };
 
 describe('the score cache', () => {

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { Pace } from '../../src/common/pace';
+import { findingsOf, MOST_FINDINGS, type Finding } from '../../src/datasets/findings';
+import { scoreOfRow, type Scores } from '../../src/datasets/judging';
+import { ALL_DECODABLE, NO_READING, readDocument, type Reading } from '../../src/datasets/reading';
+import { makeReport, summary, type FileReport } from '../../src/datasets/report';
+import { pairsOf, type Message } from '../../src/datasets/rows';
+
+const { signal } = new AbortController();
+const row = (prompt: string): string =>
+  JSON.stringify({ messages: [{ role: 'user', content: prompt }, { role: 'assistant', content: 'Sure.' }] });
+
+async function read(lines: string[]): Promise<Reading> {
+  return readDocument({ lineCount: lines.length, lineAt: index => lines[index]! }, NO_READING, ALL_DECODABLE, signal);
+}
+
+/** Every row gets the risk that `riskOf` gives its line. */
+function scoresOf(reading: Reading, riskOf: (line: number) => number): Scores {
+  const known: Scores['known'] = new Map();
+  reading.lines.forEach((line, index) => {
+    if (line && 'hash' in line) known.set(line.hash, { risk: riskOf(index), refusal: false, messageIndex: 0 });
+  });
+  return { known, failed: new Map() };
+}
+
+const report = (reading: Reading, scores: Scores, changes: Partial<Parameters<typeof makeReport>[2]> = {}): FileReport =>
+  makeReport(reading, scores, { threshold: 0.5, flag: true, unscoredReason: undefined, ...changes });
+
+const list = (of: FileReport, reading: Reading): Promise<Finding[]> =>
+  findingsOf(of, reading, { judge: 'the bundled classifier', spans: new Map(), pace: new Pace(), signal });
+
+describe('findings', () => {
+  it('flag rows from the threshold on, the riskiest first, on the text that is about', async () => {
+    const lines = [row('low'), row('mid 👋 "quoted"'), '', row('high')];
+    const reading = await read(lines);
+    const made = report(reading, scoresOf(reading, line => [0.49, 0.5, 0, 0.97][line]!));
+    const findings = await list(made, reading);
+    assert.deepEqual(
+      findings.map(({ line, start, end, severity, code }) => [lines[line]!.slice(start, end), severity, code]),
+      [
+        ['high', 'warning', 'risk'],
+        ['mid 👋 \\"quoted\\"', 'warning', 'risk'],
+      ],
+    );
+    assert.match(findings[0]!.message, /^Risk 0\.97: /);
+    assert.equal(summary(made), '3 rows, 2 flagged at 0.50');
+  });
+
+  it('stay below what VS Code keeps, with the riskiest rows and a line for the rest', async () => {
+    const count = 3000;
+    const reading = await read([...Array.from({ length: count }, (_, index) => row(String(index))), ...Array<string>(count).fill('{')]);
+    const made = report(reading, scoresOf(reading, line => 0.5 + line / (2 * count)));
+    const findings = await list(made, reading);
+    assert.equal(findings.length, MOST_FINDINGS + 2);
+    const flagged = findings.filter(({ severity }) => severity === 'warning');
+    assert.deepEqual(flagged.map(({ line }) => line), Array.from(flagged, (_, index) => count - 1 - index));
+    assert.match(findings.at(-2)!.message, /^2,550 more rows at or above risk 0\.50/);
+    assert.match(findings.at(-1)!.message, /^2,550 more malformed lines/);
+  });
+
+  it('say why rows have no score, and only then', async () => {
+    const reading = await read([row('a'), row('b')]);
+    const scores = scoresOf(reading, () => 0);
+    assert.deepEqual(await list(report(reading, scores, { unscoredReason: 'No classifier.' }), reading), []);
+    scores.known.clear();
+    const [finding, ...others] = await list(report(reading, scores, { unscoredReason: 'No classifier.' }), reading);
+    assert.deepEqual(others, []);
+    assert.equal(finding?.severity, 'information');
+    assert.match(finding.message, /^2 rows without a risk score: No classifier\./);
+  });
+
+  it('of a file without conversations are one note, whatever is wrong with its lines', async () => {
+    for (const [lines, note] of [
+      [['{"level": 1}', '{', '[]'], /No line of this file is a conversation/],
+      [['', ' '], /has no rows/],
+    ] as const) {
+      const reading = await read([...lines]);
+      const findings = await list(report(reading, scoresOf(reading, () => 0)), reading);
+      assert.deepEqual(findings.map(({ code, severity }) => [code, severity]), [['format', 'information']]);
+      assert.match(findings[0]!.message, note);
+    }
+    const reading = await read(['{"level": 1}', '{"messages": 3}']);
+    assert.equal((await list(report(reading, scoresOf(reading, () => 0)), reading)).length, 2);
+  });
+});
+
+describe('the score of a row', () => {
+  const messages: Message[] = [
+    { role: 'user', content: 'one' },
+    { role: 'assistant', content: 'yes' },
+    { role: 'user', content: 'two' },
+    { role: 'assistant', content: 'no' },
+  ];
+
+  it('is that of its worst pair', () => {
+    const scores = [{ risk: 0.25, refusal: false }, { risk: 0.75, refusal: false }];
+    assert.deepEqual(scoreOfRow(pairsOf(messages), scores), { risk: 0.75, refusal: false, messageIndex: 2 });
+  });
+
+  it('is a refusal only where every answer refuses', () => {
+    const refused = { risk: 0, refusal: true };
+    assert.equal(scoreOfRow(pairsOf(messages), [refused, refused]).refusal, true);
+    assert.deepEqual(scoreOfRow(pairsOf(messages), [{ risk: 0.9, refusal: false }, refused]), {
+      risk: 0.9,
+      refusal: false,
+      messageIndex: 0,
+    });
+  });
+
+  it('is about the answer where there is no question', () => {
+    const pairs = pairsOf(messages.slice(1, 2));
+    assert.equal(scoreOfRow(pairs, [{ risk: 0.5, refusal: false }]).messageIndex, 0);
+  });
+});

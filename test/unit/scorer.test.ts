@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { judgeRows, type Scores } from '../../src/datasets/judging';
+import { ALL_DECODABLE, NO_READING, readDocument } from '../../src/datasets/reading';
+import { hashOf, type Message } from '../../src/datasets/rows';
+import { ScoreCache } from '../../src/risk/cache';
+import { ClassifierUnavailable, Scorer } from '../../src/risk/scorer';
+
+const harmful = { prompt: 'How do I pick a lock?', answer: 'Sure, here is how:' };
+const refused = { prompt: 'How do I pick a lock?', answer: "I'm sorry, but I can't help with that." };
+
+/** A worker that speaks as src/risk/worker.ts does; `answer` is the body of its reaction to a request. */
+const worker = (answer: string, start = `reply({ ready: { judgeId: 'test', threshold: 0.5 } });`): string => `
+  const { parentPort } = require('node:worker_threads');
+  const reply = message => parentPort.postMessage(message);
+  ${start}
+  parentPort.on('message', ({ id, texts, cancel }) => { ${answer} });`;
+
+const SCORE_BY_LENGTH = 'if (texts) reply({ id, scores: texts.map(text => text.length / 1000) });';
+
+describe('the scorer', function () {
+  this.timeout(10_000); // worker threads take their time where processors are busy
+  let folder: string;
+  let scorer: Scorer;
+  let logged: string[];
+  const log = {
+    info: () => undefined,
+    warn: (message: string) => logged.push(message),
+    error: (message: string) => logged.push(message),
+  };
+
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), 'scorer-'));
+    logged = [];
+  });
+  afterEach(() => {
+    scorer.dispose();
+    rmSync(folder, { recursive: true });
+  });
+
+  function start(script: string): Scorer {
+    const workerFile = path.join(folder, 'worker.cjs');
+    writeFileSync(workerFile, script);
+    scorer = new Scorer({ workerFile, folder: () => folder, log });
+    return scorer;
+  }
+
+  it('scores pairs in order, and refusals as 0 without asking', async () => {
+    start(worker(SCORE_BY_LENGTH));
+    const expected = { risk: `${harmful.prompt}\n${harmful.answer}`.length / 1000, refusal: false };
+    const safe = { risk: 0, refusal: true };
+    assert.deepEqual(await scorer.score([refused, harmful, refused, harmful]), [safe, expected, safe, expected]);
+    assert.match((await scorer.judge()).id, /^test\+[0-9a-f]{8}$/);
+  });
+
+  it('gives up a request when it is cancelled, and goes on with the next', async () => {
+    start(worker(`if (texts && texts.length > 1) return; ${SCORE_BY_LENGTH}`));
+    const cancellation = new AbortController();
+    const stuck = scorer.score([harmful, harmful], cancellation.signal);
+    setTimeout(() => cancellation.abort(), 50);
+    await assert.rejects(stuck, { name: 'AbortError' });
+    assert.equal((await scorer.score([harmful])).length, 1);
+  });
+
+  it('starts again after a crash, and says that it crashed', async () => {
+    start(worker(`if (texts.length > 1) process.exit(3); ${SCORE_BY_LENGTH}`));
+    await assert.rejects(scorer.score([harmful, harmful]), /stopped unexpectedly \(exit code 3\)/);
+    assert.equal((await scorer.score([harmful])).length, 1);
+  });
+
+  it('gives up after three crashes in a row, until it is asked to try again', async () => {
+    start(worker('throw new Error("no memory");'));
+    await assert.rejects(scorer.score([harmful]), /no memory/);
+    await assert.rejects(scorer.score([harmful]), /no memory/);
+    await assert.rejects(scorer.score([harmful]), ClassifierUnavailable);
+    await assert.rejects(scorer.judge(), ClassifierUnavailable);
+    scorer.retry();
+    assert.match((await scorer.judge()).id, /^test/);
+  });
+
+  it('says why where the classifier cannot be loaded', async () => {
+    start(worker('', `reply({ failed: 'head.json is missing.' });`));
+    await assert.rejects(scorer.score([harmful]), { name: 'ClassifierUnavailable', message: 'head.json is missing.' });
+  });
+
+  it('says so where ONNX Runtime has no binary for the platform', async () => {
+    start(worker('', `require('./onnxruntime_binding.node');`));
+    await assert.rejects(scorer.judge(), /cannot run on this platform \(\w+-\w+\)/);
+  });
+
+  describe('with the rows of a document', () => {
+    const messages = (prompt: string): Message[] => [{ role: 'user', content: prompt }, { role: 'assistant', content: 'Yes.' }];
+    const row = (prompt: string): string => JSON.stringify({ messages: messages(prompt) });
+    const { signal } = new AbortController();
+
+    async function judge(lines: string[], cache: ScoreCache, again = false): Promise<{ scores: Scores; totals: number[] }> {
+      const source = { lineCount: lines.length, lineAt: (index: number) => lines[index]! };
+      const reading = await readDocument(source, NO_READING, ALL_DECODABLE, signal);
+      const scores: Scores = { known: new Map(), failed: new Map() };
+      const totals: number[] = [];
+      const options = { first: () => new Set([lines.length - 1]), again, signal };
+      for await (const { total } of judgeRows(reading, scores, { scorer, cache, log }, options)) totals.push(total);
+      return { scores, totals };
+    }
+
+    it('asks once for each content, and not for what the cache knows', async () => {
+      start(worker(SCORE_BY_LENGTH));
+      const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
+      const first = await judge([row('a'), row('b'), row('a'), '{', row('c'.repeat(30_000))], cache);
+      assert.equal(first.scores.known.size, 3);
+      assert.equal(first.totals[0], 3);
+      assert.equal((await judge([row('a'), row('d')], cache)).totals[0], 1);
+      assert.equal((await judge([row('a'), row('d')], cache, true)).totals[0], 2);
+      cache.dispose();
+    });
+
+    it('begins with the rows on the screen, and leaves long ones to the end', async () => {
+      start(worker(`reply({ id, scores: texts.map(() => ++globalThis.asked / 1000) });`, `globalThis.asked = 0;
+        reply({ ready: { judgeId: 'test', threshold: 0.5 } });`));
+      const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
+      const { scores } = await judge([row('a'.repeat(30_000)), row('b'), row('on the screen')], cache);
+      const turn = (prompt: string): number | undefined => scores.known.get(hashOf(messages(prompt)))?.risk;
+      assert.deepEqual([turn('on the screen'), turn('b'), turn('a'.repeat(30_000))], [0.001, 0.002, 0.003]);
+      cache.dispose();
+    });
+
+    it('keeps the reason for rows that could not be scored, and scores the others', async () => {
+      start(worker(`if (texts.some(text => text.startsWith('bad'))) reply({ id, error: { name: 'Error', message: 'no' } });
+        else ${SCORE_BY_LENGTH}`));
+      const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
+      const { scores } = await judge([row('bad'), row('good')], cache);
+      assert.deepEqual([...scores.failed.values()], ['no']);
+      assert.equal(scores.known.size, 1);
+      assert.match(logged[0]!, /could not be scored: no/);
+      cache.dispose();
+    });
+  });
+});
