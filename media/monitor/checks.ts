@@ -4,26 +4,24 @@ import { button, spinner } from '../toolkit';
 import { h, icon } from './dom';
 import { count } from './format';
 
+type Check = ChecksView['checks'][number];
+
 const icons = { ok: 'check', warning: 'warning', error: 'error' } as const;
 const words = { ok: 'passed', warning: 'warning', error: 'failed' } as const;
 
-export function checksCard({ configuration, running, checks }: ChecksView, fix: (index: number) => void, dismiss: () => void): HTMLElement {
+export function checksCard(view: ChecksView, fix: (index: number) => void, dismiss: () => void): HTMLElement {
+  const { configuration, running, checks } = view;
   const failed = checks.filter(({ status }) => status === 'error').length;
-  const verdict = running ? 'Checking' : failed ? `${count(failed, 'check')} failed` : 'Ready to run';
-  const lines = checks.map((check, index) =>
-    h(
-      'li',
-      { class: `check ${check.status}` },
-      icon(icons[check.status]),
-      h(
-        'div',
-        {},
-        h('strong', {}, check.title, h('span', { class: 'unseen' }, ` ${words[check.status]}`)),
-        h('p', {}, check.message),
-        check.fix && button({ label: fixTitles[check.fix], icon: icon(check.fix === 'open-file' ? 'file' : 'tools'), onClick: () => fix(index) }),
-      ),
-    ),
-  );
+  const warned = checks.filter(({ status }) => status === 'warning').length;
+  const verdict = running
+    ? 'Checking'
+    : failed
+      ? `${count(failed, 'check')} failed`
+      : warned
+        ? `Ready, with ${count(warned, 'warning')}`
+        : 'Ready to run';
+  const lines = checks.map((check, index) => ({ check, line: checkLine(check, () => fix(index)) }));
+  const linesOf = (...statuses: Check['status'][]) => lines.filter(({ check }) => statuses.includes(check.status)).map(({ line }) => line);
   return h(
     'section',
     { class: failed && !running ? 'card bad' : 'card', attributes: { 'aria-label': 'Checks before the run' } },
@@ -34,7 +32,28 @@ export function checksCard({ configuration, running, checks }: ChecksView, fix: 
       !running && button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: dismiss }),
     ),
     h('p', { class: 'note' }, configuration),
-    h('ul', { class: 'checks' }, ...lines),
+    ...(failed && !running
+      ? [
+          h('ul', { class: 'checks' }, ...linesOf('error'), ...linesOf('warning')),
+          h('details', { class: 'passed' }, h('summary', {}, `${count(linesOf('ok').length, 'check')} passed`), h('ul', { class: 'checks' }, ...linesOf('ok'))),
+        ]
+      : [h('ul', { class: 'checks' }, ...linesOf('ok', 'warning', 'error'))]),
+  );
+}
+
+function checkLine(check: Check, fix: () => void): HTMLElement {
+  const { title, status, message } = check;
+  return h(
+    'li',
+    { class: `check ${status}` },
+    icon(icons[status]),
+    h(
+      'div',
+      {},
+      h('strong', {}, title, h('span', { class: 'unseen' }, ` ${words[status]}`)),
+      h('p', {}, message),
+      check.fix && button({ label: fixTitles[check.fix], icon: icon(check.fix === 'open-file' ? 'file' : 'tools'), onClick: fix }),
+    ),
   );
 }
 

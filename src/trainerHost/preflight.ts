@@ -1,5 +1,7 @@
 /** What must hold before a run can begin: one line per check, each failure with what to do about it. */
+import fs from 'node:fs';
 import path from 'node:path';
+import { findNodeAtLocation, parseTree } from 'jsonc-parser';
 import { errorText } from '../common/log';
 import type { Check, RowProblem } from '../protocol/messages';
 import { check } from '../protocol/validate';
@@ -93,8 +95,34 @@ async function trainerChecks(
   const checks = report.value.checks
     // The packages have been looked at already, where even the trainer could not start without them.
     .filter(entry => entry.id !== 'packages' || entry.status !== 'ok')
+    .map(entry => placed(entry, config))
     .map(entry => ({ ...entry, fix: fixFor(entry) }));
   return { checks, problems: report.value.problems };
+}
+
+/** The fields of a configuration that a check is about. */
+const fieldsOf: Partial<Record<Check['id'], string[][]>> = {
+  model: [['model']],
+  device: [['device']],
+  dataset: [
+    ['dataset', 'heldOutPath'],
+    ['evaluation', 'harmfulPrompts'],
+    ['evaluation', 'benignPrompts'],
+    ['dataset', 'path'],
+  ],
+};
+
+/** A failure without a place is put where the configuration names what is wrong. */
+function placed(entry: Check, config: string): Check {
+  const fields = fieldsOf[entry.id];
+  if (entry.status === 'ok' || entry.file || !fields) return entry;
+  const text = fs.readFileSync(config, 'utf8');
+  const tree = parseTree(text);
+  const nodes = fields.map(field => tree && findNodeAtLocation(tree, field)).filter(node => node !== undefined);
+  const node = nodes.find(({ value }) => entry.message.includes(String(value))) ?? nodes.at(-1);
+  if (!node) return entry;
+  const before = text.slice(0, node.offset).split('\n');
+  return { ...entry, file: config, line: before.length, column: (before.at(-1) ?? '').length + 1 };
 }
 
 function fixFor(entry: Check): Fix | null {

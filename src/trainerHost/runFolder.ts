@@ -226,15 +226,12 @@ export function deriveStatus(facts: StatusFacts): RunStatus {
 
 /** Why a run failed, when it could not say so itself. */
 export function explainSilentEnd(tail: readonly string[], exit: RunMeta['exit']): string {
-  const exception = tail.filter(line => /^[\w.]*(Error|Exception|Interrupt)\b/.test(line)).at(-1);
-  if (exception) return exception;
+  const said = tail.filter(line => /^(error: |[\w.]*(Error|Exception|Interrupt)\b)/.test(line)).at(-1);
+  if (said) return said.replace(/^error: /, '');
   if (exit?.signal === 'SIGKILL' || exit?.code === 137) {
     return 'The trainer was killed (signal 9). Often the machine ran out of memory: try a smaller training.microBatchSize.';
   }
   if (exit?.signal) return `The trainer was ended by ${exit.signal}.`;
-  const said = tail.at(-1)?.replace(/^error: /, '');
-  if (exit?.code) return said ?? `The trainer ended with exit code ${exit.code} and printed nothing.`;
-  return `The trainer ended without saying why: it was killed, or the machine went down or ran out of memory.${
-    said ? ` Its last line: ${said}` : ''
-  }`;
+  if (exit?.code) return tail.at(-1) ?? `The trainer ended with exit code ${exit.code} and printed nothing.`;
+  return 'The trainer ended without saying why: it was killed, or the machine went down or ran out of memory.';
 }

@@ -61,6 +61,13 @@ export class PreflightView extends Disposable {
     }
   }
 
+  /** The run has begun: only what was worth a warning stays. */
+  settle(configuration: vscode.Uri): void {
+    this.checks = this.checks.filter(check => check.status === 'warning');
+    const name = path.basename(configuration.fsPath);
+    this.monitor.showChecks(this.checks.length ? { configuration: name, running: false, checks: this.checks } : null);
+  }
+
   /** Says what stands against a run, with the way out of the first failure at hand. */
   explainFailure(checks: readonly PreflightCheck[]): void {
     const errors = checks.filter(check => check.status === 'error');

@@ -24,7 +24,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     return result?.trainer;
   };
 
-  const begin = async (folder: string, launch: () => Promise<Launched>): Promise<string> =>
+  const begin = async (configuration: vscode.Uri, folder: string, launch: () => Promise<Launched>): Promise<string> =>
     withLaunchLock(folder, async () => {
       await registry.scan();
       refuseSecond(registry.active);
@@ -32,6 +32,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       const run = await registry.add(launched.folder);
       void launched.ended.then(() => run.refresh());
       registry.select(run);
+      checks.settle(configuration);
       log.info(`Run ${run.id} started, process ${run.meta.launched?.pid}`);
       return run.id;
     });
@@ -64,7 +65,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       const trainer = await checkedTrainer(configuration);
       if (!trainer) return undefined;
       const folder = runsFolder(folderOf(configuration));
-      return begin(folder, () => launchRun(trainer, configuration.fsPath, method, folder));
+      return begin(configuration, folder, () => launchRun(trainer, configuration.fsPath, method, folder));
     }),
 
     registerCommand('safeFinetuning.resumeFromCheckpoint', async () => {
@@ -81,7 +82,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       refuseSecond(registry.active);
       await showMonitor();
       const trainer = await checkedTrainer(configuration);
-      return trainer && begin(path.dirname(run.folder), () => resumeRun(trainer, configPath, run.folder));
+      return trainer && begin(configuration, path.dirname(run.folder), () => resumeRun(trainer, configPath, run.folder));
     }),
 
     registerCommand('safeFinetuning.pauseRun', () => pauseRun(target(registry))),

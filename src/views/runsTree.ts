@@ -37,10 +37,9 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     const run = this.registry.byId(runId);
     if (!run) return item;
     const method = run.record?.config.method;
-    const started = new Date(run.startedAt);
     item.id = runId;
     item.label = run.meta.name ?? [configurationName(run), method].filter(Boolean).join(' · ');
-    item.description = `${statusWord[run.status]}, ${started.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })}`;
+    item.description = `${statusWord[run.status]}, ${when(run.startedAt)}`;
     const colour = colours[run.status];
     item.iconPath = new vscode.ThemeIcon(statusIcon[run.status], colour ? new vscode.ThemeColor(colour) : undefined);
     item.tooltip = `${outcomeText(run)}\n${run.folder}`;
@@ -49,4 +48,12 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     item.accessibilityInformation = { label: `${item.label}, ${item.description}` };
     return item;
   }
+}
+
+/** The time of day for today, the date for other days. */
+function when(milliseconds: number): string {
+  const at = new Date(milliseconds);
+  return at.toDateString() === new Date().toDateString()
+    ? at.toLocaleTimeString([], { timeStyle: 'short' })
+    : at.toLocaleDateString([], { day: 'numeric', month: 'short', year: 'numeric' });
 }
