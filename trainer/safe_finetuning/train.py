@@ -74,7 +74,7 @@ def _train(config_path: Path, run: RunFolder, resume: bool) -> tuple[str, str, s
     run.start(_record(config, config_path, dataset), checkpoint[1] if checkpoint else 0)
 
     run.phase("loading", f"Loading {config.model}")
-    loaded = _load(config, base, run.check)
+    loaded = _load(config, base, run)
     rows = _prepare(config, base, dataset, loaded, run)
 
     if config.evaluation.enabled:
@@ -117,7 +117,7 @@ def _prepare(
     if dataset.problems and config.dataset.invalid_rows == "error":
         raise UserError(describe_problems(dataset))
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
-    _, risks = judge_rows(dataset.rows, progress=run.progress("scoring", "rows"))
+    _, risks = judge_rows(dataset.rows, progress=run.progress("scoring", "answers"))
     encoded, unsupervised = encode_rows(dataset.rows, loaded.tokenizer, config.training.max_length)
     risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
 
@@ -186,10 +186,16 @@ def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
 # --- training -----------------------------------------------------------------------------------------
 
 
-def _load(config: p.RunConfig, base: Path, check: Callable[[], None] = lambda: None) -> Loaded:
+def _load(config: p.RunConfig, base: Path, run: RunFolder | None = None) -> Loaded:
     from .model import load_model, resolve_device
 
-    return load_model(config.model, device=resolve_device(config.device), base_folder=base, check=check)
+    return load_model(
+        config.model,
+        device=resolve_device(config.device),
+        base_folder=base,
+        check=run.check if run else None,
+        progress=(lambda stage: run.phase("loading", stage)) if run else None,
+    )
 
 
 def _trainer(config: p.RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows) -> Any:
