@@ -41,7 +41,7 @@ export async function* judgeRows(
   { scorer, cache, log }: JudgeServices,
   { first, again, signal }: JudgeOptions,
 ): AsyncGenerator<{ done: number; total: number }> {
-  await cache.open((await scorer.judge()).id);
+  await cache.open(await scorer.judgeId());
   const pace = new Pace();
   const visible = first();
   const [onScreen, others, long]: [string[], string[], string[]] = [[], [], []];
@@ -77,7 +77,7 @@ export async function* judgeRows(
       return read && 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
     });
     try {
-      const pairScores = await scorer.score(rows.flatMap(({ pairs }) => pairs), signal);
+      const pairScores = await scorer.score(rows.flatMap(({ pairs }) => pairs.map(({ prompt, answer }) => ({ prompt, answer }))), signal);
       let next = 0;
       for (const { hash, pairs } of rows) {
         const score = scoreOfRow(pairs, pairScores.slice(next, (next += pairs.length)));

@@ -3,31 +3,13 @@
  * in a worker thread that starts with the first request, so that neither its half second of loading nor
  * its arithmetic ever blocks the extension host.
  */
-import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import refusalPatterns from '../../trainer/safe_finetuning/risk/refusal.json';
 import type { IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
-import { pairText } from './pairText';
-import { isRefusal } from './refusal';
-import type { WorkerData, WorkerReply, WorkerRequest } from './worker';
+import type { PairScore, TrainingPair, WorkerData, WorkerReply, WorkerRequest } from './worker';
 
-export interface TrainingPair {
-  prompt: string;
-  answer: string;
-}
-
-export interface PairScore {
-  /** Probability in [0, 1] that the pair is harmful; 0 where the answer is a refusal. */
-  risk: number;
-  refusal: boolean;
-}
-
-export interface Judge {
-  /** Names the classifier and the refusal patterns exactly: scores of different judges must not be mixed. */
-  id: string;
-}
+export type { PairScore, TrainingPair };
 
 export interface ScorerOptions {
   /** The bundled worker script. */
@@ -38,14 +20,14 @@ export interface ScorerOptions {
 }
 
 interface Request {
-  resolve(scores: number[]): void;
+  resolve(scores: PairScore[]): void;
   reject(reason: unknown): void;
 }
 
 /** A worker that has been started. */
 interface Running {
   worker: Worker;
-  judge: Promise<Judge>;
+  judgeId: Promise<string>;
   requests: Map<number, Request>;
 }
 
@@ -55,11 +37,8 @@ export class ClassifierUnavailable extends Error {
 }
 
 const CRASHES_IN_A_ROW = 3;
-/** More of an answer need not be read to see that it refuses; the patterns look at its opening. */
-const REFUSAL_CHARACTERS = 16_384;
 /** One core stays free for the editor. */
 const THREADS = Math.max(1, Math.min(4, availableParallelism() - 1));
-const REFUSAL_ID = createHash('sha256').update(JSON.stringify(refusalPatterns)).digest('hex').slice(0, 8);
 
 export class Scorer implements IDisposable {
   private running: Running | undefined;
@@ -69,21 +48,36 @@ export class Scorer implements IDisposable {
 
   constructor(private readonly options: ScorerOptions) {}
 
-  /** Starts the classifier where it is not running. Rejects with `ClassifierUnavailable`. */
-  async judge(): Promise<Judge> {
-    return this.start().judge;
+  /** Names what scores exactly. Starts the classifier; rejects with `ClassifierUnavailable`. */
+  async judgeId(): Promise<string> {
+    return this.start().judgeId;
   }
 
   /**
    * The risk of each pair, in order. Rejects with the signal's reason once it is aborted, with
    * `ClassifierUnavailable`, or with an error that names why these pairs could not be scored.
    */
-  async score(pairs: readonly TrainingPair[], signal?: AbortSignal): Promise<PairScore[]> {
-    const refusals = pairs.map(({ answer }) => isRefusal(answer.slice(0, REFUSAL_CHARACTERS)));
-    const texts = pairs.filter((_, i) => !refusals[i]).map(({ prompt, answer }) => pairText(prompt, answer));
-    const risks = texts.length > 0 ? await this.request(texts, signal) : [];
-    let next = 0;
-    return refusals.map(refusal => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
+  async score(pairs: TrainingPair[], signal?: AbortSignal): Promise<PairScore[]> {
+    signal?.throwIfAborted();
+    const { worker, judgeId, requests } = this.start();
+    await judgeId;
+    signal?.throwIfAborted();
+    const id = ++this.lastId;
+    const post = (request: WorkerRequest): void => worker.postMessage(request);
+    const cancel = (): void => {
+      post({ cancel: id });
+      requests.get(id)?.reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', cancel);
+    try {
+      return await new Promise<PairScore[]>((resolve, reject) => {
+        requests.set(id, { resolve, reject });
+        post({ id, pairs });
+      });
+    } finally {
+      requests.delete(id);
+      signal?.removeEventListener('abort', cancel);
+    }
   }
 
   /** Forgets that the classifier did not run: the next request tries again. */
@@ -103,29 +97,6 @@ export class Scorer implements IDisposable {
     this.stop(this.unavailable);
   }
 
-  private async request(texts: string[], signal?: AbortSignal): Promise<number[]> {
-    signal?.throwIfAborted();
-    const { worker, judge, requests } = this.start();
-    await judge;
-    signal?.throwIfAborted();
-    const id = ++this.lastId;
-    const post = (request: WorkerRequest): void => worker.postMessage(request);
-    const cancel = (): void => {
-      post({ cancel: id });
-      requests.get(id)?.reject(signal?.reason);
-    };
-    signal?.addEventListener('abort', cancel);
-    try {
-      return await new Promise<number[]>((resolve, reject) => {
-        requests.set(id, { resolve, reject });
-        post({ id, texts });
-      });
-    } finally {
-      requests.delete(id);
-      signal?.removeEventListener('abort', cancel);
-    }
-  }
-
   private start(): Running {
     if (this.unavailable) throw this.unavailable;
     this.running ??= this.spawn();
@@ -137,7 +108,7 @@ export class Scorer implements IDisposable {
     const worker = new Worker(this.options.workerFile, { workerData, name: 'safe-finetuning-risk' });
     const requests = new Map<number, Request>();
     const began = performance.now();
-    const judge = new Promise<Judge>((resolve, reject) => {
+    const judgeId = new Promise<string>((resolve, reject) => {
       const lost = (error: Error): void => {
         reject(error);
         for (const request of requests.values()) request.reject(error);
@@ -148,7 +119,7 @@ export class Scorer implements IDisposable {
         if ('ready' in reply) {
           ready = true;
           this.options.log.info(`Risk classifier ready after ${Math.round(performance.now() - began)} ms.`);
-          resolve({ id: `${reply.ready.judgeId}+${REFUSAL_ID}` });
+          resolve(reply.ready.judgeId);
         } else if ('failed' in reply) {
           this.unavailable = new ClassifierUnavailable(reply.failed);
           lost(this.unavailable);
@@ -169,8 +140,8 @@ export class Scorer implements IDisposable {
         if (this.running?.worker === worker) lost(this.crashed(`exit code ${code}`));
       });
     });
-    judge.catch(() => undefined); // whoever waits for it is told; nobody may be waiting
-    return { worker, judge, requests };
+    judgeId.catch(() => undefined); // whoever waits for it is told; nobody may be waiting
+    return { worker, judgeId, requests };
   }
 
   private crashed(reason: string): Error {

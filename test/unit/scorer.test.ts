@@ -9,16 +9,16 @@ import { ScoreCache } from '../../src/risk/cache';
 import { ClassifierUnavailable, Scorer } from '../../src/risk/scorer';
 
 const harmful = { prompt: 'How do I pick a lock?', answer: 'Sure, here is how:' };
-const refused = { prompt: 'How do I pick a lock?', answer: "I'm sorry, but I can't help with that." };
 
 /** A worker that speaks as src/risk/worker.ts does; `answer` is the body of its reaction to a request. */
-const worker = (answer: string, start = `reply({ ready: { judgeId: 'test', threshold: 0.5 } });`): string => `
+const worker = (answer: string, start = `reply({ ready: { judgeId: 'test' } });`): string => `
   const { parentPort } = require('node:worker_threads');
   const reply = message => parentPort.postMessage(message);
   ${start}
-  parentPort.on('message', ({ id, texts, cancel }) => { ${answer} });`;
+  parentPort.on('message', ({ id, pairs, cancel }) => { ${answer} });`;
 
-const SCORE_BY_LENGTH = 'if (texts) reply({ id, scores: texts.map(text => text.length / 1000) });';
+const SCORE_BY_LENGTH =
+  'if (pairs) reply({ id, scores: pairs.map(({ prompt }) => ({ risk: prompt.length / 1000, refusal: false })) });';
 
 describe('the scorer', function () {
   this.timeout(10_000); // worker threads take their time where processors are busy
@@ -47,16 +47,15 @@ describe('the scorer', function () {
     return scorer;
   }
 
-  it('scores pairs in order, and refusals as 0 without asking', async () => {
+  it('scores pairs in order', async () => {
     start(worker(SCORE_BY_LENGTH));
-    const expected = { risk: `${harmful.prompt}\n${harmful.answer}`.length / 1000, refusal: false };
-    const safe = { risk: 0, refusal: true };
-    assert.deepEqual(await scorer.score([refused, harmful, refused, harmful]), [safe, expected, safe, expected]);
-    assert.match((await scorer.judge()).id, /^test\+[0-9a-f]{8}$/);
+    const scores = await scorer.score([harmful, { prompt: '', answer: '' }]);
+    assert.deepEqual(scores.map(({ risk }) => risk), [harmful.prompt.length / 1000, 0]);
+    assert.equal(await scorer.judgeId(), 'test');
   });
 
   it('gives up a request when it is cancelled, and goes on with the next', async () => {
-    start(worker(`if (texts && texts.length > 1) return; ${SCORE_BY_LENGTH}`));
+    start(worker(`if (pairs && pairs.length > 1) return; ${SCORE_BY_LENGTH}`));
     const cancellation = new AbortController();
     const stuck = scorer.score([harmful, harmful], cancellation.signal);
     setTimeout(() => cancellation.abort(), 50);
@@ -65,7 +64,7 @@ describe('the scorer', function () {
   });
 
   it('starts again after a crash, and says that it crashed', async () => {
-    start(worker(`if (texts.length > 1) process.exit(3); ${SCORE_BY_LENGTH}`));
+    start(worker(`if (pairs.length > 1) process.exit(3); ${SCORE_BY_LENGTH}`));
     await assert.rejects(scorer.score([harmful, harmful]), /stopped unexpectedly \(exit code 3\)/);
     assert.equal((await scorer.score([harmful])).length, 1);
   });
@@ -75,9 +74,9 @@ describe('the scorer', function () {
     await assert.rejects(scorer.score([harmful]), /no memory/);
     await assert.rejects(scorer.score([harmful]), /no memory/);
     await assert.rejects(scorer.score([harmful]), ClassifierUnavailable);
-    await assert.rejects(scorer.judge(), ClassifierUnavailable);
+    await assert.rejects(scorer.judgeId(), ClassifierUnavailable);
     scorer.retry();
-    assert.match((await scorer.judge()).id, /^test/);
+    assert.match(await scorer.judgeId(), /^test/);
   });
 
   it('says why where the classifier cannot be loaded', async () => {
@@ -87,7 +86,7 @@ describe('the scorer', function () {
 
   it('says so where ONNX Runtime has no binary for the platform', async () => {
     start(worker('', `require('./onnxruntime_binding.node');`));
-    await assert.rejects(scorer.judge(), /cannot run on this platform \(\w+-\w+\)/);
+    await assert.rejects(scorer.judgeId(), /cannot run on this platform \(\w+-\w+\)/);
   });
 
   describe('with the rows of a document', () => {
@@ -117,8 +116,8 @@ describe('the scorer', function () {
     });
 
     it('begins with the rows on the screen, and leaves long ones to the end', async () => {
-      start(worker(`reply({ id, scores: texts.map(() => ++globalThis.asked / 1000) });`, `globalThis.asked = 0;
-        reply({ ready: { judgeId: 'test', threshold: 0.5 } });`));
+      start(worker(`reply({ id, scores: pairs.map(() => ({ risk: ++globalThis.asked / 1000, refusal: false })) });`, `globalThis.asked = 0;
+        reply({ ready: { judgeId: 'test' } });`));
       const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
       const { scores } = await judge([row('a'.repeat(30_000)), row('b'), row('on the screen')], cache);
       const turn = (prompt: string): number | undefined => scores.known.get(hashOf(messages(prompt)))?.risk;
@@ -127,7 +126,7 @@ describe('the scorer', function () {
     });
 
     it('keeps the reason for rows that could not be scored, and scores the others', async () => {
-      start(worker(`if (texts.some(text => text.startsWith('bad'))) reply({ id, error: { name: 'Error', message: 'no' } });
+      start(worker(`if (pairs.some(({ prompt }) => prompt === 'bad')) reply({ id, error: { name: 'Error', message: 'no' } });
         else ${SCORE_BY_LENGTH}`));
       const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
       const { scores } = await judge([row('bad'), row('good')], cache);
