@@ -30,10 +30,10 @@ interface Head {
   threshold: number;
 }
 
-/** One window of a text, and which of the texts it belongs to. */
+/** One window, and which of the texts have it. */
 interface Window {
   ids: number[];
-  owner: number;
+  owners: number[];
 }
 
 /** Token ids of the windows that cover a text of these tokens, in order; none without tokens. */
@@ -124,23 +124,30 @@ export class Classifier {
     const scores = new Array<number>(texts.length).fill(0);
     let done = 0;
     for (let first = 0; first < texts.length; first += CHUNK_TEXTS) {
-      const windows: Window[] = [];
+      // Boilerplate repeats, within a text and between texts: each window is judged once.
+      const windows = new Map<string, Window>();
       const openWindows = new Map<number, number>();
       for (const [offset, text] of texts.slice(first, first + CHUNK_TEXTS).entries()) {
         signal?.throwIfAborted();
         const owner = first + offset;
-        const ofText = this.windows(text);
-        windows.push(...ofText.map((ids) => ({ ids, owner })));
-        openWindows.set(owner, ofText.length);
-        done += ofText.length === 0 ? 1 : 0;
+        const ofText = new Map(this.windows(text).map((ids) => [ids.join(), ids]));
+        for (const [key, ids] of ofText) {
+          const window = windows.get(key) ?? { ids, owners: [] };
+          window.owners.push(owner);
+          windows.set(key, window);
+        }
+        openWindows.set(owner, ofText.size);
+        done += ofText.size === 0 ? 1 : 0;
       }
-      for (const batch of batchesByLength(windows)) {
+      for (const batch of batchesByLength([...windows.values()])) {
         signal?.throwIfAborted();
         const probabilities = await this.judge(batch);
-        for (const [row, { owner }] of batch.entries()) {
-          scores[owner] = Math.max(scores[owner]!, probabilities[row]!);
-          openWindows.set(owner, openWindows.get(owner)! - 1);
-          done += openWindows.get(owner) === 0 ? 1 : 0;
+        for (const [row, { owners }] of batch.entries()) {
+          for (const owner of owners) {
+            scores[owner] = Math.max(scores[owner]!, probabilities[row]!);
+            openWindows.set(owner, openWindows.get(owner)! - 1);
+            done += openWindows.get(owner) === 0 ? 1 : 0;
+          }
         }
         onProgress?.(done, texts.length);
       }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ OVERLAP_TOKENS = 32  # so that a request on a window's edge is whole in one of t
 CLS_ID, SEP_ID, PAD_ID = 101, 102, 0
 BATCH_TOKENS = 4096  # padded tokens in one forward: bounds memory, whatever the texts
 CHUNK_TEXTS = 1024  # texts tokenised at a time
+
+Window = tuple[int, ...]  # token ids, with the special ones at its ends
 
 
 def pair_text(prompt: str, answer: str) -> str:
@@ -53,16 +55,16 @@ class Encoder:
         )
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
-    def windows(self, text: str) -> list[list[int]]:
+    def windows(self, text: str) -> list[Window]:
         """Token ids of the windows that cover `text`, in order; none if it has no token."""
         ids = self.tokenizer.encode(replace_lone_surrogates(text), add_special_tokens=False).ids
         size = WINDOW_TOKENS - 2
         starts = range(0, max(len(ids) - OVERLAP_TOKENS, 1), size - OVERLAP_TOKENS)
         # The last window ends with the text and is as long as the others.
         spans = [ids[min(s, max(len(ids) - size, 0)) :][:size] for s in starts]
-        return [[CLS_ID, *span, SEP_ID] for span in spans if span]
+        return [(CLS_ID, *span, SEP_ID) for span in spans if span]
 
-    def embed(self, windows: Sequence[Sequence[int]]) -> np.ndarray:
+    def embed(self, windows: Sequence[Window]) -> np.ndarray:
         """Embeddings [n, 384] of windows padded to the longest of them."""
         longest = max(map(len, windows))
         input_ids = np.full((len(windows), longest), PAD_ID, np.int64)
@@ -78,14 +80,14 @@ class Encoder:
         return np.concatenate([self.embed(self.windows(text)[:1]) for text in texts])
 
 
-def batches_by_length(windows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of the windows, shortest first, in batches of at most BATCH_TOKENS when padded."""
-    batch: list[int] = []
-    for index in sorted(range(len(windows)), key=lambda i: len(windows[i])):
-        if batch and (len(batch) + 1) * len(windows[index]) > BATCH_TOKENS:
+def batches_by_length(windows: Iterable[Window]) -> Iterator[list[Window]]:
+    """The windows, shortest first, in batches of at most BATCH_TOKENS when padded."""
+    batch: list[Window] = []
+    for window in sorted(windows, key=len):
+        if batch and (len(batch) + 1) * len(window) > BATCH_TOKENS:
             yield batch
             batch = []
-        batch.append(index)
+        batch.append(window)
     if batch:
         yield batch
 
@@ -122,23 +124,26 @@ class Classifier:
         scores = np.zeros(len(texts))
         done = 0
         for first in range(0, len(texts), CHUNK_TEXTS):
-            chunk = texts[first : first + CHUNK_TEXTS]
-            windows: list[list[int]] = []
-            owners: list[int] = []
-            for offset, text in enumerate(chunk):
-                of_text = self.encoder.windows(text)
-                windows += of_text
-                owners += [first + offset] * len(of_text)
-            open_windows = np.bincount(owners, minlength=first + len(chunk))
-            done = first + int((open_windows[first:] == 0).sum())
-            for batch in batches_by_length(windows):
-                embeddings = self.encoder.embed([windows[i] for i in batch])
-                logits = embeddings.astype(np.float64) @ self.weights + self.bias
-                for index, probability in zip(batch, 1 / (1 + np.exp(-logits)), strict=True):
-                    owner = owners[index]
-                    scores[owner] = max(scores[owner], probability)
-                    open_windows[owner] -= 1
-                    done += open_windows[owner] == 0
+            # Boilerplate repeats, within a text and between texts: each window is judged once.
+            owners: dict[tuple[int, ...], list[int]] = {}
+            open_windows: dict[int, int] = {}
+            for owner, text in enumerate(texts[first : first + CHUNK_TEXTS], first):
+                windows = set(self.encoder.windows(text))
+                for window in windows:
+                    owners.setdefault(window, []).append(owner)
+                open_windows[owner] = len(windows)
+                done += not windows
+            for batch in batches_by_length(owners):
+                for window, probability in zip(batch, self._judge(batch), strict=True):
+                    for owner in owners[window]:
+                        scores[owner] = max(scores[owner], probability)
+                        open_windows[owner] -= 1
+                        done += open_windows[owner] == 0
                 if progress:
-                    progress(int(done), len(texts))
+                    progress(done, len(texts))
         return scores.tolist()
+
+    def _judge(self, windows: Sequence[Window]) -> np.ndarray:
+        """Probabilities [n] of one batch of windows."""
+        logits = self.encoder.embed(windows).astype(np.float64) @ self.weights + self.bias
+        return 1 / (1 + np.exp(-logits))
