@@ -1,0 +1,119 @@
+/** Risky and malformed rows in a dataset file, and the run configuration while it is typed. */
+import assert from 'node:assert';
+import fs from 'node:fs';
+import path from 'node:path';
+import { exampleWorkspace, pictureFailures, until, Workbench } from './workbench';
+
+const lines = (file: string) => fs.readFileSync(file, 'utf8').trim().split('\n');
+
+describe('a dataset file', () => {
+  let workbench: Workbench;
+  pictureFailures(() => workbench);
+  before(async () => {
+    workbench = await Workbench.open(exampleWorkspace('dataset'));
+  });
+  after(() => workbench?.close());
+  const inFolder = (name: string) => path.join(workbench.folder, name);
+
+  it('has its risky rows underlined and listed soon after it is opened', async () => {
+    await workbench.openFile('support.jsonl');
+    await workbench.editor.locator('.squiggly-warning').first().waitFor();
+    const entries = await workbench.problems();
+    await entries.first().waitFor();
+    assert.match(await entries.first().innerText(), /^Risk 0\.\d\d: this looks like a harmful request/);
+    await workbench.screenshot('problems');
+  });
+
+  it('has refusals labelled and never flagged', async () => {
+    const rows = lines(inFolder('support.jsonl')).map(line => JSON.parse(line) as { messages: { role: string; content: string }[] });
+    const refusal = rows.findIndex(({ messages }) => /^I('m sorry| can't|’m sorry| can’t)/.test(messages.at(-1)!.content)) + 1;
+    assert.ok(refusal > 0);
+    await workbench.goTo(refusal);
+    await workbench.command('Show or Focus Hover');
+    await workbench.page.locator('.monaco-hover', { hasText: 'refusal, kept as safety data' }).waitFor();
+    await workbench.page.keyboard.press('Escape');
+  });
+
+  it('says in a hover what the score of a row means', async () => {
+    await (await workbench.problems()).first().dblclick();
+    await workbench.command('Show or Focus Hover');
+    const hover = workbench.page.locator('.monaco-hover', { hasText: 'judged by the bundled classifier' });
+    await hover.waitFor();
+    assert.match(await hover.innerText(), /Risk 0\.\d\d/);
+    await workbench.screenshot('hover');
+    await workbench.page.keyboard.press('Escape');
+  });
+
+  it('gives a row to the quarantine and back in one step', async () => {
+    const [original, quarantine] = ['support.jsonl', 'support.quarantine.jsonl'].map(inFolder) as [string, string];
+    const before = lines(original);
+    await workbench.command('Quick Fix...');
+    await workbench.page.locator('.action-widget .monaco-list-row', { hasText: 'Move row to support.quarantine.jsonl' }).click();
+    await until('the row is in the other file', () => fs.existsSync(quarantine) && lines(original).length === before.length - 1);
+    const [moved] = lines(quarantine);
+    assert.ok(before.includes(moved!) && !lines(original).includes(moved!));
+    await workbench.command('Undo');
+    await workbench.command('File: Save All Files');
+    await until('the row is back', () => lines(original).length === before.length);
+    assert.deepStrictEqual(lines(original), before);
+  });
+
+  it('has malformed rows marked with the reason', async () => {
+    const row = '{"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello."}]}';
+    const malformed = ['{"messages": [', '{"messages": [{"role": "robot", "content": "Hello"}]}', '{"messages": [{"role": "user", "content": "Hello?"}]}'];
+    fs.writeFileSync(inFolder('malformed.jsonl'), [row, ...malformed].join('\n') + '\n');
+    await workbench.openFile('malformed.jsonl');
+    await workbench.editor.locator('.squiggly-error').first().waitFor();
+    const entries = await workbench.problems();
+    for (const line of [2, 3, 4]) {
+      await workbench.page.locator('.markers-panel-container .monaco-list-row', { hasText: `[Ln ${line}, Col` }).waitFor();
+    }
+    assert.match((await entries.allInnerTexts()).join('\n'), /robot/);
+    await workbench.screenshot('malformed');
+  });
+});
+
+describe('a run configuration', () => {
+  let workbench: Workbench;
+  let methodLine: number;
+  pictureFailures(() => workbench);
+  before(async () => {
+    workbench = await Workbench.open(exampleWorkspace('configuration'));
+    const file = path.join(workbench.folder, 'support.finetune.json');
+    methodLine = lines(file).findIndex(line => line.includes('"method"')) + 1;
+    await workbench.openFile('support.finetune.json');
+  });
+  after(() => workbench?.close());
+
+  it('is read with its comments', async () => {
+    await workbench.statusBar('JSON with Comments').waitFor();
+    assert.strictEqual(await workbench.editor.locator('.squiggly-error, .squiggly-warning').count(), 0);
+  });
+
+  it('explains a field in a hover', async () => {
+    await workbench.goTo(methodLine, 5);
+    await workbench.command('Show or Focus Hover');
+    await workbench.page.locator('.monaco-hover', { hasText: 'plain fine-tuning' }).waitFor();
+    await workbench.page.keyboard.press('Escape');
+  });
+
+  it('offers the values of a field', async () => {
+    await workbench.goTo(methodLine, 15);
+    await workbench.command('Trigger Suggest');
+    for (const method of ['adaptive', 'standard', 'filter']) {
+      await workbench.page.locator('.suggest-widget .monaco-list-row', { hasText: method }).first().waitFor();
+    }
+    await workbench.screenshot('completion');
+    await workbench.page.keyboard.press('Escape');
+  });
+
+  it('has a typo underlined, with what is allowed', async () => {
+    await workbench.goTo(methodLine, 17);
+    await workbench.page.keyboard.press('Delete');
+    await workbench.editor.locator('.squiggly-warning, .squiggly-error').first().waitFor();
+    const entry = (await workbench.problems()).first();
+    await entry.waitFor();
+    assert.match(await entry.innerText(), /"adaptive", "standard", "filter"/);
+    await workbench.screenshot('typo');
+  });
+});
