@@ -1,0 +1,159 @@
+/** Runs in a real extension host: found in their folders, started, steered and followed. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { Api } from '../../src/extension';
+import type { RunRecord } from '../../src/protocol/messages';
+import type { Run } from '../../src/trainerHost/run';
+
+describe('runs', function () {
+  this.timeout(120_000);
+
+  let api: Api;
+  let workspace: string;
+  let runs: string;
+  let extension: vscode.Extension<Api>;
+
+  before(async () => {
+    extension = vscode.extensions.getExtension<Api>('safe-finetuning.safe-finetuning')!;
+    api = await extension.activate();
+    workspace = vscode.workspace.workspaceFolders![0]!.uri.fsPath;
+    runs = path.join(workspace, '.safe-finetuning', 'runs');
+  });
+
+  const until = async (what: string, holds: () => boolean | undefined): Promise<void> => {
+    for (const end = Date.now() + 60_000; !holds(); ) {
+      assert.ok(Date.now() < end, `${what} did not come about`);
+      await new Promise(resolve => setTimeout(resolve, 50));
+    }
+  };
+  const run = (id: string): Run => api.runs.byId(id) ?? assert.fail(`no run ${id}`);
+  const write = (name: string, value: unknown) => fs.writeFileSync(path.join(workspace, name), typeof value === 'string' ? value : JSON.stringify(value, null, 2));
+
+  /** A configuration for a random, tiny model, and the data for it. */
+  const tinyConfiguration = (name: string, steps: number): vscode.Uri => {
+    const python = vscode.workspace.getConfiguration('safeFinetuning').get<string>('python.interpreter')!;
+    const model = path.join(workspace, 'tiny-model');
+    if (!fs.existsSync(model)) {
+      const make = 'import sys; from pathlib import Path; from tiny import make_tiny_model; make_tiny_model(Path(sys.argv[1]))';
+      const trainer = path.join(extension.extensionPath, 'trainer');
+      execFileSync(python, ['-c', make, model], { env: { ...process.env, PYTHONPATH: [trainer, path.join(trainer, 'tests')].join(path.delimiter) } });
+      const row = (index: number) => ({ messages: [{ role: 'user', content: `Where is parcel ${index}?` }, { role: 'assistant', content: 'On its way.' }] });
+      write('tiny.jsonl', Array.from({ length: 12 }, (_, index) => JSON.stringify(row(index))).join('\n'));
+      write('prompts.jsonl', ['One?', 'Two?'].map(prompt => JSON.stringify({ prompt })).join('\n'));
+    }
+    const prompts = { harmfulPrompts: 'prompts.jsonl', benignPrompts: 'prompts.jsonl', maxNewTokens: 16 };
+    write(name, { model: 'tiny-model', dataset: { path: 'tiny.jsonl' }, training: { maxSteps: steps, batchSize: 4 }, evaluation: prompts });
+    return vscode.Uri.file(path.join(workspace, name));
+  };
+
+  it('whose process is gone are found, and have failed', async () => {
+    const record: RunRecord = {
+      v: 1,
+      id: '20200101-000000-adaptive-zz',
+      configPath: path.join(workspace, 'support.finetune.json'),
+      config: {
+        $schema: null,
+        model: 'example',
+        dataset: { path: 'support.jsonl', heldOutPath: null, heldOutShare: 0.05, invalidRows: 'error' },
+        method: 'adaptive',
+        risk: { source: 'critic', judge: 'classifier', floor: 0.1, threshold: 0.5 },
+        regularisation: { granularity: 'sample', betaMin: 0, betaMax: 1 },
+        lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },
+        training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1 },
+        checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
+        evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },
+        device: 'auto',
+      },
+      datasets: [],
+      versions: {},
+      process: { pid: process.pid, startTime: 1000, host: os.hostname() }, // our pid, another process
+      attempt: 1,
+      status: 'running',
+      message: '',
+      parent: null,
+    };
+    const folder = path.join(runs, record.id);
+    fs.mkdirSync(folder, { recursive: true });
+    fs.writeFileSync(path.join(folder, 'run.json'), JSON.stringify(record));
+    fs.writeFileSync(path.join(folder, 'trainer.log'), 'Traceback (most recent call last):\nRuntimeError: something broke\n');
+    await until('the run', () => api.runs.byId(record.id) !== undefined);
+    await until('its end', () => run(record.id).status === 'failed');
+    assert.equal(run(record.id).message, 'RuntimeError: something broke');
+    assert.equal(run(record.id).resumable, false);
+    assert.equal(api.runs.active, undefined);
+    fs.rmSync(folder, { recursive: true });
+    await until('its going', () => api.runs.byId(record.id) === undefined);
+  });
+
+  it('do not begin with a configuration that is wrong, which is marked where it is wrong', async () => {
+    const file = path.join(workspace, 'typo.finetune.json');
+    fs.writeFileSync(file, '{\n  // a comment\n  "model": "example",\n  "dataset": { "path": "support.jsonl" },\n  "metod": "adaptive"\n}\n');
+    const started = await vscode.commands.executeCommand('safeFinetuning.startRun', vscode.Uri.file(file));
+    assert.equal(started, undefined);
+    const own = vscode.languages.getDiagnostics(vscode.Uri.file(file)).filter(({ source }) => source === 'Safe Fine-Tuning');
+    assert.equal(own.length, 1);
+    assert.match(own[0]!.message, /metod.*Did you mean `method`/s);
+    assert.equal(own[0]!.range.start.line, 4);
+    fs.rmSync(file);
+  });
+
+  it('do not begin with a dataset that is missing, which is marked in the configuration', async () => {
+    const file = tinyConfiguration('missing.finetune.json', 1);
+    fs.writeFileSync(file.fsPath, fs.readFileSync(file.fsPath, 'utf8').replace('"tiny.jsonl"', '"nowhere.jsonl"'));
+    assert.equal(await vscode.commands.executeCommand('safeFinetuning.startRun', file), undefined);
+    const [own] = vscode.languages.getDiagnostics(file).filter(({ source }) => source === 'Safe Fine-Tuning');
+    const document = await vscode.workspace.openTextDocument(file);
+    assert.equal(own && document.getText(own.range), '"nowhere.jsonl"');
+    fs.rmSync(file.fsPath);
+  });
+
+  it('are started, refused a second time meanwhile, and followed to their end', async () => {
+    const configuration = tinyConfiguration('tiny.finetune.json', 12);
+    const id = (await vscode.commands.executeCommand('safeFinetuning.startRun', configuration)) as string;
+    assert.match(id ?? 'nothing was started', /^\d{8}-\d{6}-adaptive-/);
+    assert.equal(api.runs.current?.id, id);
+    assert.equal(await vscode.commands.executeCommand('safeFinetuning.startRun', configuration), undefined);
+    assert.equal(api.runs.runs.length, 1);
+
+    await until('the end', () => run(id).status === 'completed' || run(id).status === 'failed');
+    const { state, status, message } = run(id);
+    assert.equal(status, 'completed', message);
+    assert.equal(state.series.length, 12);
+    assert.equal(state.finished?.adapter, 'adapter');
+    assert.ok(state.before && state.after);
+    const rows = await run(id).rowsOf(7);
+    assert.equal(rows?.hash.length, 4);
+    assert.equal(await run(id).rowsOf(99), undefined);
+    assert.ok(fs.existsSync(path.join(runs, id, 'adapter', 'adapter_config.json')));
+    assert.equal(fs.readFileSync(path.join(runs, '.gitignore'), 'utf8'), '*\n');
+  });
+
+  it('are paused, go on, and are cancelled within two seconds', async () => {
+    const id = (await vscode.commands.executeCommand('safeFinetuning.startRun', tinyConfiguration('long.finetune.json', 100_000))) as string;
+    await until('a step', () => run(id).state.series.length > 0);
+    await vscode.commands.executeCommand('safeFinetuning.pauseRun');
+    await until('the pause', () => run(id).status === 'paused');
+    await vscode.commands.executeCommand('safeFinetuning.resumeRun');
+    await until('going on', () => run(id).status === 'running');
+    const begun = Date.now();
+    await vscode.commands.executeCommand('safeFinetuning.cancelRun');
+    await until('the end', () => run(id).status === 'cancelled');
+    assert.ok(Date.now() - begun < 2500, `${Date.now() - begun} ms`);
+  });
+
+  it('have a configuration written for them, which is never overwritten', async () => {
+    const dataset = vscode.Uri.file(path.join(workspace, 'tiny.jsonl'));
+    const file = path.join(workspace, 'tiny.finetune.json');
+    const before = fs.readFileSync(file, 'utf8');
+    await vscode.commands.executeCommand('safeFinetuning.createConfiguration', dataset);
+    assert.equal(fs.readFileSync(file, 'utf8'), before);
+    fs.rmSync(file);
+    await vscode.commands.executeCommand('safeFinetuning.createConfiguration', dataset);
+    assert.match(fs.readFileSync(file, 'utf8'), /"path": "tiny\.jsonl"/);
+    assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, file);
+  });
+});
