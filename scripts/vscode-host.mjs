@@ -169,7 +169,10 @@ export async function windowReady(page) {
  */
 export async function runCommand(page, title) {
   const input = page.locator('.quick-input-widget input');
-  await page.keyboard.press('F1');
+  for (let tries = 0; tries < 10 && !(await input.isVisible()); tries++) {
+    await page.keyboard.press('F1'); // lost while the window is busy with moving the focus
+    await input.waitFor({ timeout: 3000 }).catch(() => undefined);
+  }
   await input.fill(`>${title}`);
   await page.locator('.quick-input-list .monaco-list-row.focused', { hasText: title }).waitFor();
   await page.keyboard.press('Enter');
