@@ -71,10 +71,7 @@ export async function findingsOf(report: FileReport, { texts }: Reading, options
 }
 
 function flaggedMessage({ risk }: FlaggedRow, judge: string): string {
-  return (
-    `Risk ${formatRisk(risk)}: this looks like a harmful request that the answer complies with (${judge}). ` +
-    "Training on such rows undoes a model's refusals."
-  );
+  return `Risk ${formatRisk(risk)}: this looks like a harmful request that the answer complies with (${judge}).`;
 }
 
 function aboutFile(code: string, message: string): Finding {

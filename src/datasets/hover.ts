@@ -28,9 +28,9 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
   } else if (risk >= threshold) {
     text.appendMarkdown(
       `$(warning) **Risk ${formatRisk(risk)}** · flagged from ${formatRisk(threshold)} · judged by ${judge}\n\n` +
-        'This looks like a harmful request that the answer complies with. Training on such rows undoes a ' +
-        "model's refusals, often within a few steps. The classifier is triage, not a verdict: read the row and decide. " +
-        'Left in, the method `adaptive` holds the model near its safe reference on this row.',
+        "Training on rows whose answer complies with a harmful request undoes a model's refusals, often within a few " +
+        'steps. The classifier is triage, not a verdict: read the row and decide. Where it stays, the method `adaptive` ' +
+        'holds the model near its safe reference on it.',
     );
   } else {
     text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);

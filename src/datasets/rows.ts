@@ -192,7 +192,7 @@ function readValue(value: unknown, start: number): Line {
     if (!isRole(role)) {
       return role === undefined
         ? problem('unknown-role', start, `${name} has no \`role\`. ${USE_ROLES}`, path)
-        : problem('unknown-role', start, `${name} has an unknown role. ${USE_ROLES}`, [...path, 'role']);
+        : problem('unknown-role', start, `${name} has the unknown role ${shortened(role)}. ${USE_ROLES}`, [...path, 'role']);
     }
     conversation.push({ role, content });
   }
@@ -227,6 +227,11 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isRole(value: unknown): value is Role {
   return (ROLES as readonly unknown[]).includes(value);
+}
+
+function shortened(value: unknown): string {
+  const json = JSON.stringify(value);
+  return json.length > 30 ? `${json.slice(0, 30)}…` : json;
 }
 
 function describe(value: unknown): string {
