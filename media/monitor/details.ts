@@ -85,8 +85,9 @@ function estimate({ get, share }: Measure, metrics: Metrics | null): HTMLElement
 
 /** Coloured only where the intervals do not overlap: the rest may be chance. */
 function change({ get, share }: Measure, before: Metrics | null, after: Metrics | null): HTMLElement {
-  const [from, to] = [before && get(before), after && get(after)];
-  if (from?.value == null || to?.value == null) return h('td', {}, '–');
+  if (!before || !after) return h('td', {}, '–');
+  const [from, to] = [get(before), get(after)];
+  if (from.value === null || to.value === null) return h('td', {}, '–');
   const difference = (to.value - from.value) * (share ? 100 : 1);
   const clear = (to.low ?? 0) > (from.high ?? 0) ? 'worse' : (to.high ?? 0) < (from.low ?? 0) ? 'better' : '';
   const title = clear ? '' : 'Within the uncertainty of the measurement';

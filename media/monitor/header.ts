@@ -149,7 +149,8 @@ class PhaseBar {
     if (!phase) return '';
     const counted =
       phase.done !== null ? (phase.total ? `${phase.done} of ${count(phase.total, phase.unit, phase.unit)}` : count(phase.done, phase.unit, phase.unit)) : '';
-    const left = phase.phase === 'training' && current?.etaSeconds != null ? `about ${duration(current.etaSeconds)} left` : '';
+    const eta = phase.phase === 'training' ? (current?.etaSeconds ?? null) : null;
+    const left = eta === null ? '' : `about ${duration(eta)} left`;
     return [counted || phase.message, left].filter(Boolean).join(' · ');
   }
 }

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
+import { promisify } from 'node:util';
 import { endTree, spawnTree } from './processTree';
 
 /** The build that the trainer is tested with; users choose the index, and so the device, not the version. */
@@ -362,13 +363,7 @@ function toolEnvironment(): NodeJS.ProcessEnv {
   return { ...rest, PIP_DISABLE_PIP_VERSION_CHECK: '1', PIP_NO_INPUT: '1', PYTHONUTF8: '1', PYTHONUNBUFFERED: '1' };
 }
 
-function runShort(command: string, args: string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    execFile(
-      command,
-      args,
-      { timeout: probeMilliseconds, windowsHide: true, env: toolEnvironment() },
-      (error, stdout) => (error ? reject(error) : resolve(stdout)),
-    );
-  });
+async function runShort(command: string, args: string[]): Promise<string> {
+  const options = { timeout: probeMilliseconds, windowsHide: true, env: toolEnvironment() };
+  return (await promisify(execFile)(command, args, options)).stdout;
 }

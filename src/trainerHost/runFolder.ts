@@ -119,7 +119,9 @@ export const readLaunchRecord = (folder: string): LaunchRecord | undefined =>
 export function readMeta(folder: string): RunMeta {
   try {
     const meta = readJson(metaFile(folder));
-    return typeof meta === 'object' && meta !== null ? (meta as RunMeta) : {};
+    if (typeof meta !== 'object' || meta === null) return {};
+    const { name, ...rest } = meta as RunMeta;
+    return typeof name === 'string' ? { ...rest, name } : rest; // people edit it
   } catch {
     return {}; // a convenience: the run does not depend on it
   }

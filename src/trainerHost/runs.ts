@@ -85,7 +85,10 @@ export class RunRegistry extends Disposable {
     for (const [folder, run] of this.runsByFolder) {
       if (!found.has(folder)) this.detach(folder, run);
     }
-    await Promise.all(this.runs.map(run => run.refresh()));
+    for (const run of this.runs) {
+      await run.refresh();
+      await new Promise(setImmediate); // a long history must not block the host
+    }
     if (!this.shown) this.select(this.active ?? this.runs[0]);
   }
 

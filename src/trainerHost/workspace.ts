@@ -26,7 +26,7 @@ export function folderOf(file: vscode.Uri): vscode.WorkspaceFolder {
 export function requireTrust(what: string): void {
   if (vscode.workspace.isTrusted) return;
   throw new UserError(
-    `${what} starts a Python process and needs a trusted workspace. Rows are judged without it.`,
+    `${what} needs a trusted workspace, since it concerns a process on this machine. Rows are judged without it.`,
     [{ title: 'Manage Workspace Trust', command: 'workbench.trust.manage' }],
   );
 }

@@ -87,8 +87,14 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
 
     registerCommand('safeFinetuning.pauseRun', () => pauseRun(target(registry))),
     registerCommand('safeFinetuning.resumeRun', () => continueRun(target(registry))),
-    registerCommand('safeFinetuning.stopRun', async () => tellOutcome(await stopRun(target(registry)))),
-    registerCommand('safeFinetuning.cancelRun', async () => tellOutcome(await cancelRun(target(registry)))),
+    registerCommand('safeFinetuning.stopRun', async () => {
+      requireTrust('Stopping a run'); // it may end the process that the run folder names
+      tellOutcome(await stopRun(target(registry)));
+    }),
+    registerCommand('safeFinetuning.cancelRun', async () => {
+      requireTrust('Cancelling a run');
+      tellOutcome(await cancelRun(target(registry)));
+    }),
 
     registerCommand('safeFinetuning.openMonitor', showMonitor),
     registerCommand('safeFinetuning.selectRun', async runId => {

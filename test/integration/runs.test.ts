@@ -113,7 +113,7 @@ describe('runs', function () {
 
   it('are started, refused a second time meanwhile, and followed to their end', async () => {
     const configuration = tinyConfiguration('tiny.finetune.json', 12);
-    const id = (await vscode.commands.executeCommand('safeFinetuning.startRun', configuration)) as string;
+    const id = await vscode.commands.executeCommand<string>('safeFinetuning.startRun', configuration);
     assert.match(id ?? 'nothing was started', /^\d{8}-\d{6}-adaptive-/);
     assert.equal(api.runs.current?.id, id);
     assert.equal(await vscode.commands.executeCommand('safeFinetuning.startRun', configuration), undefined);
@@ -133,7 +133,7 @@ describe('runs', function () {
   });
 
   it('are paused, go on, and are cancelled within two seconds', async () => {
-    const id = (await vscode.commands.executeCommand('safeFinetuning.startRun', tinyConfiguration('long.finetune.json', 100_000))) as string;
+    const id = await vscode.commands.executeCommand<string>('safeFinetuning.startRun', tinyConfiguration('long.finetune.json', 100_000));
     await until('a step', () => run(id).state.series.length > 0);
     await vscode.commands.executeCommand('safeFinetuning.pauseRun');
     await until('the pause', () => run(id).status === 'paused');

@@ -3,7 +3,16 @@ import fs from 'node:fs';
 import { commandIds } from '../../src/common/commands';
 import { monitorCommands } from '../../src/views/monitorProtocol';
 
-const manifest = JSON.parse(fs.readFileSync('package.json', 'utf8'));
+interface Manifest {
+  contributes: {
+    commands: { command: string }[];
+    menus: Record<string, { command: string }[]>;
+    configuration: { properties: Record<string, object> };
+  };
+  capabilities: { untrustedWorkspaces: { restrictedConfigurations: string[] } };
+}
+
+const manifest = JSON.parse(fs.readFileSync('package.json', 'utf8')) as Manifest;
 const texts = JSON.parse(fs.readFileSync('package.nls.json', 'utf8')) as Record<string, string>;
 const sources = (function read(folder: string): string {
   return fs
@@ -17,7 +26,7 @@ const same = (a: Iterable<string>, b: Iterable<string>) => assert.deepStrictEqua
 describe('the manifest', () => {
   it('and the list of commands are the same', () => {
     same(
-      manifest.contributes.commands.map(({ command }: { command: string }) => command),
+      manifest.contributes.commands.map(({ command }) => command),
       Object.keys(commandIds),
     );
   });
@@ -27,7 +36,7 @@ describe('the manifest', () => {
   });
 
   it('offers in menus only commands that there are', () => {
-    const offered = Object.values(manifest.contributes.menus as Record<string, { command: string }[]>).flat();
+    const offered = Object.values(manifest.contributes.menus).flat();
     for (const { command } of offered) assert.ok(command in commandIds, command);
     for (const command of monitorCommands) assert.ok(command in commandIds, command);
   });
@@ -52,7 +61,7 @@ describe('the manifest', () => {
   });
 
   it('restricts the settings that start or read something else in an untrusted workspace', () => {
-    const restricted: string[] = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
+    const restricted = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
     for (const name of restricted) assert.ok(name in manifest.contributes.configuration.properties, name);
     assert.ok(restricted.includes('safeFinetuning.python.interpreter'));
   });
