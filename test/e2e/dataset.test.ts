@@ -10,7 +10,11 @@ describe('a dataset file', () => {
   let workbench: Workbench;
   pictureFailures(() => workbench);
   before(async () => {
-    workbench = await Workbench.open(exampleWorkspace('dataset'));
+    const folder = exampleWorkspace('dataset');
+    const row = '{"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello."}]}';
+    const malformed = ['{"messages": [', '{"messages": [{"role": "robot", "content": "Hello"}]}', '{"messages": [{"role": "user", "content": "Hello?"}]}'];
+    fs.writeFileSync(path.join(folder, 'malformed.jsonl'), [row, ...malformed].join('\n') + '\n');
+    workbench = await Workbench.open(folder);
   });
   after(() => workbench?.close());
   const inFolder = (name: string) => path.join(workbench.folder, name);
@@ -61,9 +65,6 @@ describe('a dataset file', () => {
   });
 
   it('has malformed rows marked with the reason', async () => {
-    const row = '{"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello."}]}';
-    const malformed = ['{"messages": [', '{"messages": [{"role": "robot", "content": "Hello"}]}', '{"messages": [{"role": "user", "content": "Hello?"}]}'];
-    fs.writeFileSync(inFolder('malformed.jsonl'), [row, ...malformed].join('\n') + '\n');
     await workbench.openFile('malformed.jsonl');
     await workbench.editor.locator('.squiggly-error').first().waitFor();
     const entries = await workbench.problems();
@@ -101,7 +102,7 @@ describe('a run configuration', () => {
 
   it('offers the values of a field', async () => {
     await workbench.goTo(methodLine, 15);
-    await workbench.command('Trigger Suggest');
+    await workbench.page.keyboard.press('Control+Space');
     for (const method of ['adaptive', 'standard', 'filter']) {
       await workbench.page.locator('.suggest-widget .monaco-list-row', { hasText: method }).first().waitFor();
     }
