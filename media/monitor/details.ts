@@ -89,7 +89,8 @@ function change({ get, share }: Measure, before: Metrics | null, after: Metrics 
   const [from, to] = [get(before), get(after)];
   if (from.value === null || to.value === null) return h('td', {}, '–');
   const difference = (to.value - from.value) * (share ? 100 : 1);
-  const clear = (to.low ?? 0) > (from.high ?? 0) ? 'worse' : (to.high ?? 0) < (from.low ?? 0) ? 'better' : '';
+  const certain = [from.low, from.high, to.low, to.high].every(bound => bound !== null);
+  const clear = !certain ? '' : to.low! > from.high! ? 'worse' : to.high! < from.low! ? 'better' : '';
   const title = clear ? '' : 'Within the uncertainty of the measurement';
   return h('td', { class: clear, title }, signed(difference, share ? 0 : 2), share && h('span', { class: 'unit' }, ' pts'));
 }

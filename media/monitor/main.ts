@@ -1,5 +1,6 @@
 /** The training monitor's page. It holds no truth: it asks for the run and draws what it is told. */
 import 'uplot/dist/uPlot.min.css';
+import './base.css';
 import './monitor.css';
 import type { BatchRow, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
 import { ChartGroup, type ChartSpec } from './chart';
@@ -19,7 +20,7 @@ const charts: ChartSpec[] = [
     lines: [
       { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: decimal },
       { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], format: decimal },
-      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-orange', marked: true, format: decimal },
+      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', marked: true, format: decimal },
     ],
   },
   {
