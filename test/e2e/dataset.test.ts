@@ -101,7 +101,7 @@ describe('a run configuration', () => {
   });
 
   it('offers the values of a field', async () => {
-    await workbench.goTo(methodLine, 15);
+    await workbench.goTo(methodLine, 14);
     await workbench.page.keyboard.press('Control+Space');
     for (const method of ['adaptive', 'standard', 'filter']) {
       await workbench.page.locator('.suggest-widget .monaco-list-row', { hasText: method }).first().waitFor();
