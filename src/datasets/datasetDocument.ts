@@ -128,6 +128,9 @@ export class DatasetDocument implements IDisposable {
     this.findUndecodable ??= await this.readUndecodable();
     signal.throwIfAborted();
     const { document } = this;
+    if (document.lineAt(0).text.includes('"messages"')) {
+      this.services.scorer.judgeId().catch(() => undefined); // loads while rows are being read; asked for again then
+    }
     const source = { lineCount: document.lineCount, lineAt: (index: number) => document.lineAt(index).text };
     this.reading = await readDocument(source, this.reading, this.findUndecodable, signal);
   }

@@ -1,8 +1,9 @@
 /** A file's report as what the Problems panel lists: where, how grave, and in which words. */
 import type { Pace } from '../common/pace';
+import type { Span } from './jsonScan';
 import type { Reading } from './reading';
 import { counted, formatRisk, type FileReport, type FlaggedRow } from './report';
-import { spanOf, type Problem, type Span } from './rows';
+import { spanOf, type Problem } from './rows';
 
 export type Severity = 'error' | 'warning' | 'information';
 

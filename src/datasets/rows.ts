@@ -11,7 +11,7 @@
  *   everything else the start of the row.
  */
 import { createHash } from 'node:crypto';
-import { parseTree, type JSONPath, type Node, type ParseError } from 'jsonc-parser';
+import { findValue, JsonError, type JsonPath, type Span } from './jsonScan';
 
 export const ROLES = ['system', 'user', 'assistant'] as const;
 export type Role = (typeof ROLES)[number];
@@ -44,7 +44,7 @@ export interface Problem {
   column: number;
   reason: string;
   /** The JSON value at fault, where there is one. */
-  path?: JSONPath;
+  path?: JsonPath;
 }
 
 export type Line = { row: Row } | { problem: Problem } | undefined;
@@ -63,8 +63,8 @@ export function readLine(text: string): Line {
   try {
     value = JSON.parse(text);
   } catch {
-    const { offset, what } = locateJsonError(text);
-    return problem('not-json', offset, `Not valid JSON: ${what}. Every line must be one JSON object.`);
+    const { offset, message } = jsonErrorOf(text);
+    return problem('not-json', offset, `Not valid JSON: ${message}. Every line must be one JSON object.`);
   }
   return readValue(value, start);
 }
@@ -138,20 +138,11 @@ export function pairsOf(messages: readonly Message[]): Pair[] {
   return pairs;
 }
 
-/** Offsets in a line, end exclusive. */
-export interface Span {
-  start: number;
-  end: number;
-}
-
 /** Where in the line the JSON value at `path` stands (a string's text without its quotes, if it has any). */
-export function spanOf(text: string, path: JSONPath): Span | undefined {
-  const node = nodeAt(tryParseTree(text, []), path);
-  if (!node) {
-    return undefined;
-  }
-  const quotes = node.type === 'string' && node.length > 2 ? 1 : 0;
-  return { start: node.offset + quotes, end: node.offset + node.length - quotes };
+export function spanOf(text: string, path: JsonPath): Span | undefined {
+  const span = findValue(text, path);
+  if (span && text[span.start] === '"' && span.end - span.start > 2) return { start: span.start + 1, end: span.end - 1 };
+  return span;
 }
 
 export function hashOf(messages: readonly Message[]): string {
@@ -160,6 +151,16 @@ export function hashOf(messages: readonly Message[]): string {
     hash.update(`${role}\u001f${content}\u001e`, 'utf8'); // a lone surrogate becomes U+FFFD
   }
   return hash.digest('hex').slice(0, 16);
+}
+
+function jsonErrorOf(text: string): JsonError {
+  try {
+    findValue(text, []);
+  } catch (error) {
+    if (error instanceof JsonError) return error;
+    throw error;
+  }
+  throw new Error('JSON.parse rejects what the scanner accepts');
 }
 
 function readValue(value: unknown, start: number): Line {
@@ -212,7 +213,7 @@ export const FORMAT =
 const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
 const USE_ROLES = 'Use "system", "user" or "assistant".';
 
-function problem(code: ProblemCode, offset: number, reason: string, path?: JSONPath): Line {
+function problem(code: ProblemCode, offset: number, reason: string, path?: JsonPath): Line {
   return { problem: { code, column: offset + 1, reason, ...(path && { path }) } };
 }
 
@@ -243,64 +244,4 @@ function describe(value: unknown): string {
   }
   const words: Record<string, string> = { string: 'text', number: 'a number', boolean: 'true or false' };
   return words[typeof value] ?? 'an object';
-}
-
-/** What the parser's error codes mean, in words (the enum itself does not exist at run time). */
-const JSON_ERRORS: Record<number, string> = {
-  3: 'a property name in double quotes is expected',
-  4: 'a value is expected',
-  5: 'a colon is expected',
-  6: 'a comma is expected',
-  7: 'a closing brace is expected',
-  8: 'a closing bracket is expected',
-  9: 'there is more after its end',
-  10: 'comments are not allowed',
-  12: 'a string is not closed',
-  13: 'a number is not complete',
-  14: 'a \\u escape needs four hex digits',
-  15: 'this escape does not exist',
-  16: 'a control character must be written as an escape',
-};
-
-function locateJsonError(text: string): { offset: number; what: string } {
-  const errors: ParseError[] = [];
-  tryParseTree(text, errors);
-  const error = errors[0];
-  if (!error) {
-    return { offset: text.search(/[^ \t\r]/), what: 'it cannot be read' };
-  }
-  // The parser names the string or number; what is wrong in it is found by reading its good part.
-  const goodString = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*/y;
-  const goodNumber = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
-  let offset = error.offset;
-  const good = text[offset] === '"' ? goodString : goodNumber;
-  good.lastIndex = offset;
-  const atToken = [12, 13, 14, 15, 16].includes(error.error) && good.test(text);
-  const unclosed = text.length - good.lastIndex <= (text.endsWith('\\') ? 1 : 0);
-  if (atToken && !unclosed) {
-    offset = good.lastIndex;
-  }
-  return { offset, what: JSON_ERRORS[error.error] ?? 'this is no JSON value' };
-}
-
-function tryParseTree(text: string, errors: ParseError[]): Node | undefined {
-  try {
-    return parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
-  } catch (error) {
-    if (error instanceof RangeError) {
-      return undefined; // nested too deeply for a recursive parser
-    }
-    throw error;
-  }
-}
-
-/** As jsonc-parser's findNodeAtLocation, but of a repeated key the last counts, as in JSON.parse. */
-function nodeAt(root: Node | undefined, path: JSONPath): Node | undefined {
-  return path.reduce<Node | undefined>((node, segment) => {
-    if (typeof segment === 'number') {
-      return node?.type === 'array' ? node.children?.[segment] : undefined;
-    }
-    const properties = node?.type === 'object' ? (node.children ?? []) : [];
-    return properties.filter(({ children }) => children?.[0]?.value === segment).pop()?.children?.[1];
-  }, root);
 }
