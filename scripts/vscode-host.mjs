@@ -147,10 +147,10 @@ export function launchBrowser() {
  */
 export function windowUrl(url, folder, { extension, tests } = {}) {
   const remote = file => `vscode-remote://${new URL(url).host}${file}`;
-  const payload = [['skipWelcome', 'true'], ['skipReleaseNotes', 'true']];
+  const payload = [];
   if (extension) payload.push(['extensionDevelopmentPath', remote(extension)]);
   if (tests) payload.push(['extensionTestsPath', remote(tests)]);
-  return `${url}/?${new URLSearchParams({ folder, payload: JSON.stringify(payload) })}`;
+  return `${url}/?folder=${encodeURI(folder)}${payload.length ? `&payload=${encodeURIComponent(JSON.stringify(payload))}` : ''}`;
 }
 
 /**
@@ -163,20 +163,34 @@ export async function windowReady(page) {
 }
 
 /**
+ * Opens VS Code's input at the top with a key, types, and accepts the entry that comes up.
+ * A busy window loses keys while it moves the focus: what does not show is typed again.
+ * @param {import('playwright-core').Page} page
+ * @param {string} key
+ * @param {string} text
+ * @param {string} entry part of the wanted entry's text
+ */
+export async function quickInput(page, key, text, entry) {
+  const input = page.locator('.quick-input-widget input');
+  const found = page.locator('.quick-input-list .monaco-list-row.focused', { hasText: entry });
+  const soon = { timeout: 3000 };
+  for (let tries = 0; tries < 20 && !(await found.isVisible()); tries++) {
+    if (!(await input.isVisible())) await page.keyboard.press(key);
+    await input
+      .fill(text, soon)
+      .then(() => found.waitFor(soon))
+      .catch(() => undefined);
+  }
+  await found.waitFor(soon);
+  await page.keyboard.press('Enter');
+}
+
+/**
  * Runs a command as a user does, from the palette.
  * @param {import('playwright-core').Page} page
  * @param {string} title as the palette shows it
  */
-export async function runCommand(page, title) {
-  const input = page.locator('.quick-input-widget input');
-  for (let tries = 0; tries < 10 && !(await input.isVisible()); tries++) {
-    await page.keyboard.press('F1'); // lost while the window is busy with moving the focus
-    await input.waitFor({ timeout: 3000 }).catch(() => undefined);
-  }
-  await input.fill(`>${title}`);
-  await page.locator('.quick-input-list .monaco-list-row.focused', { hasText: title }).waitFor();
-  await page.keyboard.press('Enter');
-}
+export const runCommand = (page, title) => quickInput(page, 'F1', `>${title}`, title);
 
 const extensionHostMinutes = 5;
 

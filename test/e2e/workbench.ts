@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { Browser, FrameLocator, Locator, Page } from 'playwright-core';
 import { inRoot, python, screenshots, vsix } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
-import { launchBrowser, runCommand, startServer, windowReady, windowUrl, type Server } from '../../scripts/vscode-host.mjs';
+import { launchBrowser, quickInput, runCommand, startServer, windowReady, windowUrl, type Server } from '../../scripts/vscode-host.mjs';
 
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-e2e-'));
 let server: Promise<Server> | undefined;
@@ -101,10 +101,7 @@ export class Workbench {
   }
 
   async openFile(name: string): Promise<void> {
-    await this.page.keyboard.press('ControlOrMeta+P');
-    await this.page.locator('.quick-input-widget input').fill(name);
-    await this.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: name }).waitFor();
-    await this.page.keyboard.press('Enter');
+    await quickInput(this.page, 'ControlOrMeta+P', name, name);
     await this.page.locator('.tab.active', { hasText: name }).waitFor();
     await this.editor.locator('.view-line').first().waitFor();
   }
@@ -115,10 +112,7 @@ export class Workbench {
 
   /** Goes to a position, 1-based. */
   async goTo(line: number, column = 1): Promise<void> {
-    await this.page.keyboard.press('Control+G');
-    await this.page.locator('.quick-input-widget input').fill(`:${line}:${column}`);
-    await this.page.keyboard.press('Enter');
-    await this.page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
+    await quickInput(this.page, 'Control+G', `:${line}:${column}`, '');
     await this.cursorIsAt(line);
   }
 
