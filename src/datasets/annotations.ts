@@ -108,7 +108,11 @@ export class Annotations extends Disposable {
     this.documents.delete(uri.toString());
     dataset.dispose();
     this.diagnostics.delete(uri);
-    vscode.window.visibleTextEditors.forEach(editor => this.decorate(editor));
+    for (const editor of vscode.window.visibleTextEditors) {
+      if (editor.document.uri.toString() !== uri.toString()) continue;
+      editor.setDecorations(this.flaggedRow, []);
+      editor.setDecorations(this.refusalRow, []);
+    }
     this.showStatus();
   }
 
@@ -150,18 +154,18 @@ export class Annotations extends Disposable {
     const { uri } = dataset.document;
     if (this.documents.get(uri.toString()) !== dataset) return;
     this.diagnostics.set(uri, dataset.annotations!.findings.map(asDiagnostic));
-    vscode.window.visibleTextEditors.forEach(editor => {
+    for (const editor of vscode.window.visibleTextEditors) {
       if (editor.document === dataset.document) this.decorate(editor);
-    });
+    }
     this.showStatus();
   }
 
   private decorate(editor: vscode.TextEditor): void {
     const report = this.documents.get(editor.document.uri.toString())?.annotations?.report;
-    if (!report && editor.document.languageId !== 'jsonl') return;
+    if (!report) return;
     const atLine = (line: number): vscode.Range => new vscode.Range(line, 0, line, 0);
-    editor.setDecorations(this.flaggedRow, (report?.flagged ?? []).map(({ line }) => atLine(line)));
-    editor.setDecorations(this.refusalRow, (report?.refusals ?? []).map(atLine));
+    editor.setDecorations(this.flaggedRow, report.flagged.map(({ line }) => atLine(line)));
+    editor.setDecorations(this.refusalRow, report.refusals.map(atLine));
   }
 
   private showStatus(): void {

@@ -46,5 +46,6 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
 }
 
 function link(title: string, command: CommandId, argument: unknown): string {
-  return `[${title}](command:${command}?${encodeURIComponent(JSON.stringify([argument]))})`;
+  const encoded = encodeURIComponent(JSON.stringify([argument])).replaceAll('(', '%28').replaceAll(')', '%29');
+  return `[${title}](command:${command}?${encoded})`;
 }

@@ -93,7 +93,7 @@ describe('dataset files', () => {
       const underlined = JSON.parse(`"${document.getText(range)}"`) as string;
       assert.ok(prompts.some(({ role, content }) => role === 'user' && content === underlined), underlined);
     }
-  });
+  }).timeout(60_000);
 
   it('names what is wrong with malformed rows, and where', async () => {
     const noAnswer = '{"messages": [{"role": "user", "content": "Hello"}]}';
@@ -177,6 +177,23 @@ describe('dataset files', () => {
     const report = await scored(document);
     assert.deepEqual(report.flagged.map(({ line }) => line), [1], `risks ${JSON.stringify(report.flagged)}`);
   }).timeout(60_000);
+
+  it('says why rows have no score, and scores them once the classifier is there', async () => {
+    const settings = vscode.workspace.getConfiguration('safeFinetuning');
+    const document = await openFile('unscored.jsonl', `${HARMFUL}\n${HARMLESS}\n`);
+    await settings.update('risk.classifierFolder', path.join(workspace, 'no such folder'), vscode.ConfigurationTarget.Global);
+    try {
+      await eventually(() => withCode(document, 'unscored').length === 1, 'the note');
+      const [{ message, severity }] = withCode(document, 'unscored') as [vscode.Diagnostic];
+      assert.equal(severity, vscode.DiagnosticSeverity.Information);
+      assert.match(message, /^2 rows without a risk score: .*no such folder/);
+      assert.equal(withCode(document, 'risk').length, 0);
+    } finally {
+      await settings.update('risk.classifierFolder', undefined, vscode.ConfigurationTarget.Global);
+    }
+    await eventually(() => withCode(document, 'risk').length === 1, 'the diagnostic');
+    assert.equal(withCode(document, 'unscored').length, 0);
+  });
 
   it('explains a row in a hover, with what can be done about it', async () => {
     const document = await openFile('hover.jsonl', `${HARMFUL}\n${REFUSED}\n${HARMLESS}\n`);
