@@ -103,6 +103,15 @@ export class ChartGroup {
     }
   }
 
+  /** Which chart of the group an element is. */
+  indexOf(element: HTMLElement): number {
+    return this.charts.findIndex(chart => chart.element === element);
+  }
+
+  chartAt(index: number): HTMLElement | undefined {
+    return this.charts[index]?.element;
+  }
+
   /** The point under the cursor, moved by some; from the selected step or the end when there is none. */
   step(by: number): void {
     const last = this.steps.length - 1;
@@ -120,7 +129,7 @@ export class ChartGroup {
     if (!columns?.step.length) return;
     for (const chart of this.charts) {
       chart.setData(columns);
-      chart.describe(this.cursor ?? columns.step.length - 1);
+      chart.describe(this.cursor ?? columns.step.length - 1, true);
     }
   }
 }
@@ -175,12 +184,13 @@ export class Chart {
     this.uplot?.setCursor({ left, top: left < 0 ? -10 : 4 }, false);
   }
 
-  /** Shows one point's values in the legend and to assistive technology. */
-  describe(index: number): void {
+  /** Shows one point's values in the legend and to assistive technology, which is not told every new step. */
+  describe(index: number, isNews = false): void {
     const columns = this.columns;
     if (!columns) return;
     const texts = this.spec.lines.map(line => line.format(columns[line.key][index] ?? null));
     this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
+    if (isNews && document.activeElement === this.plot) return;
     const step = columns.step[index] ?? 0;
     const spoken = this.spec.lines.map((line, at) => `${line.label} ${texts[at]}`).join(', ');
     this.plot.setAttribute('aria-valuemin', String(columns.step[0] ?? 0));

@@ -68,7 +68,7 @@ export class Header {
   private readonly name = h('h1');
   private readonly status = h('div', { class: 'status' });
   private readonly about = h('div', { class: 'about' });
-  private readonly buttons = h('div', { class: 'actions', attributes: { role: 'toolbar', 'aria-label': 'Run' } });
+  private readonly buttons = h('div', { class: 'actions', attributes: { role: 'group', 'aria-label': 'Run' } });
   private readonly phase = new PhaseBar();
   private shown = { status: '', buttons: '', about: '' };
 

@@ -12,7 +12,18 @@ import { Header } from './header';
 import { BatchRows } from './rows';
 import { Values } from './values';
 
-declare function acquireVsCodeApi(): { postMessage(message: FromMonitor): void };
+/** What is kept while the page is hidden, which ends it. */
+interface Kept {
+  runId: string;
+  selected?: { step: number; chart: number };
+  scroll: number;
+}
+
+declare function acquireVsCodeApi(): {
+  postMessage(message: FromMonitor): void;
+  getState(): Kept | undefined;
+  setState(state: Kept): void;
+};
 
 const charts: ChartSpec[] = [
   {
@@ -51,12 +62,11 @@ const showRow = ({ file, line, hash }: Pick<BatchRow, 'file' | 'line' | 'hash'>)
 
 const header = new Header(command);
 const values = new Values();
-const chartGroup = new ChartGroup(charts, (step, chart) => {
-  chartGroup.markSelected(step);
-  chart.after(rows.element); // where the eye is
-  send({ type: 'selectStep', step });
+const chartGroup = new ChartGroup(charts, select);
+const rows = new BatchRows(showRow, () => {
+  chartGroup.markSelected(undefined);
+  keep({ selected: undefined });
 });
-const rows = new BatchRows(showRow, () => chartGroup.markSelected(undefined));
 
 const checksPlace = h('div');
 const emptyPlace = h('div');
@@ -76,6 +86,7 @@ const runPlace = h(
 );
 document.getElementById('monitor')?.append(checksPlace, emptyPlace, runPlace, spoken);
 
+let toRestore = vscode.getState();
 let run: RunView | undefined;
 let details: DetailsView | undefined;
 let shownEnding = '';
@@ -95,6 +106,31 @@ function showRun(view: RunView): void {
   header.update(view);
   values.update(view);
   showEnding();
+}
+
+/** Asks for the rows of a step; they are shown under the chart in which it was chosen, where the eye is. */
+function select(step: number, chart: HTMLElement): void {
+  chartGroup.markSelected(step);
+  chart.after(rows.element);
+  keep({ selected: { step, chart: chartGroup.indexOf(chart) } });
+  send({ type: 'selectStep', step });
+}
+
+function keep(change: Partial<Kept>): void {
+  if (!run) return;
+  const before = vscode.getState();
+  const own = before?.runId === run.id ? before : { scroll: 0 };
+  vscode.setState({ ...own, ...change, runId: run.id });
+}
+
+/** Back to where the page was before it was hidden, once there is enough to stand on. */
+function restore(): void {
+  const kept = toRestore;
+  toRestore = undefined;
+  if (!kept || kept.runId !== run?.id) return;
+  const chart = kept.selected && chartGroup.chartAt(kept.selected.chart);
+  if (kept.selected && chart) select(kept.selected.step, chart);
+  window.scrollTo({ top: kept.scroll });
 }
 
 /** The reason of an end is drawn again only when it changes, so that nothing opened in it closes. */
@@ -140,7 +176,9 @@ function receive(message: ToMonitor): void {
     case 'details':
       return showDetails(message.details);
     case 'series':
-      return message.replace ? chartGroup.replace(message.columns) : chartGroup.append(message.columns);
+      if (message.replace) chartGroup.replace(message.columns);
+      else chartGroup.append(message.columns);
+      return restore();
     case 'rows':
       return rows.update(message);
     case 'checks':
@@ -156,5 +194,6 @@ function receive(message: ToMonitor): void {
   }
 }
 
+window.addEventListener('scrollend', () => keep({ scroll: window.scrollY }));
 window.addEventListener('message', (event: MessageEvent<ToMonitor>) => receive(event.data));
 send({ type: 'ready' });

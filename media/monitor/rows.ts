@@ -47,13 +47,13 @@ export class BatchRows {
     const file = files[row.file] ?? 'dataset';
     const link = h(
       'button',
-      { class: 'link', title: `Show ${file}:${row.line}`, onclick: () => this.show(row) },
+      { class: 'link', title: `Show ${file}:${row.line}` },
       h('span', { class: 'file' }, file),
       `:${row.line}`,
     );
     return h(
       'tr',
-      { class: row.risk === null || row.risk >= threshold ? 'risky' : '' },
+      { class: row.risk === null || row.risk >= threshold ? 'risky' : '', onclick: () => this.show(row) },
       h('td', { class: 'where' }, link),
       h('td', {}, riskBar(row.risk)),
       h('td', {}, hundredths(row.beta)),

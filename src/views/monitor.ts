@@ -104,8 +104,12 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
 
   private sendAll(): void {
     this.post({ type: 'checks', checks: this.checks });
+    if (this.following) this.send();
+    else void this.registry.scan().then(() => this.sendEmpty()); // there may be runs that nobody has looked for yet
+  }
+
+  private sendEmpty(): void {
     if (!this.following) this.post({ type: 'empty', trusted: vscode.workspace.isTrusted });
-    this.send();
   }
 
   /** At once when the last time is long ago, otherwise as soon as the rate allows. */
