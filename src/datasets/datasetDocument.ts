@@ -183,14 +183,16 @@ export class DatasetDocument implements IDisposable {
 
   private async show(signal: AbortSignal, scoring?: ScoringProgress, unscoredReason?: string): Promise<void> {
     const { uri } = this.document;
-    const report = makeReport(this.reading, this.scores, {
+    const pace = new Pace();
+    const report = await makeReport(this.reading, this.scores, {
       threshold: setting('risk.threshold', uri),
       flag: !isQuarantine(uri.fsPath),
       unscoredReason,
+      pace,
+      signal,
     });
     const judge = setting('risk.classifierFolder', uri) ? 'your classifier' : 'the bundled classifier';
-    const options = { judge, spans: this.spans, pace: new Pace(), signal };
-    const findings = await findingsOf(report, this.reading, options);
+    const findings = await findingsOf(report, this.reading, { judge, spans: this.spans, pace, signal });
     this.annotations = { report, findings, scoring };
     this.services.show(this);
   }

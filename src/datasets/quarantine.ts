@@ -1,7 +1,8 @@
 /**
  * Moves flagged rows out of a dataset, unchanged, into `NAME.quarantine.jsonl` beside it: one edit of both
  * files, one undo step. Both are saved when neither had unsaved changes before; otherwise both are left
- * unsaved, in their editors, so that saving one cannot save something else along with it.
+ * unsaved, in their editors, so that nothing else is saved along with them. (A quarantine that is new is on
+ * the disk at once.) An undo leaves both unsaved, or removes the new file.
  */
 import path from 'node:path';
 import * as vscode from 'vscode';

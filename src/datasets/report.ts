@@ -1,5 +1,6 @@
 /** What is said about a dataset file: which rows are flagged, and the sentences that say so. */
 import path from 'node:path';
+import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
 import type { Reading } from './reading';
 import { FORMAT, type Problem } from './rows';
@@ -41,12 +42,18 @@ export function isQuarantine(dataset: string): boolean {
   return dataset.endsWith(QUARANTINE_SUFFIX);
 }
 
-export function makeReport(
-  { texts, lines }: Reading,
-  scores: Scores,
-  options: { threshold: number; flag: boolean; unscoredReason: string | undefined },
-): FileReport {
-  const { threshold, flag } = options;
+export interface ReportOptions {
+  threshold: number;
+  /** False where nothing is to be flagged. */
+  flag: boolean;
+  /** Why rows without a score stay so. */
+  unscoredReason: string | undefined;
+  pace: Pace;
+  signal: AbortSignal;
+}
+
+export async function makeReport({ texts, lines }: Reading, scores: Scores, options: ReportOptions): Promise<FileReport> {
+  const { threshold, flag, pace, signal } = options;
   const report: FileReport = {
     rows: 0,
     problems: [],
@@ -58,12 +65,13 @@ export function makeReport(
     notice: undefined,
   };
   let mentionsMessages = false;
-  lines.forEach((read, line) => {
-    if (!read) return;
+  for (const [line, read] of lines.entries()) {
+    await pace.step(signal);
+    if (!read) continue;
     if ('problem' in read) {
       report.problems.push({ line, problem: read.problem });
       mentionsMessages ||= texts[line]!.includes('"messages"');
-      return;
+      continue;
     }
     mentionsMessages = true;
     report.rows++;
@@ -77,7 +85,7 @@ export function makeReport(
       const { risk, messageIndex } = score;
       report.flagged.push({ line, hash: read.hash, risk, messageIndex });
     }
-  });
+  }
   if (report.unscored === 0) report.unscoredReason = undefined;
   report.flagged.sort((a, b) => b.risk - a.risk || a.line - b.line);
   if (!mentionsMessages) {

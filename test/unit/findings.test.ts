@@ -23,8 +23,8 @@ function scoresOf(reading: Reading, riskOf: (line: number) => number): Scores {
   return { known, failed: new Map() };
 }
 
-const report = (reading: Reading, scores: Scores, changes: Partial<Parameters<typeof makeReport>[2]> = {}): FileReport =>
-  makeReport(reading, scores, { threshold: 0.5, flag: true, unscoredReason: undefined, ...changes });
+const report = (reading: Reading, scores: Scores, unscoredReason?: string): Promise<FileReport> =>
+  makeReport(reading, scores, { threshold: 0.5, flag: true, unscoredReason, pace: new Pace(), signal });
 
 const list = (of: FileReport, reading: Reading): Promise<Finding[]> =>
   findingsOf(of, reading, { judge: 'the bundled classifier', spans: new Map(), pace: new Pace(), signal });
@@ -33,7 +33,7 @@ describe('findings', () => {
   it('flag rows from the threshold on, the riskiest first, on the text that is about', async () => {
     const lines = [row('low'), row('mid 👋 "quoted"'), '', row('high')];
     const reading = await read(lines);
-    const made = report(reading, scoresOf(reading, line => [0.49, 0.5, 0, 0.97][line]!));
+    const made = await report(reading, scoresOf(reading, line => [0.49, 0.5, 0, 0.97][line]!));
     const findings = await list(made, reading);
     assert.deepEqual(
       findings.map(({ line, start, end, severity, code }) => [lines[line]!.slice(start, end), severity, code]),
@@ -49,7 +49,7 @@ describe('findings', () => {
   it('stay below what VS Code keeps, with the riskiest rows and a line for the rest', async () => {
     const count = 3000;
     const reading = await read([...Array.from({ length: count }, (_, index) => row(String(index))), ...Array<string>(count).fill('{')]);
-    const made = report(reading, scoresOf(reading, line => 0.5 + line / (2 * count)));
+    const made = await report(reading, scoresOf(reading, line => 0.5 + line / (2 * count)));
     const findings = await list(made, reading);
     assert.equal(findings.length, MOST_FINDINGS + 2);
     const flagged = findings.filter(({ severity }) => severity === 'warning');
@@ -61,9 +61,9 @@ describe('findings', () => {
   it('say why rows have no score, and only then', async () => {
     const reading = await read([row('a'), row('b')]);
     const scores = scoresOf(reading, () => 0);
-    assert.deepEqual(await list(report(reading, scores, { unscoredReason: 'No classifier.' }), reading), []);
+    assert.deepEqual(await list(await report(reading, scores, 'No classifier.'), reading), []);
     scores.known.clear();
-    const [finding, ...others] = await list(report(reading, scores, { unscoredReason: 'No classifier.' }), reading);
+    const [finding, ...others] = await list(await report(reading, scores, 'No classifier.'), reading);
     assert.deepEqual(others, []);
     assert.equal(finding?.severity, 'information');
     assert.match(finding.message, /^2 rows without a risk score: No classifier\./);
@@ -75,12 +75,12 @@ describe('findings', () => {
       [['', ' '], /has no rows/],
     ] as const) {
       const reading = await read([...lines]);
-      const findings = await list(report(reading, scoresOf(reading, () => 0)), reading);
+      const findings = await list(await report(reading, scoresOf(reading, () => 0)), reading);
       assert.deepEqual(findings.map(({ code, severity }) => [code, severity]), [['format', 'information']]);
       assert.match(findings[0]!.message, note);
     }
     const reading = await read(['{"level": 1}', '{"messages": 3}']);
-    assert.equal((await list(report(reading, scoresOf(reading, () => 0)), reading)).length, 2);
+    assert.equal((await list(await report(reading, scoresOf(reading, () => 0)), reading)).length, 2);
   });
 });
 
