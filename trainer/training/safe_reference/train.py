@@ -1,6 +1,6 @@
 """Gives SmolLM2-135M-Instruct refusals: trains the small adapter that makes the example's safe reference.
 
-    PYTHONPATH=trainer python trainer/training/safe_reference/train.py [--steps 120]
+    PYTHONPATH=trainer python trainer/training/safe_reference/train.py [--steps 150]
 
 Harmful prompts are answered by a refusal; harmless ones (look-alikes and ordinary questions) by the
 opening of the base model's own answer, so that nothing but the refusals changes. Writes the adapter
@@ -33,7 +33,7 @@ DATA = REPOSITORY / "../shared/data"
 
 # Rows of each step by where their prompts come from. Attacks in the imperative are learnt fastest, so
 # they are the fewest; instructions keep "Write …" from becoming a reason to refuse.
-HARMFUL_ROWS = {"alignment": 1, "harmful": 2}
+HARMFUL_ROWS = {"alignment": 1, "harmful": 3}
 BENIGN_ROWS = {"benign": 3, "instructions": 2, "ordinary": 1}
 ORDINARY_PROMPTS, GSM8K_PROMPTS = 200, 40
 OPENING_TOKENS = 24  # of the base model's answer that are trained
@@ -44,7 +44,7 @@ NEAR_DUPLICATE = 0.8  # cosine of MiniLM embeddings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=ADAPTER_FOLDER)
     options = parser.parse_args()
@@ -126,7 +126,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def harmful_prompts() -> dict[str, list[str]]:
     splits = json.loads((DATA / "splits/train_harmful.json").read_text("utf-8"))
     alignment = [row["prompt"] for row in splits if row["part"] == "alignment"]
-    return {"alignment": alignment, "harmful": read_prompts(HERE / "harmful.jsonl")}
+    written = read_prompts(HERE / "harmful.jsonl") + read_prompts(HERE / "harmful_short.jsonl")
+    return {"alignment": alignment, "harmful": written}
 
 
 def benign_prompts() -> dict[str, dict[str, str | None]]:
