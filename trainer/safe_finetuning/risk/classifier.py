@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 CLASSIFIER_FOLDER = Path(__file__).resolve().parents[1] / "classifier"
 
-WINDOW_TOKENS = 256  # with the two special tokens
+WINDOW_TOKENS = 128  # with the two special tokens; longer ones drown a single request
 OVERLAP_TOKENS = 32  # so that a request on a window's edge is whole in one of them
 CLS_ID, SEP_ID, PAD_ID = 101, 102, 0
 BATCH_TOKENS = 4096  # padded tokens in one forward: bounds memory, whatever the texts
