@@ -164,7 +164,7 @@ export async function windowReady(page) {
 
 /**
  * Opens VS Code's input at the top with a key, types, and accepts the entry that comes up.
- * A busy window loses keys while it moves the focus: what does not show is typed again.
+ * A window that is busy or just starting loses keys and knows no extension yet: what does not show is tried again.
  * @param {import('playwright-core').Page} page
  * @param {string} key
  * @param {string} text
@@ -175,7 +175,8 @@ export async function quickInput(page, key, text, entry) {
   const found = page.locator('.quick-input-list .monaco-list-row.focused', { hasText: entry });
   const soon = { timeout: 3000 };
   for (let tries = 0; tries < 20 && !(await found.isVisible()); tries++) {
-    if (!(await input.isVisible())) await page.keyboard.press(key);
+    if (tries) await page.keyboard.press('Escape'); // the list is made when it opens: it may have been too early
+    await page.keyboard.press(key);
     await input
       .fill(text, soon)
       .then(() => found.waitFor(soon))
