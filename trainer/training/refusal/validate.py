@@ -4,7 +4,8 @@
 
 Data: XSTest (Röttger et al. 2024, arXiv 2308.01263), 450 completions each of five models. Full
 and partial refusals count as refusals. The patterns were tuned on the two Mistral models, whose
-refusals are the most varied; the other three are for validation. Beside it stands the list of
+refusals are the most varied; the other three are for validation (of these, only disagreements on
+GPT-4 were read, once and early on). Beside it stands the list of
 keywords that attack papers since AdvBench (Zou et al. 2023, arXiv 2307.15043) have used.
 """
 
