@@ -298,7 +298,8 @@ export function pipMessage(line: string): string | undefined {
   if (collecting) return `looking for ${collecting[1]}`;
   const downloading = /^\s*(?:Downloading|Using cached) (?:\S*\/)?([\w.]+)-\S+ \(([^)]+)\)/.exec(line);
   if (downloading) return `downloading ${downloading[1]} (${downloading[2]})`;
-  if (line.startsWith('Installing collected packages')) return 'unpacking (this can take minutes)';
+  const installing = /^Installing collected packages: (.*)/.exec(line)?.[1]?.split(',').length;
+  if (installing) return installing === 1 ? 'installing' : `unpacking ${installing} packages (this can take minutes)`;
   return undefined;
 }
 

@@ -8,6 +8,8 @@ import { check } from '../protocol/validate';
 import { checkPackages, EnvironmentError, findPython, versionText, type FindPythonOptions } from './environment';
 import { runTrainer, type Trainer } from './trainerCommand';
 
+const shownPackages = 3;
+
 export type Fix = 'set-up-environment' | 'choose-interpreter' | 'open-file';
 
 export interface PreflightCheck extends Omit<Check, 'id'> {
@@ -69,7 +71,8 @@ async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<P
     const names = wrong.map(({ name, needed, installed }) =>
       installed ? `${name} ${installed} is older than ${needed}` : `${name} is missing`,
     );
-    const message = `${names.join(', ')}. "Set Up Environment" installs what the trainer needs.`;
+    const more = names.length > shownPackages ? ` and ${names.length - shownPackages} more` : '';
+    const message = `${names.slice(0, shownPackages).join(', ')}${more}. "Set Up Environment" installs what the trainer needs.`;
     return line('packages', 'Packages', 'error', message, 'set-up-environment');
   }
   const shown = packages.filter(({ name }) => ['torch', 'transformers', 'peft'].includes(name));

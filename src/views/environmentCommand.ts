@@ -7,7 +7,7 @@ import { UserError } from '../common/userError';
 import { checkPackages, EnvironmentError, findPython, isForeignVenv, setUpEnvironment } from '../trainerHost/environment';
 import { interpreterOptions, requireTrust } from '../trainerHost/workspace';
 
-export function registerEnvironmentCommand({ context, log, registerCommand }: Services): void {
+export function registerEnvironmentCommand({ context, log, registerCommand }: Services, onReady: () => void): void {
   const trainer = path.join(context.extensionPath, 'trainer');
   let busy = false;
   context.subscriptions.push(
@@ -16,7 +16,7 @@ export function registerEnvironmentCommand({ context, log, registerCommand }: Se
       if (busy) throw new UserError('The environment is being set up already: see its progress notification.');
       busy = true;
       try {
-        await setUp(trainer, log);
+        await setUp(trainer, log, onReady);
       } catch (error) {
         if (!(error instanceof EnvironmentError)) throw error;
         if (error.reason === 'cancelled') return;
@@ -32,7 +32,7 @@ export function registerEnvironmentCommand({ context, log, registerCommand }: Se
   );
 }
 
-async function setUp(trainer: string, log: vscode.LogOutputChannel): Promise<void> {
+async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () => void): Promise<void> {
   const folder = await pickFolder();
   if (!folder) return;
   if (!(await leaveGivenInterpreter(folder, trainer))) return;
@@ -68,6 +68,7 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel): Promise<voi
       },
     });
   });
+  onReady();
   const done = result.changed ? 'The environment is ready.' : 'The environment is ready; nothing had to be done.';
   const start = 'Start Run';
   if ((await vscode.window.showInformationMessage(done, start)) === start) {

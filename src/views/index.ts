@@ -30,7 +30,7 @@ export function registerRuns(services: Services): RunRegistry {
     vscode.workspace.onDidChangeWorkspaceFolders(() => void registry.scan()),
   );
   registerRunCommands(services, registry, checks);
-  registerEnvironmentCommand(services);
+  registerEnvironmentCommand(services, () => checks.clear());
   setImmediate(() => void registry.scan());
   return registry;
 }

@@ -61,6 +61,12 @@ export class PreflightView extends Disposable {
     }
   }
 
+  /** What was found no longer holds. */
+  clear(): void {
+    this.checks = [];
+    this.monitor.showChecks(null);
+  }
+
   /** The run has begun: only what was worth a warning stays. */
   settle(configuration: vscode.Uri): void {
     this.checks = this.checks.filter(check => check.status === 'warning');

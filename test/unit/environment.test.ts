@@ -147,6 +147,7 @@ describe('the environment', function () {
     assert.strictEqual(pipMessage('Progress 10 of 1000'), undefined);
     assert.strictEqual(pipMessage('Collecting numpy>=2 (from torch)'), 'looking for numpy');
     assert.strictEqual(pipMessage('  Downloading torch-2.13.0-cp311-cp311-linux_x86_64.whl (188.2 MB)'), 'downloading torch (188.2 MB)');
+    assert.strictEqual(pipMessage('Installing collected packages: a, b, c'), 'unpacking 3 packages (this can take minutes)');
     assert.strictEqual(pipMessage('Requirement already satisfied: pip'), undefined);
   });
 });
