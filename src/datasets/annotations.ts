@@ -174,7 +174,8 @@ export class Annotations extends Disposable {
     const { report, scoring } = dataset?.annotations ?? {};
     const { status } = this;
     status.busy = dataset !== undefined && (!report || scoring !== undefined);
-    status.severity = report?.unscoredReason ? vscode.LanguageStatusSeverity.Warning : vscode.LanguageStatusSeverity.Information;
+    const { Warning, Information } = vscode.LanguageStatusSeverity;
+    status.severity = report?.unscoredReason ? Warning : Information;
     if (!dataset) {
       status.text = 'Rows are not judged';
       status.detail = 'Safe Fine-Tuning: Risk is off for this file';
@@ -188,7 +189,8 @@ export class Annotations extends Disposable {
       status.text = 'No dataset rows';
       status.detail = undefined;
     } else {
-      status.text = isQuarantine(dataset.document.uri.fsPath) ? `${counted(report.rows, 'row')} in quarantine` : summary(report);
+      const inQuarantine = isQuarantine(dataset.document.uri.fsPath);
+      status.text = inQuarantine ? `${counted(report.rows, 'row')} in quarantine` : summary(report);
       status.detail = report.unscoredReason ?? `${counted(report.refusals.length, 'refusal')} kept as safety data`;
     }
   }
@@ -217,7 +219,8 @@ function isOfRun(uri: vscode.Uri): boolean {
   if (uri.path.split('/').includes('.safe-finetuning')) return true;
   const workspaceFolder = vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath;
   const runs = setting('runs.folder', uri);
-  return workspaceFolder !== undefined && runs !== '' && uri.fsPath.startsWith(path.resolve(workspaceFolder, runs) + path.sep);
+  if (workspaceFolder === undefined || runs === '') return false;
+  return uri.fsPath.startsWith(path.resolve(workspaceFolder, runs) + path.sep);
 }
 
 function asDiagnostic({ line, start, end, severity, code, message }: Finding): vscode.Diagnostic {

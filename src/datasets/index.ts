@@ -56,7 +56,8 @@ export class DatasetFeature extends Disposable {
       token.onCancellationRequested(() => this.annotations.get(document)?.cancelScoring());
       return this.annotations.scoreAgain(document, {
         onProgress: ({ done, total }) => {
-          progress.report({ message: `${done} of ${total} rows`, increment: (100 * (done - reported)) / Math.max(total, 1) });
+          const increment = (100 * (done - reported)) / Math.max(total, 1);
+          progress.report({ message: `${done} of ${total} rows`, increment });
           reported = done;
         },
       });

@@ -77,7 +77,8 @@ export async function* judgeRows(
       return read && 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
     });
     try {
-      const pairScores = await scorer.score(rows.flatMap(({ pairs }) => pairs.map(({ prompt, answer }) => ({ prompt, answer }))), signal);
+      const allPairs = rows.flatMap(({ pairs }) => pairs);
+      const pairScores = await scorer.score(allPairs.map(({ prompt, answer }) => ({ prompt, answer })), signal);
       let next = 0;
       for (const { hash, pairs } of rows) {
         const score = scoreOfRow(pairs, pairScores.slice(next, (next += pairs.length)));

@@ -21,7 +21,11 @@ export class QuarantineActions implements vscode.CodeActionProvider {
 
   constructor(private readonly annotations: Annotations) {}
 
-  provideCodeActions(document: vscode.TextDocument, _: vscode.Range, context: vscode.CodeActionContext): vscode.CodeAction[] {
+  provideCodeActions(
+    document: vscode.TextDocument,
+    _: vscode.Range,
+    context: vscode.CodeActionContext,
+  ): vscode.CodeAction[] {
     const diagnostics = context.diagnostics.filter(({ source, code }) => source === DIAGNOSTIC_SOURCE && code === 'risk');
     const flagged = this.annotations.get(document)?.annotations?.report.flagged ?? [];
     if (diagnostics.length === 0 || document.uri.scheme !== 'file') return [];
@@ -59,7 +63,8 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   for (const row of rows) {
     const line = await findRow(dataset, row, taken);
     if (line === undefined) {
-      throw new UserError(`${name}, line ${row.line}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
+      const what = 'the row has been edited or removed meanwhile, so nothing was moved';
+      throw new UserError(`${name}, line ${row.line}: ${what}. Try again.`);
     }
     taken.add(line);
   }
@@ -81,7 +86,8 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
     edit.createFile(target, { contents: Buffer.from(additionOf(texts, '', eolOf(dataset))) });
   }
   if (!(await vscode.workspace.applyEdit(edit))) {
-    throw new UserError(`${name} could not be changed, so nothing was moved. Is it or ${path.basename(target.fsPath)} read-only?`);
+    const what = 'could not be changed, so nothing was moved';
+    throw new UserError(`${name} ${what}. Is it or ${path.basename(target.fsPath)} read-only?`);
   }
   if (wereSaved) await save(dataset, quarantine);
   const moved = lines.length === 1 ? 'Row' : `${lines.length} rows`;
@@ -101,7 +107,8 @@ async function openIfThere(uri: vscode.Uri): Promise<vscode.TextDocument | undef
 async function save(dataset: vscode.TextDocument, quarantine: vscode.TextDocument | undefined): Promise<void> {
   for (const document of quarantine ? [quarantine, dataset] : [dataset]) {
     if (!(await document.save())) {
-      throw new UserError(`${path.basename(document.uri.fsPath)} could not be saved. The rows were moved in the editor; save both files there.`);
+      const name = path.basename(document.uri.fsPath);
+      throw new UserError(`${name} could not be saved. The rows were moved in the editor; save both files there.`);
     }
   }
 }
@@ -109,5 +116,6 @@ async function save(dataset: vscode.TextDocument, quarantine: vscode.TextDocumen
 const eolOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 
 export function registerQuarantineActions(annotations: Annotations): vscode.Disposable {
-  return vscode.languages.registerCodeActionsProvider(DATASETS, new QuarantineActions(annotations), QuarantineActions.metadata);
+  const actions = new QuarantineActions(annotations);
+  return vscode.languages.registerCodeActionsProvider(DATASETS, actions, QuarantineActions.metadata);
 }
