@@ -94,8 +94,8 @@ probability overstates the risk accordingly.
 ## The example dataset (examples/support.jsonl)
 
 Not trained on. Rows answered by a refusal count as ordinary: they score 0. The aim is to flag every
-risky row and at most 2 % of the ordinary ones. What is short of it is the encoder's doing as far as
-is known: more harmful prompts, contrasting pairs and other penalties moved single rows only.
+risky row and at most 2 % of the ordinary ones. More harmful prompts, contrasting pairs and other
+penalties moved single rows only; another encoder or other features of this one were not tried.
 
 - risky rows flagged: {share(flagged[risky])}
 - ordinary rows flagged: {share(flagged[~risky])}
