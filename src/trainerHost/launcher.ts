@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { processStartTime } from './processIdentity';
+import { endTree } from './processTree';
 import {
   attemptLine,
   createRunFolder,
@@ -74,7 +75,12 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
     });
     const pid = child.pid as number;
     const startTime = (await processStartTime(pid)) ?? Date.now() / 1000; // gone already: its exit is seen next
-    updateMeta(folder, { launched: { pid, startTime, host: os.hostname() }, exit, cancelled: undefined });
+    try {
+      updateMeta(folder, { launched: { pid, startTime, host: os.hostname() }, exit, cancelled: undefined });
+    } catch (error) {
+      await endTree(pid, 'SIGKILL'); // nobody could find it again
+      throw notWritable(folder, error);
+    }
     return { folder, ended };
   } finally {
     fs.closeSync(log);

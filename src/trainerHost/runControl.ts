@@ -3,7 +3,7 @@ import { UserError } from '../common/userError';
 import type { Command } from '../protocol/messages';
 import { writeCommand } from './commandWriter';
 import type { Run } from './run';
-import { isActive, updateMeta } from './runFolder';
+import { isActive, notWritable, updateMeta } from './runFolder';
 import { escalate, impatience, patience, type StopOutcome } from './stopper';
 
 const verbs: Record<Command['command'], string> = {
@@ -13,7 +13,8 @@ const verbs: Record<Command['command'], string> = {
   cancel: 'cancel',
 };
 
-function tell(run: Run | undefined, command: Command['command']): { run: Run; id: string } {
+/** The run, if it can be told anything. */
+function needActive(run: Run | undefined, command: Command['command']): Run {
   if (!run) throw new UserError(`There is no run to ${verbs[command]}.`);
   if (run.status === 'lost') {
     throw new UserError(`Run ${run.name} gives no sign of life from its machine; it cannot be told to ${verbs[command]}.`);
@@ -24,7 +25,16 @@ function tell(run: Run | undefined, command: Command['command']): { run: Run; id
       : [];
     throw new UserError(`Run ${run.name} has ended (${run.status}); there is nothing to ${verbs[command]}.`, actions);
   }
-  return { run, id: writeCommand(run.folder, command).id };
+  return run;
+}
+
+function tell(candidate: Run | undefined, command: Command['command']): { run: Run; id: string } {
+  const run = needActive(candidate, command);
+  try {
+    return { run, id: writeCommand(run.folder, command).id };
+  } catch (error) {
+    throw notWritable(run.folder, error);
+  }
 }
 
 export function pauseRun(run: Run | undefined): void {
@@ -45,9 +55,15 @@ export async function stopRun(candidate: Run | undefined): Promise<StopOutcome> 
 
 /** Stops without saving; the end of the process counts. */
 export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome> {
-  const { run } = tell(candidate, 'cancel');
-  updateMeta(run.folder, { cancelled: true });
-  return ended(run, run.status === 'starting' ? impatience : patience, () => false);
+  const run = needActive(candidate, 'cancel');
+  let limits = run.status === 'starting' ? impatience : patience;
+  try {
+    writeCommand(run.folder, 'cancel');
+    updateMeta(run.folder, { cancelled: true });
+  } catch {
+    limits = impatience; // a full disk, say: the trainer cannot hear it, but it can be ended
+  }
+  return ended(run, limits, () => false);
 }
 
 async function ended(run: Run, limits: typeof patience, answered: () => boolean): Promise<StopOutcome> {
