@@ -28,7 +28,7 @@ export function followRuns(workspace) {
 
 /** Prints how a run goes, until it has ended. */
 export function mirror(run, print = console.log) {
-  const shown = { key: '', at: 0, warnings: 0 };
+  const shown = { key: '', line: '', at: 0, warnings: 0 };
   return new Promise(resolve => {
     const timer = setInterval(() => {
       const { state } = run;
@@ -36,9 +36,9 @@ export function mirror(run, print = console.log) {
       shown.warnings = state.warnings.length;
       const { key, line } = describe(state);
       const isNew = key !== shown.key;
-      if (line && (isNew || Date.now() - shown.at > lineSeconds * 1000)) {
+      if (line && line !== shown.line && (isNew || Date.now() - shown.at > lineSeconds * 1000)) {
         print(`${isNew ? '▸' : ' '} ${line}`);
-        Object.assign(shown, { key, at: Date.now() });
+        Object.assign(shown, { key, line, at: Date.now() });
       }
       if (isActive(run.status)) return;
       clearInterval(timer);
