@@ -20,7 +20,7 @@ const atMost = (name, value, limit, unit = 'ms') => ({ name, value, unit, goal: 
 
 async function main() {
   const quick = process.argv.includes('--quick');
-  const output = process.argv.at(-1);
+  const output = process.argv[process.argv.indexOf('--output') + 1];
   await setUp('host', 'browser');
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-bench-'));
   try {

@@ -1,7 +1,6 @@
 // Benchmarks:  npm run bench -- NAME [--quick]
-// A benchmark is a program bench/NAME.mjs or bench/NAME.py. It is called with [--quick] and, as its last argument, a file
-// into which it writes a JSON list of {name, value, unit, goal, holds}: `goal` is a sentence such as "at most 50", or null,
-// and `holds` says whether it is met, or null.
+// A benchmark writes into the file given with --output a JSON list of {name, value, unit, goal, holds}: `goal` is a
+// condition in words or null, and `holds` says whether it is met, or null.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -9,21 +8,23 @@ import { inRoot, python, root } from './paths.mjs';
 import { fail, handleInterrupts, pythonEnvironment, runProgram, UserError } from './run.mjs';
 import { setUp } from './setup.mjs';
 
-const names = () => [...new Set(fs.readdirSync(inRoot('bench')).flatMap(file => /^(.+)\.(?:mjs|py)$/.exec(file)?.[1] ?? []))];
+const programs = { host: 'bench/host.mjs', trainer: 'bench/trainer.py' };
 
 async function main() {
   const [name, ...options] = process.argv.slice(2);
-  if (!name || !names().includes(name) || options.some(option => option !== '--quick')) {
-    throw new UserError(`npm run bench -- NAME [--quick], where NAME is one of: ${names().join(', ')}.`);
+  if (!Object.hasOwn(programs, name ?? '') || options.some(option => option !== '--quick')) {
+    throw new UserError(`npm run bench -- NAME [--quick], where NAME is one of: ${Object.keys(programs).join(', ')}.`);
   }
-  await setUp('node', 'classifier');
+  await setUp('node', 'classifier', 'model');
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-bench-'));
   const file = path.join(folder, 'results.json');
   try {
-    const program = fs.existsSync(inRoot('bench', `${name}.mjs`)) ? [process.execPath, inRoot('bench', `${name}.mjs`)] : [python, inRoot('bench', `${name}.py`)];
-    const env = { ...pythonEnvironment, PYTHONPATH: inRoot('trainer') };
-    const { code } = await runProgram(program[0], [program[1], ...options, file], { cwd: root, env });
-    if (code !== 0) throw new UserError(`bench/${name} ended with exit code ${code}.`);
+    const program = inRoot(programs[name]);
+    const { code } = await runProgram(program.endsWith('.py') ? python : process.execPath, [program, ...options, '--output', file], {
+      cwd: root,
+      env: { ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
+    });
+    if (code !== 0) throw new UserError(`${programs[name]} ended with exit code ${code}.`);
     const results = JSON.parse(fs.readFileSync(file, 'utf8'));
     console.log(`\n${table(results)}`);
     fs.mkdirSync(inRoot('bench', 'results'), { recursive: true });
