@@ -5,6 +5,7 @@ import { tsImport } from 'tsx/esm/api';
 const load = name => tsImport(`../src/trainerHost/${name}.ts`, import.meta.url);
 const { RunRegistry } = await load('runs');
 const { isActive } = await load('runFolder');
+const { isAlive } = await load('processIdentity');
 export const { stopRun, cancelRun } = await load('runControl');
 
 const lineSeconds = 5; // between lines of the same kind
@@ -26,8 +27,13 @@ export function followRuns(workspace) {
   };
 }
 
-/** Prints how a run goes, until it has ended. */
-export function mirror(run, print = console.log) {
+/** Prints how a run goes, until it and its process have ended. */
+export async function mirror(run, print = console.log) {
+  await printUntilEnd(run, print);
+  while (run.process && (await isAlive(run.process))) await new Promise(resolve => setTimeout(resolve, 100));
+}
+
+function printUntilEnd(run, print) {
   const shown = { key: '', line: '', at: 0, warnings: 0 };
   return new Promise(resolve => {
     const timer = setInterval(() => {
@@ -44,7 +50,7 @@ export function mirror(run, print = console.log) {
       clearInterval(timer);
       print(`${run.status === 'completed' ? '✔' : '✖'} ${run.status}: ${run.message}`);
       for (const line of run.logTail) print(`  | ${line}`);
-      resolve(run);
+      resolve();
     }, 250);
   });
 }
