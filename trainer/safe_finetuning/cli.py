@@ -172,9 +172,10 @@ def metrics_lines(metrics: p.EvaluationMetrics) -> list[str]:
     ]
     loss = metrics.held_out_loss
     if loss.value is not None:
-        lines.append(
-            f"  {'held-out loss':<15} {loss.value:6.3f}  [{loss.low:.3f}, {loss.high:.3f}]  {loss.n} rows"
+        spread = (
+            f"[{loss.low:.3f}, {loss.high:.3f}]" if loss.low is not None and loss.high is not None else ""
         )
+        lines.append(f"  {'held-out loss':<15} {loss.value:6.3f}  {spread}  {loss.n} rows")
     return lines
 
 
