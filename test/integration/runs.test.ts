@@ -10,7 +10,7 @@ import type { RunRecord } from '../../src/protocol/messages';
 import type { Run } from '../../src/trainerHost/run';
 
 describe('runs', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
 
   let api: Api;
   let workspace: string;
@@ -25,7 +25,7 @@ describe('runs', function () {
   });
 
   const until = async (what: string, holds: () => boolean | undefined): Promise<void> => {
-    for (const end = Date.now() + 60_000; !holds(); ) {
+    for (const end = Date.now() + 120_000; !holds(); ) {
       assert.ok(Date.now() < end, `${what} did not come about`);
       await new Promise(resolve => setTimeout(resolve, 50));
     }
@@ -42,11 +42,13 @@ describe('runs', function () {
       const trainer = path.join(extension.extensionPath, 'trainer');
       execFileSync(python, ['-c', make, model], { env: { ...process.env, PYTHONPATH: [trainer, path.join(trainer, 'tests')].join(path.delimiter) } });
       const row = (index: number) => ({ messages: [{ role: 'user', content: `Where is parcel ${index}?` }, { role: 'assistant', content: 'On its way.' }] });
-      write('tiny.jsonl', Array.from({ length: 12 }, (_, index) => JSON.stringify(row(index))).join('\n'));
+      const rows = Array.from({ length: 16 }, (_, index) => JSON.stringify(row(index)));
+      write('tiny.jsonl', rows.slice(0, 12).join('\n'));
+      write('tiny.heldout.jsonl', rows.slice(12).join('\n'));
       write('prompts.jsonl', ['One?', 'Two?'].map(prompt => JSON.stringify({ prompt })).join('\n'));
     }
     const prompts = { harmfulPrompts: 'prompts.jsonl', benignPrompts: 'prompts.jsonl', maxNewTokens: 16 };
-    write(name, { model: 'tiny-model', dataset: { path: 'tiny.jsonl' }, training: { maxSteps: steps, batchSize: 4 }, evaluation: prompts });
+    write(name, { model: 'tiny-model', dataset: { path: 'tiny.jsonl', heldOutPath: 'tiny.heldout.jsonl' }, training: { maxSteps: steps, batchSize: 4 }, evaluation: prompts });
     return vscode.Uri.file(path.join(workspace, name));
   };
 
