@@ -36,7 +36,7 @@ async function main() {
 }
 
 function table(results) {
-  const figure = value => (Number.isInteger(value) ? String(value) : Number(value).toPrecision(3));
+  const figure = value => (Number.isInteger(value) || value >= 1000 ? value.toFixed(0) : value.toPrecision(3));
   const verdict = { true: '✔', false: '✖', null: '' };
   const rows = results.map(({ name, value, unit, goal, holds }) => [name, `${figure(value)} ${unit}`, goal ?? '', verdict[holds]]);
   const cells = [['', 'measured', 'goal', ''], ...rows];

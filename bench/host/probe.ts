@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 
-const quietMilliseconds = 3_000;
-const longestWaitMilliseconds = 240_000;
+const plainMilliseconds = 3_000;
+const judgingMilliseconds = 15_000;
 
 export async function run(): Promise<void> {
   const extension = vscode.extensions.getExtension('safe-finetuning.safe-finetuning');
@@ -13,31 +13,23 @@ export async function run(): Promise<void> {
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
   assert.ok(folder);
 
-  const plain = await blockWhile(async () => {
+  const plainBlock = await blockWhile(async () => {
     await vscode.window.showTextDocument(vscode.Uri.file(path.join(folder, 'rows.txt')));
-    await sleep(quietMilliseconds);
+    await sleep(plainMilliseconds);
   });
   const began = performance.now();
   await extension.activate();
   const activation = performance.now() - began;
 
   const opened = performance.now();
-  let judged = 0;
-  const own = await blockWhile(async () => {
-    const editor = await vscode.window.showTextDocument(vscode.Uri.file(path.join(folder, 'rows.jsonl')));
-    // Judging is over when nothing has been reported for a while.
-    let changed = performance.now();
-    const listener = vscode.languages.onDidChangeDiagnostics(({ uris }) => {
-      if (uris.some(uri => uri.toString() === editor.document.uri.toString())) changed = performance.now();
-    });
-    while (judged === 0 || performance.now() - changed < quietMilliseconds) {
-      await sleep(100);
-      if (vscode.languages.getDiagnostics(editor.document.uri).length) judged = changed - opened;
-      assert.ok(performance.now() - opened < longestWaitMilliseconds, 'no row was reported');
-    }
-    listener.dispose();
+  let flagged = 0;
+  const block = await blockWhile(async () => {
+    const { document } = await vscode.window.showTextDocument(vscode.Uri.file(path.join(folder, 'rows.jsonl')));
+    while (vscode.languages.getDiagnostics(document.uri).length === 0) await sleep(10);
+    flagged = performance.now() - opened;
+    await sleep(judgingMilliseconds); // the worker goes on, and its results come in
   });
-  const results = { activation, block: own, plainBlock: plain, judged };
+  const results = { activation, block, plainBlock, flagged };
   fs.writeFileSync(process.env.BENCH_RESULTS as string, JSON.stringify(results));
 }
 
