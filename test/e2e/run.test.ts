@@ -164,7 +164,10 @@ describe('a run', () => {
   };
   for (const [name, [theme, bodyClass]] of Object.entries(themes)) {
     it(`is readable in the theme ${name}`, async () => {
+      // A theme that is written into the settings file is taken up by a window that is loaded anew.
       (await sharedServer()).setSettings({ ...userSettings, 'workbench.colorTheme': theme });
+      await workbench.reload();
+      await workbench.openMonitor();
       const body = workbench.monitor.page.locator(`body.${bodyClass}`);
       await body.waitFor();
       await workbench.monitor.page.locator('.chart canvas').first().waitFor();
