@@ -33,6 +33,9 @@ export const pythonEnvironment = {
   OMP_NUM_THREADS: '2',
   PYTHONDONTWRITEBYTECODE: '1',
   HF_HUB_DISABLE_TELEMETRY: '1',
+  HF_HUB_DISABLE_PROGRESS_BARS: '1',
+  TRANSFORMERS_VERBOSITY: 'error',
+  PYTHONWARNINGS: 'ignore::FutureWarning',
   DO_NOT_TRACK: '1',
 };
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from .errors import LocatedError, UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries among each other; not the user's to act on
+    options = _parser().parse_args(arguments)
     try:
         return options.run(options)
     except LocatedError as error:
