@@ -174,6 +174,7 @@ export async function quickInput(page, key, text, entry) {
   const input = page.locator('.quick-input-widget input');
   const found = page.locator('.quick-input-list .monaco-list-row.focused', { hasText: entry });
   const soon = { timeout: 3000 };
+  await input.waitFor({ state: 'hidden' }); // the one before
   for (let tries = 0; tries < 20 && !(await found.isVisible()); tries++) {
     if (tries) await page.keyboard.press('Escape'); // the list is made when it opens: it may have been too early
     await page.keyboard.press(key);
@@ -184,6 +185,7 @@ export async function quickInput(page, key, text, entry) {
   }
   await found.waitFor(soon);
   await page.keyboard.press('Enter');
+  await found.waitFor({ state: 'hidden' });
 }
 
 /**

@@ -112,7 +112,7 @@ export class Workbench {
 
   /** Goes to a position, 1-based. */
   async goTo(line: number, column = 1): Promise<void> {
-    await quickInput(this.page, 'Control+G', `:${line}:${column}`, '');
+    await quickInput(this.page, 'Control+G', `:${line}:${column}`, `line ${line}`);
     await this.cursorIsAt(line);
   }
 
