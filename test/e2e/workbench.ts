@@ -22,6 +22,8 @@ export const untrustingServer = (): Promise<Server> => startServer({ extensions:
 
 export const userSettings = settings;
 
+process.once('SIGTERM', () => process.exit(143)); // whoever ends the tests ends the server, too
+
 after('close the browser and the server', async () => {
   await (await browser)?.close();
   await (await server)?.stop();
