@@ -24,9 +24,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 CELLS = ROOT / "build" / "results" / "example"
-METHODS = ("standard", "filter", "adaptive")
+METHODS = ("standard", "adaptive", "filter")
 DUPLICATE_COSINE = 0.8
 COMMAND = "npm run results -- example"
+SEEDS = [1, 2, 3]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -34,7 +35,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", default="1,2,3", type=lambda text: [int(x) for x in text.split(",")])
+    parser.add_argument("--seeds", default=SEEDS, type=lambda text: [int(x) for x in text.split(",")])
     seeds = parser.parse_args().seeds
     if not DATA.is_dir():
         print(f"{DATA} is missing: the evaluation prompts are read from there.", file=sys.stderr)
@@ -50,7 +51,7 @@ def main() -> int:
     duplicates = nearest_training_row()
     base = load_model("example", device=device, base_folder=ROOT)
     result = {
-        "command": COMMAND,
+        "command": COMMAND if seeds == SEEDS else f"{COMMAND} --seeds {','.join(map(str, seeds))}",
         "model": {"name": "example", "fingerprint": base.fingerprint},
         "seeds": seeds,
         "cells": cells,
