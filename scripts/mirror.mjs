@@ -48,7 +48,7 @@ function printUntilEnd(run, print) {
       }
       if (isActive(run.status)) return;
       clearInterval(timer);
-      print(`${run.status === 'completed' ? '✔' : '✖'} ${run.status}: ${run.message}`);
+      print(`${run.status === 'completed' ? '✔' : '✖'} ${[run.status, run.message].filter(Boolean).join(': ')}`);
       for (const line of run.logTail) print(`  | ${line}`);
       resolve();
     }, 250);
