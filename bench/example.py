@@ -70,7 +70,7 @@ def main() -> int:
 
 def cell(method: str, seed: int, device: Any) -> dict[str, Any]:
     """Trains (unless it is the reference) and measures; reuses what was measured before."""
-    path = CELLS / f"{method}-{seed}-{key()}.json"
+    path = CELLS / f"{method}-{seed}-{key(method)}.json"
     if path.exists():
         return json.loads(path.read_text("utf-8"))
     began = time.monotonic()
@@ -86,12 +86,12 @@ def cell(method: str, seed: int, device: Any) -> dict[str, Any]:
     return found
 
 
-def key() -> str:
-    """Changes when the data, the reference or the way of measuring changes."""
+def key(method: str) -> str:
+    """Changes when the data, the reference or the way of measuring changes; the reference is not trained."""
     digest = hashlib.sha256()
     package = ROOT / "trainer" / "safe_finetuning"
     files = [
-        *(ROOT / "examples").glob("*.json*"),
+        *(ROOT / "examples").glob("support.heldout.jsonl" if method == "reference" else "*.json*"),
         *(package / "example" / "safe_reference").glob("*.safetensors"),
         *(package / "prompts").glob("*"),
         *(package / name for name in ("losses.py", "trainer.py", "tokens.py", "evaluate.py")),
