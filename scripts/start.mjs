@@ -57,6 +57,7 @@ async function main() {
     insist = () => void cancelRun(run).catch(() => undefined);
     if (interruptSignal.aborted) stop();
     await mirror(run);
+    interruptSignal.removeEventListener('abort', stop);
     insist = leave;
 
     const adapter = path.join(run.folder, 'adapter');
