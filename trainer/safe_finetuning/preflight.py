@@ -11,7 +11,7 @@ from . import protocol as p
 from .config import read_config
 from .errors import LocatedError, UserError
 from .rows import Dataset, read_dataset
-from .train import PROMPTS, describe_problems, encode_rows, problem_rows, truncation
+from .train import describe_problems, encode_rows, problem_rows, prompt_files, truncation
 
 DISK_NEEDED_BYTES = 1_000_000_000
 
@@ -86,8 +86,8 @@ def _dataset(config: p.RunConfig, base: Path, report: p.PreflightReport) -> tupl
         if held_out.problems:
             first = held_out.problems[0]
             raise LocatedError(describe_problems(held_out), str(held_out.path), first.line, first.column)
-    for prompts in (config.evaluation.harmful_prompts, config.evaluation.benign_prompts):
-        read_prompts(base / prompts if prompts else PROMPTS / "harmful.jsonl")
+    for prompts in prompt_files(config.evaluation, base).values():
+        read_prompts(prompts)
     skipped = f"; {len(dataset.problems)} unreadable rows will be skipped" if dataset.problems else ""
     return dataset, "warning" if skipped else "ok", f"{len(dataset.rows)} rows{skipped}"
 

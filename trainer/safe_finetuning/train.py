@@ -304,6 +304,12 @@ def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.
     )[0]
 
 
+def prompt_files(evaluation: p.EvaluationConfig, base: Path) -> dict[str, Path]:
+    """The files of the harmful and of the benign prompts: the user's, or those that ship."""
+    own = {"harmful": evaluation.harmful_prompts, "benign": evaluation.benign_prompts}
+    return {name: base / path if path else PROMPTS / f"{name}.jsonl" for name, path in own.items()}
+
+
 def evaluate_model(
     model: Any,
     tokenizer: Any,
@@ -319,14 +325,7 @@ def evaluate_model(
     from .trainer import row_losses
 
     evaluation = config.evaluation
-    sets = {
-        "harmful": read_prompts(
-            base / evaluation.harmful_prompts if evaluation.harmful_prompts else PROMPTS / "harmful.jsonl"
-        ),
-        "benign": read_prompts(
-            base / evaluation.benign_prompts if evaluation.benign_prompts else PROMPTS / "benign.jsonl"
-        ),
-    }
+    sets = {name: read_prompts(path) for name, path in prompt_files(evaluation, base).items()}
     prompts = sets["harmful"] + sets["benign"]
     answers = generate_answers(
         model,
