@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol as p
-from .config import read_config
+from .config import micro_batch_size, read_config
 from .errors import LocatedError, UserError
 from .rows import Dataset, read_dataset
 from .train import describe_problems, encode_rows, problem_rows, prompt_files, truncation
@@ -48,11 +48,7 @@ def preflight(config_path: Path) -> p.PreflightReport:
 
 def _configuration(path: Path) -> tuple[p.RunConfig, str, str]:
     config = read_config(path)
-    if config.training.batch_size % (config.training.micro_batch_size or 1):
-        raise UserError(
-            f"`training.microBatchSize` ({config.training.micro_batch_size}) must divide "
-            f"`training.batchSize` ({config.training.batch_size})."
-        )
+    micro_batch_size(config.training)
     return config, "ok", f"method `{config.method}`"
 
 

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from . import checkpoints
 from . import protocol as p
+from .config import micro_batch_size
 from .errors import UserError
 from .losses import adaptive_loss, risk_to_beta, token_kl, token_nll
 from .run_folder import RunFolder
@@ -265,11 +266,7 @@ class RunCallback(TrainerCallback):
 def training_arguments(config: p.RunConfig, output: Path, device: torch.device) -> TrainingArguments:
     """The configuration in Trainer's own terms: AdamW, linear warm-up and decay."""
     t = config.training
-    micro_batch = t.micro_batch_size or t.batch_size
-    if t.batch_size % micro_batch:
-        raise UserError(
-            f"`training.microBatchSize` ({micro_batch}) must divide `training.batchSize` ({t.batch_size})."
-        )
+    micro_batch = micro_batch_size(t)
     return TrainingArguments(
         output_dir=str(output),
         num_train_epochs=t.epochs,
