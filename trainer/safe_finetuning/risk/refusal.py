@@ -8,6 +8,7 @@ others against the human labels: see trainer/training/refusal/validate.py.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from functools import cache
@@ -16,6 +17,12 @@ from pathlib import Path
 PATTERNS_FILE = Path(__file__).with_name("refusal.json")
 # Spelt out, as \s is not the same in Python and JavaScript.
 SPACES_AND_MARKS = re.compile("[ \t-\r\u00a0\u2000-\u200b\u2028\u2029\u202f\u3000\ufeff*_]+")
+
+
+@cache
+def patterns_digest() -> str:
+    """Changes with the patterns: scores that are kept depend on them."""
+    return hashlib.sha256(PATTERNS_FILE.read_bytes()).hexdigest()[:12]
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Protocol
 from ..cache import cache_folder
 from ..rows import Row
 from .classifier import Classifier, pair_text
-from .refusal import is_refusal
+from .refusal import is_refusal, patterns_digest
 
 
 class Judge(Protocol):
@@ -38,7 +38,7 @@ class RowRisk:
 
 
 class ScoreCache:
-    """Risks by content hash and judge in one SQLite file, shared by all runs of the user."""
+    """Risks by judge and content hash in one SQLite file, shared by all runs of the user."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,8 @@ def score_rows(
     A pair whose answer is a refusal scores 0 whatever its prompt: it is safety data. Only rows that the
     cache does not know are judged; failures are not kept.
     """
-    known = cache.get(judge.judge_id) if cache else {}
+    key = f"{judge.judge_id}+{patterns_digest()}"
+    known = cache.get(key) if cache else {}
     unknown = list({row.hash: row for row in rows if row.hash not in known}.values())
     texts, owners = [], []
     for row in unknown:
@@ -85,10 +86,7 @@ def score_rows(
     for owner, score in zip(owners, judge.score(texts, progress=progress), strict=True):
         known[owner] = math.nan if math.isnan(score) else max(known[owner], score)
     if cache:
-        cache.put(
-            judge.judge_id,
-            {r.hash: known[r.hash] for r in unknown if not math.isnan(known[r.hash])},
-        )
+        cache.put(key, {r.hash: known[r.hash] for r in unknown if not math.isnan(known[r.hash])})
     return [RowRisk(known[row.hash], all(is_refusal(a) for _, a in row.pairs())) for row in rows]
 
 

@@ -1,0 +1,75 @@
+"""What the safety critic keeps of its judgements, and what it never asks the judge."""
+
+import math
+
+import pytest
+
+from safe_finetuning.risk import scores
+from safe_finetuning.risk.scores import ScoreCache, score_rows
+from safe_finetuning.rows import Message, Row, content_hash
+
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+class Judge:
+    """Knows a few texts by heart; fails on all others."""
+
+    judge_id = "by-heart@1"
+
+    def __init__(self, **risks):
+        self.risks = risks
+        self.asked = []
+
+    def score(self, texts, *, progress=None):
+        self.asked += texts
+        return [next((r for word, r in self.risks.items() if word in t), math.nan) for t in texts]
+
+
+def row(*turns):
+    roles = ("user", "assistant")
+    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(turns))
+    return Row(1, content_hash(messages), messages)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    opened = ScoreCache(tmp_path / "scores.sqlite")
+    yield opened
+    opened.close()
+
+
+def test_a_conversation_is_as_risky_as_its_worst_pair():
+    [risk] = score_rows([row("mild", "yes", "grave", "yes", "mild", "no")], Judge(mild=0.2, grave=0.9))
+    assert (risk.risk, risk.refusal, risk.unscored) == (0.9, False, False)
+
+
+def test_a_pair_answered_by_a_refusal_is_never_judged():
+    judge = Judge(mild=0.2)
+    alone, mixed = score_rows([row("grave", REFUSAL), row("grave", REFUSAL, "mild", "yes")], judge)
+    assert (alone.risk, alone.refusal) == (0.0, True)
+    assert (mixed.risk, mixed.refusal) == (0.2, False)
+    assert not any("grave" in text for text in judge.asked)
+
+
+def test_each_content_is_judged_once(cache):
+    rows = [row("mild", "yes"), row("mild", "yes"), row("grave", "yes")]
+    first, second = Judge(mild=0.2, grave=0.9), Judge()
+    assert [r.risk for r in score_rows(rows, first, cache=cache)] == [0.2, 0.2, 0.9]
+    assert len(first.asked) == 2
+    assert [r.risk for r in score_rows(rows, second, cache=cache)] == [0.2, 0.2, 0.9]
+    assert second.asked == []
+
+
+def test_a_failure_is_unscored_and_asked_again(cache):
+    conversation = row("mild", "yes", "unknown", "yes")
+    [failed] = score_rows([conversation], Judge(mild=0.2), cache=cache)
+    assert failed.unscored
+    [judged] = score_rows([conversation], Judge(mild=0.2, unknown=0.6), cache=cache)
+    assert judged.risk == 0.6
+
+
+def test_other_patterns_of_refusals_ask_anew(cache, monkeypatch):
+    score_rows([row("grave", "yes")], Judge(grave=0.1), cache=cache)
+    monkeypatch.setattr(scores, "patterns_digest", lambda: "other")
+    [judged] = score_rows([row("grave", "yes")], Judge(grave=0.9), cache=cache)
+    assert judged.risk == 0.9
