@@ -2,7 +2,6 @@
 import { errorText, type Log } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore, ScoreCache } from '../risk/cache';
-import { patternsDigest } from '../risk/refusal';
 import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
 import type { Reading } from './reading';
 import { isBlank, pairsOf, readLine, type Pair } from './rows';
@@ -42,7 +41,7 @@ export async function* judgeRows(
   { scorer, cache, log }: JudgeServices,
   { first, again, signal }: JudgeOptions,
 ): AsyncGenerator<{ done: number; total: number }> {
-  await cache.open(`${await scorer.judgeId()}+${patternsDigest}`);
+  await cache.open(await scorer.judgeId());
   const pace = new Pace();
   const visible = first();
   const [onScreen, others, long]: [string[], string[], string[]] = [[], [], []];

@@ -4,8 +4,6 @@
  * trainer/training/refusal/validate.py.
  */
 
-import { createHash } from "node:crypto";
-
 import patternsFile from "../../trainer/safe_finetuning/risk/refusal.json";
 
 export interface RefusalPattern {
@@ -29,9 +27,6 @@ export function compilePatterns(file: PatternsFile): RefusalPatterns {
 }
 
 const bundledPatterns = compilePatterns(patternsFile);
-
-/** Changes with the patterns: scores that are kept depend on them. */
-export const patternsDigest = createHash("sha256").update(JSON.stringify(patternsFile)).digest("hex").slice(0, 12);
 
 /** One line with straight apostrophes and without emphasis marks. */
 export function normaliseAnswer(answer: string): string {
