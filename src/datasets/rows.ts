@@ -123,16 +123,21 @@ export interface Pair {
   answerIndex: number;
 }
 
-/** What is judged of a row: every assistant turn that has text, with the user turn before it. */
+/** What is judged of a row: every assistant turn that has text, with every user turn that it answers. */
 export function pairsOf(messages: readonly Message[]): Pair[] {
   const pairs: Pair[] = [];
-  let promptIndex: number | undefined;
-  messages.forEach(({ role, content }, index) => {
+  let prompts: number[] = [];
+  let answered = false;
+  messages.forEach(({ role, content }, answerIndex) => {
     if (role === 'user') {
-      promptIndex = index;
+      prompts = answered ? [answerIndex] : [...prompts, answerIndex];
+      answered = false;
     } else if (role === 'assistant' && !isBlank(content)) {
-      const prompt = promptIndex === undefined ? '' : messages[promptIndex]!.content;
-      pairs.push({ prompt, answer: content, promptIndex, answerIndex: index });
+      for (const promptIndex of prompts.length ? prompts : [undefined]) {
+        const prompt = promptIndex === undefined ? '' : messages[promptIndex]!.content;
+        pairs.push({ prompt, answer: content, promptIndex, answerIndex });
+      }
+      answered = true;
     }
   });
   return pairs;

@@ -35,13 +35,17 @@ class Row:
     messages: tuple[Message, ...]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The training pairs: each answer that has text, with the user turn before it."""
-        found, prompt = [], ""
+        """The training pairs: each answer that has text, with every user turn that it answers."""
+        found: list[tuple[str, str]] = []
+        prompts: list[str] = []
+        answered = False
         for message in self.messages:
             if message.role == "user":
-                prompt = message.content
+                prompts = [message.content] if answered else [*prompts, message.content]
+                answered = False
             elif message.role == "assistant" and _NOT_BLANK.search(message.content):
-                found.append((prompt, message.content))
+                found += [(prompt, message.content) for prompt in prompts or [""]]
+                answered = True
         return found
 
 
@@ -118,7 +122,8 @@ def _parse(raw: bytes) -> tuple[Message, ...]:
             "nul", "contains a NUL character; remove it", _utf16_length(text[: text.index("\0")]) + 1
         )
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        # Numbers are not read; as integers, those of thousands of digits would be an error.
+        value = json.loads(text, parse_constant=_no_constant, parse_int=float)
     except json.JSONDecodeError as error:
         raise _Invalid(
             "not-json", f"not valid JSON: {error.msg}", _utf16_length(text[: error.pos]) + 1
