@@ -8,8 +8,24 @@ import type { ProcessRecord } from '../protocol/messages';
 export const startTimeToleranceSeconds = 2;
 const ticksPerSecond = 100; // USER_HZ, fixed in Linux's interface to user space
 
+/** What people or strangers may have written, as a process that can be looked for; undefined when it is none. */
+export function asProcessRecord(value: unknown): ProcessRecord | undefined {
+  const { pid, startTime, host } = (value ?? {}) as Partial<ProcessRecord>;
+  return isPid(pid) && Number.isFinite(startTime) && typeof host === 'string' ? (value as ProcessRecord) : undefined;
+}
+
+const isPid = (pid: unknown): boolean => Number.isSafeInteger(pid) && (pid as number) > 0;
+
+let mayAsk = () => true;
+
+/** Elsewhere than on Linux another program is asked about a process: none is started unless this allows it. */
+export function askOnlyIf(allowed: () => boolean): void {
+  mayAsk = allowed;
+}
+
 /** Start of a running process in seconds since the Unix epoch; undefined when there is none (or a zombie). */
 export async function processStartTime(pid: number): Promise<number | undefined> {
+  if (!isPid(pid)) return undefined;
   switch (process.platform) {
     case 'linux':
       return linuxStartTime(pid);
@@ -38,6 +54,7 @@ function linuxStartTime(pid: number): number | undefined {
 }
 
 function printedDate(command: string, args: string[]): Promise<number | undefined> {
+  if (!mayAsk()) return Promise.resolve(undefined);
   return new Promise(resolve => {
     execFile(command, args, { windowsHide: true, env: { ...process.env, LC_ALL: 'C' } }, (error, stdout) => {
       const milliseconds = error ? NaN : Date.parse(stdout.trim());

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { LaunchRecord, ProcessRecord, RunRecord, Finished } from '../protocol/messages';
 import { check } from '../protocol/validate';
-import { startTimeToleranceSeconds } from './processIdentity';
+import { asProcessRecord, startTimeToleranceSeconds } from './processIdentity';
 
 export const runFile = (folder: string) => path.join(folder, 'run.json');
 export const launchFile = (folder: string) => path.join(folder, 'launch.json');
@@ -120,8 +120,9 @@ export function readMeta(folder: string): RunMeta {
   try {
     const meta = readJson(metaFile(folder));
     if (typeof meta !== 'object' || meta === null) return {};
-    const { name, ...rest } = meta as RunMeta;
-    return typeof name === 'string' ? { ...rest, name } : rest; // people edit it
+    const { name, launched, ...rest } = meta as RunMeta; // people edit it, and a folder may be a stranger's
+    const process = asProcessRecord(launched);
+    return { ...rest, ...(typeof name === 'string' && { name }), ...(process && { launched: process }) };
   } catch {
     return {}; // a convenience: the run does not depend on it
   }

@@ -5,6 +5,7 @@ import * as vscode from 'vscode';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../trainerHost/launcher';
+import { askOnlyIf } from '../trainerHost/processIdentity';
 import type { Run } from '../trainerHost/run';
 import { cancelRun, continueRun, pauseRun, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
@@ -15,6 +16,7 @@ import { createConfiguration, offerToSave, pickConfiguration, summarise } from '
 import type { PreflightView } from './preflightView';
 
 export function registerRunCommands({ context, log, registerCommand }: Services, registry: RunRegistry, checks: PreflightView): void {
+  askOnlyIf(() => vscode.workspace.isTrusted);
   const showMonitor = () => vscode.commands.executeCommand('safeFinetuning.monitor.focus');
 
   /** Runs the checks; undefined when the run cannot or shall not begin. */

@@ -1,10 +1,8 @@
 import assert from 'node:assert';
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { ProcessRecord, RunRecord } from '../../src/protocol/messages';
-import { isAlive, processStartTime } from '../../src/trainerHost/processIdentity';
 import {
   attemptLine,
   createRunFolder,
@@ -112,6 +110,10 @@ describe('a run folder', () => {
     assert.deepStrictEqual(readMeta(folder), { name: 'my run', notes: 'n' });
     fs.writeFileSync(path.join(folder, 'meta.json'), '{ torn');
     assert.deepStrictEqual(readMeta(folder), {});
+    for (const pid of ['1; calc', '1', 1.5, -1, 0]) {
+      fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ notes: 'n', launched: { ...processAt(1), pid } }));
+      assert.deepStrictEqual(readMeta(folder), { notes: 'n' });
+    }
   });
 
   it('with a run.json that is not one says which field is wrong', () => {
@@ -136,22 +138,5 @@ describe('a run folder', () => {
     fs.writeFileSync(logFile(folder), `${'x'.repeat(100_000)}\n${log}`);
     assert.deepStrictEqual(logTail(folder), ['a', 'b', 'c']);
     assert.deepStrictEqual(logTail(folder, 1), ['c']);
-  });
-});
-
-describe('process identity', () => {
-  it('is the pid and the start time', async () => {
-    const startTime = await processStartTime(process.pid);
-    assert.ok(startTime && Math.abs(startTime - (Date.now() / 1000 - process.uptime())) < 3);
-    const own = { pid: process.pid, startTime, host: os.hostname() };
-    assert.strictEqual(await isAlive(own), true);
-    assert.strictEqual(await isAlive({ ...own, startTime: startTime - 60 }), false);
-    assert.strictEqual(await isAlive({ ...own, host: 'elsewhere' }), undefined);
-  });
-
-  it('of a process that has ended is gone', async () => {
-    const child = spawn(process.execPath, ['-e', '']);
-    await new Promise(resolve => child.once('exit', resolve));
-    assert.strictEqual(await isAlive({ pid: child.pid!, startTime: Date.now() / 1000, host: os.hostname() }), false);
   });
 });
