@@ -23,8 +23,8 @@ export interface Launched {
   ended: Promise<void>;
 }
 
-/** A new run of a configuration. */
-export function launchRun(trainer: Trainer, configPath: string, method: string, runsFolder: string): Promise<Launched> {
+/** A new run of a configuration. One that cannot begin leaves nothing behind that looks as if it might. */
+export async function launchRun(trainer: Trainer, configPath: string, method: string, runsFolder: string): Promise<Launched> {
   const id = newRunId(method);
   const folder = path.join(runsFolder, id);
   const args = trainerArguments('train', configPath, '--run-folder', folder);
@@ -35,7 +35,12 @@ export function launchRun(trainer: Trainer, configPath: string, method: string, 
     interpreter: trainer.interpreter,
     configPath,
   });
-  return start(trainer, args, configPath, folder);
+  try {
+    return await start(trainer, args, configPath, folder);
+  } catch (error) {
+    await fs.promises.rm(folder, { recursive: true, force: true }).catch(() => undefined); // the error says more
+    throw error;
+  }
 }
 
 /** A new attempt at a run, from its last complete checkpoint. */

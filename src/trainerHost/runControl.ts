@@ -66,6 +66,22 @@ export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome
   return ended(run, limits, () => false);
 }
 
+/** What the user should know of an end that was not as asked for. */
+export function describeStop(run: Pick<Run, 'name' | 'process'>, outcome: StopOutcome): string | undefined {
+  switch (outcome) {
+    case 'answered':
+    case 'ended':
+      return undefined;
+    case 'terminated':
+    case 'killed':
+      return `The trainer did not answer and was ${outcome}. Its last complete checkpoint is kept.`;
+    case 'unreachable':
+      return run.process
+        ? `Run ${run.name} did not answer, and its process, ${run.process.pid} on ${run.process.host}, cannot be ended from here. End it there.`
+        : `Run ${run.name} did not answer, and no process of it is known. If it was started elsewhere, end it there.`;
+  }
+}
+
 async function ended(run: Run, limits: typeof patience, answered: () => boolean): Promise<StopOutcome> {
   const outcome = await escalate({ process: () => run.process, answered: () => answered() || !isActive(run.status) }, limits);
   await run.refresh();

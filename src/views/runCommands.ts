@@ -7,9 +7,10 @@ import { UserError } from '../common/userError';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../trainerHost/launcher';
 import { askOnlyIf } from '../trainerHost/processIdentity';
 import type { Run } from '../trainerHost/run';
-import { cancelRun, continueRun, pauseRun, stopRun } from '../trainerHost/runControl';
+import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
+import type { StopOutcome } from '../trainerHost/stopper';
 import type { Trainer } from '../trainerHost/trainerCommand';
 import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
@@ -91,11 +92,13 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     registerCommand('safeFinetuning.resumeRun', () => continueRun(target(registry))),
     registerCommand('safeFinetuning.stopRun', async () => {
       requireTrust('Stopping a run'); // it may end the process that the run folder names
-      tellOutcome(await stopRun(target(registry)));
+      const run = target(registry);
+      tellOutcome(run, await stopRun(run));
     }),
     registerCommand('safeFinetuning.cancelRun', async () => {
       requireTrust('Cancelling a run');
-      tellOutcome(await cancelRun(target(registry)));
+      const run = target(registry);
+      tellOutcome(run, await cancelRun(run));
     }),
 
     registerCommand('safeFinetuning.openMonitor', showMonitor),
@@ -155,11 +158,7 @@ function whyNotResumable(run: Run): string {
   }
 }
 
-function tellOutcome(outcome: Awaited<ReturnType<typeof stopRun>>): void {
-  if (outcome === 'terminated' || outcome === 'killed') {
-    void vscode.window.showWarningMessage(`The trainer did not answer and was ${outcome}. Its last complete checkpoint is kept.`);
-  }
-  if (outcome === 'unreachable') {
-    void vscode.window.showWarningMessage('The run is on another machine and did not answer. End its process there.');
-  }
+function tellOutcome(run: Run | undefined, outcome: StopOutcome): void {
+  const text = run && describeStop(run, outcome);
+  if (text) void vscode.window.showWarningMessage(text);
 }

@@ -7,7 +7,7 @@ import { findPython } from '../../src/trainerHost/environment';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../../src/trainerHost/launcher';
 import { preflight } from '../../src/trainerHost/preflight';
 import { isAlive } from '../../src/trainerHost/processIdentity';
-import { cancelRun, continueRun, pauseRun, stopRun } from '../../src/trainerHost/runControl';
+import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../../src/trainerHost/runControl';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import type { Trainer } from '../../src/trainerHost/trainerCommand';
 import { escalate } from '../../src/trainerHost/stopper';
@@ -176,6 +176,12 @@ describe('a run that is started', function () {
     await until(() => run.status === 'failed');
   });
 
+  it('that cannot be ended from here is told of with its process, where one is known', () => {
+    const process = { pid: 7, startTime: 1, host: 'cluster' };
+    assert.match(describeStop({ name: 'x', process }, 'unreachable') ?? '', /7 on cluster/);
+    assert.match(describeStop({ name: 'x', process: undefined }, 'unreachable') ?? '', /no process of it is known/);
+  });
+
   it('is never ended by its pid alone', async () => {
     const run = await launched('obey');
     await until(() => run.status === 'running');
@@ -194,9 +200,28 @@ describe('a run that is started', function () {
     assert.strictEqual(first.message, 'completed');
   });
 
-  it('that an interpreter cannot start says so and is a failed run', async () => {
+  it('that an interpreter cannot start says so and leaves no run behind', async () => {
     const broken = { ...trainer, interpreter: path.join(folder, 'no-python') };
     await assert.rejects(launchRun(broken, configuration('obey'), 'adaptive', runs()), /could not be started with .*no-python/);
+    await registry.scan();
+    assert.deepStrictEqual(registry.runs, []);
+  });
+
+  it('that has no room for its log leaves no run behind', async () => {
+    const { openSync } = fs;
+    const full = Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+    fs.openSync = (file, ...rest) => {
+      if (String(file).endsWith('trainer.log')) throw full;
+      return openSync(file, ...rest);
+    };
+    try {
+      await assert.rejects(launchRun(trainer, configuration('obey'), 'adaptive', runs()), /the disk is full/);
+    } finally {
+      fs.openSync = openSync;
+    }
+    await registry.scan();
+    assert.strictEqual(registry.active, undefined);
+    assert.deepStrictEqual(registry.runs, []);
   });
 
   it('is the only one that is being started', async () => {
