@@ -79,7 +79,8 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
       });
     });
     const pid = child.pid as number;
-    const startTime = (await processStartTime(pid)) ?? Date.now() / 1000; // gone already: its exit is seen next
+    const start = await processStartTime(pid);
+    const startTime = typeof start === 'number' ? start : Date.now() / 1000; // gone already: its exit is seen next
     try {
       updateMeta(folder, { launched: { pid, startTime, host: os.hostname() }, exit, cancelled: undefined });
     } catch (error) {

@@ -23,9 +23,12 @@ export function askOnlyIf(allowed: () => boolean): void {
   mayAsk = allowed;
 }
 
-/** Start of a running process in seconds since the Unix epoch; undefined when there is none (or a zombie). */
-export async function processStartTime(pid: number): Promise<number | undefined> {
-  if (!isPid(pid)) return undefined;
+/** Seconds since the Unix epoch. `gone`: there is no such process, or a zombie. `unknown`: it cannot be told now. */
+export type StartTime = number | 'gone' | 'unknown';
+
+/** Start of a running process. */
+export async function processStartTime(pid: number): Promise<StartTime> {
+  if (!isPid(pid)) return 'gone';
   switch (process.platform) {
     case 'linux':
       return linuxStartTime(pid);
@@ -33,44 +36,61 @@ export async function processStartTime(pid: number): Promise<number | undefined>
       return printedDate('powershell.exe', [
         '-NoProfile',
         '-Command',
-        `(Get-Process -Id ${pid} -ErrorAction Stop).StartTime.ToUniversalTime().ToString('o')`,
+        `Get-Process -Id ${pid} -ErrorAction SilentlyContinue | ForEach-Object { $_.StartTime.ToUniversalTime().ToString('o') }`,
       ]);
     default:
       return printedDate('ps', ['-o', 'lstart=', '-p', String(pid)]);
   }
 }
 
-function linuxStartTime(pid: number): number | undefined {
+function linuxStartTime(pid: number): StartTime {
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command name, in parentheses, may hold anything; fields are counted behind it (proc(5)).
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const bootTime = /^btime (\d+)$/m.exec(fs.readFileSync('/proc/stat', 'utf8'))?.[1];
-    if (fields[0] === 'Z' || !bootTime) return undefined;
-    return Number(bootTime) + Number(fields[19]) / ticksPerSecond;
-  } catch {
-    return undefined;
+    if (fields[0] === 'Z') return 'gone';
+    return bootTime === undefined ? 'unknown' : Number(bootTime) + Number(fields[19]) / ticksPerSecond;
+  } catch (error) {
+    return ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '') ? 'gone' : 'unknown';
   }
 }
 
-function printedDate(command: string, args: string[]): Promise<number | undefined> {
-  if (!mayAsk()) return Promise.resolve(undefined);
+/** The date that a program prints about a process: nothing when there is none, and a complaint when it cannot tell. */
+function printedDate(command: string, args: string[]): Promise<StartTime> {
+  if (!mayAsk()) return Promise.resolve('unknown');
   return new Promise(resolve => {
-    execFile(command, args, { windowsHide: true, env: { ...process.env, LC_ALL: 'C' } }, (error, stdout) => {
-      const milliseconds = error ? NaN : Date.parse(stdout.trim());
-      resolve(Number.isNaN(milliseconds) ? undefined : milliseconds / 1000);
+    execFile(command, args, { windowsHide: true, env: { ...process.env, LC_ALL: 'C' } }, (error, stdout, stderr) => {
+      const ended = !error || typeof error.code === 'number'; // it ran, and was not killed
+      if (ended && !stdout.trim() && !stderr.trim()) return resolve('gone');
+      const milliseconds = Date.parse(stdout.trim());
+      resolve(Number.isNaN(milliseconds) ? 'unknown' : milliseconds / 1000);
     });
   });
 }
 
-/** Whether exactly this process still runs on this machine; undefined for a process of another machine. */
+/**
+ * Whether exactly this process still runs on this machine; undefined for a process of another machine. Where its
+ * start time cannot be told, a process of the user's with its id will do.
+ */
 export async function isAlive(record: ProcessRecord): Promise<boolean | undefined> {
   if (record.host !== os.hostname()) return undefined;
+  let ours = true;
   try {
     process.kill(record.pid, 0); // cheap, and the usual answer
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    ours = false;
   }
   const start = await processStartTime(record.pid);
-  return start !== undefined && Math.abs(start - record.startTime) <= startTimeToleranceSeconds;
+  return start === 'unknown' ? ours : isStart(start, record);
 }
+
+/** Whether this is for certain the recorded process, so that it may be ended. */
+export async function isConfirmed(record: ProcessRecord): Promise<boolean> {
+  const mayBeEnded = record.host === os.hostname() && record.pid > 1; // as a group, 1 means every process
+  return mayBeEnded && isStart(await processStartTime(record.pid), record);
+}
+
+const isStart = (start: StartTime, record: ProcessRecord): boolean =>
+  typeof start === 'number' && Math.abs(start - record.startTime) <= startTimeToleranceSeconds;

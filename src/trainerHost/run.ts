@@ -38,6 +38,10 @@ export class Run extends Disposable {
   private readonly changed = this.register(new Emitter<RunChange>());
   private tail: EventTail | undefined;
   private alive: boolean | undefined = false;
+  /** When the process was found gone. */
+  private goneSince: number | undefined;
+  /** The process that was found gone and yet went on: its start time is of no use, since the clock was set, say. */
+  private misjudged: ProcessRecord | undefined;
   private stamps = '';
   private shown = '';
   private refreshing: Promise<void> | undefined;
@@ -123,14 +127,21 @@ export class Run extends Disposable {
     // The process first: one that is gone has written its last word into the files that are read next.
     const known = this.process;
     const silent = Date.now() - (this.state.lastEvent ?? 0) > surelyAliveMilliseconds;
-    if (known && silent) this.alive = await isAlive(known);
+    if (known && silent) await this.lookFor(known);
     this.readFiles();
-    if (this.process && this.process.startTime !== known?.startTime) this.alive = await isAlive(this.process);
+    if (this.process && this.process.startTime !== known?.startTime) await this.lookFor(this.process);
     if (hasExited({ record: this.record, ...this.meta })) this.alive = false;
     if (this.alive === false) await this.tail?.read();
     this.stamps = stamps;
     this.derive();
     if (isActive(this.status)) this.follow();
+  }
+
+  private async lookFor(process: ProcessRecord): Promise<void> {
+    this.alive = await isAlive(process);
+    if (this.alive !== false) this.goneSince = undefined;
+    else if (this.misjudged?.startTime === process.startTime) this.alive = undefined;
+    else this.goneSince ??= Date.now();
   }
 
   private readFiles(): void {
@@ -172,15 +183,25 @@ export class Run extends Disposable {
     const finished = this.state.finished;
     if (finished?.status === status && finished.ts >= begun - 1000) return finished.message;
     if (record?.status === status && !isBeforeRecord({ record, launched: this.meta.launched })) return record.message;
-    if (status === 'lost') return 'The run is on another machine and has given no sign of life for a minute.';
+    if (status === 'lost') return 'The run has given no sign of life for a minute, and its process cannot be looked for from here.';
     return status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';
   }
 
   private apply(batch: TailedEvent[]): void {
     for (const event of batch) this.state.apply(event);
+    this.noticeMisjudgement();
     this.changed.fire('events');
     if (batch.some(({ event }) => event.type === 'activity')) this.derive();
     if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();
+  }
+
+  /** Who writes is not gone. */
+  private noticeMisjudgement(): void {
+    if (this.goneSince === undefined || (this.state.lastEvent ?? 0) <= this.goneSince) return;
+    this.goneSince = undefined;
+    this.misjudged = this.process;
+    this.alive = undefined;
+    this.derive();
   }
 
   private restart(): void {

@@ -34,7 +34,7 @@ export type RunStatus =
   | 'stopped'
   | 'cancelled'
   | 'failed'
-  /** On another machine, without a sign of life. */
+  /** Without a sign of life, of a process that cannot be looked for: on another machine, say. */
   | 'lost';
 
 export const isActive = (status: RunStatus): boolean =>
@@ -179,7 +179,7 @@ export interface StatusFacts {
   launch?: LaunchRecord;
   /** See RunMeta. */
   launched?: ProcessRecord;
-  /** Whether `currentProcess` runs; undefined on another machine. */
+  /** Whether `currentProcess` runs; undefined where it cannot be looked for: on another machine, say. */
   alive: boolean | undefined;
   /** The present attempt's last event, if it has ended. */
   finished?: Pick<Finished, 'status' | 'ts'>;

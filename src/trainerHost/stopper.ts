@@ -1,7 +1,7 @@
 /** Ends a run: asks first, then ends the process, and only the process that was recorded. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProcessRecord } from '../protocol/messages';
-import { isAlive } from './processIdentity';
+import { isAlive, isConfirmed } from './processIdentity';
 import { endTree } from './processTree';
 
 export interface StopTarget {
@@ -27,7 +27,7 @@ export type StopOutcome = 'answered' | 'ended' | 'terminated' | 'killed' | 'unre
 
 /**
  * Waits for the answer to a request to stop. Without one, the process and its children are terminated, then
- * killed. On another machine nothing but asking is possible.
+ * killed, if that process is for certain the recorded one. Of any other, as on another machine, one can only ask.
  */
 export async function escalate(target: StopTarget, limits: Patience): Promise<StopOutcome> {
   let done: StopOutcome = 'ended';
@@ -38,15 +38,15 @@ export async function escalate(target: StopTarget, limits: Patience): Promise<St
     const alive = record && (await isAlive(record));
     if (alive === false) return done;
     const waited = Date.now() - begun;
-    if (record && alive && waited >= limits.killAfter) {
+    if (record && alive && waited >= limits.killAfter && (await isConfirmed(record))) {
       await endTree(record.pid, 'SIGKILL');
       return 'killed';
     }
-    if (record && alive && waited >= limits.terminateAfter && done === 'ended') {
+    if (record && alive && waited >= limits.terminateAfter && done === 'ended' && (await isConfirmed(record))) {
       await endTree(record.pid, 'SIGTERM');
       done = 'terminated';
     }
-    if (!alive && waited >= limits.killAfter) return 'unreachable';
+    if (waited >= limits.killAfter) return 'unreachable';
     await sleep(pollMilliseconds);
   }
 }

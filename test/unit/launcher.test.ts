@@ -3,11 +3,13 @@ import assert from 'node:assert';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { writeCommand } from '../../src/trainerHost/commandWriter';
 import { findPython } from '../../src/trainerHost/environment';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../../src/trainerHost/launcher';
 import { preflight } from '../../src/trainerHost/preflight';
 import { isAlive } from '../../src/trainerHost/processIdentity';
 import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../../src/trainerHost/runControl';
+import { runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import type { Trainer } from '../../src/trainerHost/trainerCommand';
 import { escalate } from '../../src/trainerHost/stopper';
@@ -189,6 +191,22 @@ describe('a run that is started', function () {
     assert.strictEqual(await escalate({ process: () => stranger, answered: () => false }, { terminateAfter: 0, killAfter: 0 }), 'ended');
     assert.strictEqual(await isAlive(run.process!), true);
     await cancelRun(run);
+  });
+
+  it('that was taken for dead, since the clock was set, is alive again when it goes on', async () => {
+    const run = await launched('obey');
+    await until(() => run.status === 'running');
+    const shifted = { ...run.process!, startTime: run.process!.startTime - 100 };
+    updateMeta(run.folder, { launched: shifted });
+    writeJson(runFile(run.folder), { ...run.record!, process: shifted });
+    await until(() => run.status === 'failed');
+    writeCommand(run.folder, 'pause');
+    await until(() => run.status === 'paused');
+    run.state.lastEvent = Date.now() - 5000; // so that the process is looked for again
+    await run.refresh();
+    assert.strictEqual(run.status, 'paused');
+    writeCommand(run.folder, 'cancel');
+    await until(() => run.status === 'cancelled');
   });
 
   it('begins a new attempt when it is resumed', async () => {
