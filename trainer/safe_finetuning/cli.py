@@ -83,18 +83,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> int:
     from .config import read_config
-    from .run_folder import RunFolder, create_run_folder
+    from .run_folder import RunFolder, claim, create_run_folder
 
     config = read_config(options.config)  # before a folder is made for a run that cannot start
     folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
-    run = RunFolder(folder, listener=Console())
-    signal.signal(signal.SIGTERM, lambda *_: run.request("cancel"))
-    signal.signal(signal.SIGINT, lambda *_: run.request("cancel" if run.stop_requested else "stop"))
-    print(f"run folder: {folder}", flush=True)
+    with claim(folder, resume=options.resume):
+        run = RunFolder(folder, listener=Console())
+        signal.signal(signal.SIGTERM, lambda *_: run.request("cancel"))
+        signal.signal(signal.SIGINT, lambda *_: run.request("cancel" if run.stop_requested else "stop"))
+        print(f"run folder: {folder}", flush=True)
 
-    from .train import train
+        from .train import train
 
-    return train(options.config, run, resume=options.resume)
+        return train(options.config, run, resume=options.resume)
 
 
 def _score(options: argparse.Namespace) -> int:

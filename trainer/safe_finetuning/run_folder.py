@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,37 @@ from .errors import Cancelled, UserError
 HEARTBEAT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 CANCEL_GRACE_SECONDS = 1.5  # then the process ends, whatever it is busy with: cancel acts within 2 s
+
+
+@contextmanager
+def claim(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Makes the run folder and holds it for this process; the system lets go when the process ends.
+
+    Raises:
+        UserError: another process holds it, it already has a run and `resume` is false, or it cannot be
+            written. Nothing that belongs to a run has been touched then.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process is working on this run. Wait until it has ended, or stop it."
+        ) from None
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+    try:
+        if (folder / "run.json").exists() and not resume:
+            raise UserError(
+                f"{folder}: there is a run in this folder already. "
+                "Give another folder with --run-folder, or go on with this run with --resume."
+            )
+        yield
+    finally:
+        lock.release()
 
 
 class RunFolder:
@@ -57,10 +88,7 @@ class RunFolder:
             self._seq, self.attempt = self._continue_events(events)
             self._events = events.open("a", encoding="utf-8", newline="\n")
         except OSError as error:
-            raise UserError(
-                f"{error.filename or folder}: the run folder cannot be written: {error.strerror}. "
-                "Free some space or choose another folder with --run-folder."
-            ) from None
+            raise _not_writable(folder, error) from None
         threading.Thread(target=self._watch, name="run-folder", daemon=True).start()
 
     # --- what the run says ---
@@ -260,11 +288,15 @@ def create_run_folder(base: Path, method: str) -> Path:
         if not ignore.exists():
             ignore.write_text("*\n", "utf-8")
     except OSError as error:
-        raise UserError(
-            f"{error.filename or folder}: the run folder cannot be made: {error.strerror}. "
-            "Free some space or choose another folder with --run-folder."
-        ) from None
+        raise _not_writable(folder, error) from None
     return folder
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{error.filename or folder}: the run folder cannot be written: {error.strerror}. "
+        "Free some space or choose another folder with --run-folder."
+    )
 
 
 def has_checkpoint(folder: Path) -> bool:

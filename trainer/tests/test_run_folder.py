@@ -11,7 +11,7 @@ import pytest
 
 from safe_finetuning import protocol as p
 from safe_finetuning.errors import Cancelled, UserError
-from safe_finetuning.run_folder import RunFolder, create_run_folder
+from safe_finetuning.run_folder import RunFolder, claim, create_run_folder
 
 
 def events(folder: Path) -> list[dict]:
@@ -131,6 +131,45 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder(tmp_path / "file" / "run")
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        claim(tmp_path / "file" / "run", resume=False),
+    ):
+        pass
+
+
+def test_a_folder_is_worked_on_by_one_process_at_a_time(tmp_path):
+    script = """
+        import sys
+        from pathlib import Path
+        from safe_finetuning.run_folder import claim
+        with claim(Path(sys.argv[1]), resume=False):
+            print("ready", flush=True)
+            sys.stdin.read()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdout and process.stdout.readline() == b"ready\n"
+    with pytest.raises(UserError, match="another process"), claim(tmp_path, resume=True):
+        pass
+    process.kill()
+    process.wait()
+    with claim(tmp_path, resume=True):
+        pass
+
+
+def test_a_run_is_only_gone_on_with_when_asked(tmp_path):
+    (tmp_path / "launch.json").write_text("{}")
+    with claim(tmp_path, resume=False):
+        (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="--resume"), claim(tmp_path, resume=False):
+        pass
+    with claim(tmp_path, resume=True):
+        pass
 
 
 def test_new_run_folders_stay_out_of_version_control(tmp_path):

@@ -155,6 +155,11 @@ def test_a_whole_run(workspace):
     everything = (run / "events.jsonl").read_text() + (run / "run.json").read_text()
     assert "parcel" not in everything and "steal" not in everything
 
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    assert "there is a run in this folder already" in finish(process)
+    assert process.returncode == 1
+    assert (run / "events.jsonl").read_text() + (run / "run.json").read_text() == everything
+
 
 @pytest.mark.parametrize(("method", "trained"), [("standard", 21), ("filter", 20)])
 def test_other_methods(workspace, method, trained):
