@@ -10,6 +10,7 @@ import { isAlive } from './processIdentity';
 import {
   currentProcess,
   deriveStatus,
+  endOf,
   eventsFile,
   explainSilentEnd,
   hasExited,
@@ -179,9 +180,8 @@ export class Run extends Disposable {
 
   private explain(): string {
     const { record, status } = this;
-    const begun = (this.process?.startTime ?? 0) * 1000;
-    const finished = this.state.finished;
-    if (finished?.status === status && finished.ts >= begun - 1000) return finished.message;
+    const finished = endOf({ record, launched: this.meta.launched }, this.state.finished);
+    if (finished?.status === status) return finished.message;
     if (record?.status === status && !isBeforeRecord({ record, launched: this.meta.launched })) return record.message;
     if (status === 'lost') return 'The run has given no sign of life for a minute, and its process cannot be looked for from here.';
     return status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';

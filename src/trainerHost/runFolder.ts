@@ -181,7 +181,7 @@ export interface StatusFacts {
   launched?: ProcessRecord;
   /** Whether `currentProcess` runs; undefined where it cannot be looked for: on another machine, say. */
   alive: boolean | undefined;
-  /** The present attempt's last event, if it has ended. */
+  /** The last event of the attempt that was read last, if it has ended. */
   finished?: Pick<Finished, 'status' | 'ts'>;
   cancelled: boolean;
   paused: boolean;
@@ -209,14 +209,20 @@ export function isBeforeRecord({ record, launched }: Pick<StatusFacts, 'record' 
   return !!launched && (!record || launched.startTime > record.process.startTime + startTimeToleranceSeconds);
 }
 
+/** The last event, if it is of the process that works on the run now and not of an earlier attempt. */
+export function endOf<E extends Pick<Finished, 'ts'>>(facts: Pick<StatusFacts, 'record' | 'launched'>, finished: E | undefined): E | undefined {
+  const begun = ((currentProcess(facts)?.startTime ?? 0) - startTimeToleranceSeconds) * 1000;
+  return finished && finished.ts >= begun ? finished : undefined;
+}
+
 /** A run's state: what run.json says, unless the process that should be changing it is gone. */
 export function deriveStatus(facts: StatusFacts): RunStatus {
-  const { record, launch, launched, alive, finished, paused, lastEvent, now } = facts;
+  const { record, launch, launched, alive, paused, lastEvent, now } = facts;
+  const finished = endOf(facts, facts.finished);
   const silent = now - lastEvent > silenceMilliseconds;
   const gone = facts.cancelled ? 'cancelled' : 'failed';
   if (!record || isBeforeRecord(facts)) {
-    const begun = ((launched?.startTime ?? 0) - startTimeToleranceSeconds) * 1000;
-    if (finished && finished.ts >= begun) return finished.status;
+    if (finished) return finished.status;
     const mayCome = launched ? (alive ?? !silent) : launch && now - launch.ts < startMilliseconds;
     return mayCome ? 'starting' : gone;
   }

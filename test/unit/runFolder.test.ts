@@ -51,6 +51,7 @@ describe('deriveStatus', () => {
     ['launched by somebody else long ago', { launch: { ...launch, ts: now - 200_000 }, alive: false }, 'failed'],
     ['a new attempt at a run that failed', { record: record('failed', 1000), launched: processAt(2000) }, 'starting'],
     ['the earlier attempt’s end is not the new one’s', { record: record('failed', 1000), launched: processAt(2000), finished: { status: 'failed', ts: 1_500_000 } }, 'starting'],
+    ['nor while its start has not been read', { record: record('running', 2000), launched: processAt(2000), finished: { status: 'failed', ts: 1_500_000 } }, 'running'],
     ['a new attempt that died at once', { record: record('stopped', 1000), launched: processAt(2000), alive: false }, 'failed'],
     ['a new attempt that has begun', { record: record('running', 2000.5), launched: processAt(2000) }, 'running'],
   ];
