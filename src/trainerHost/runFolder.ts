@@ -47,12 +47,15 @@ export function newRunId(method: string, now = new Date()): string {
   return `${time}-${method}-${tail}`;
 }
 
-/** The folder of all runs, for its owner only and invisible to git. */
+/** Where the runs of a workspace folder lie, by the setting; an empty one would be the workspace itself. */
+export const runsFolderIn = (workspaceFolder: string, configured: string): string =>
+  path.resolve(workspaceFolder, configured.trim() || '.safe-finetuning/runs');
+
+/** The folder of all runs. One that is made here is for its owner only and invisible to git. */
 export function makeRunsFolder(runsFolder: string): void {
   try {
-    fs.mkdirSync(runsFolder, { recursive: true, mode: 0o700 });
-    const ignore = path.join(runsFolder, '.gitignore');
-    if (!fs.existsSync(ignore)) fs.writeFileSync(ignore, '*\n');
+    const made = fs.mkdirSync(runsFolder, { recursive: true, mode: 0o700 });
+    if (made) fs.writeFileSync(path.join(runsFolder, '.gitignore'), '*\n');
   } catch (error) {
     throw notWritable(runsFolder, error);
   }

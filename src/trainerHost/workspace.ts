@@ -1,13 +1,13 @@
 /** What the trainer host needs of the open workspace: folders, interpreter, trust. */
-import path from 'node:path';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import { UserError } from '../common/userError';
 import type { FindPythonOptions } from './environment';
+import { runsFolderIn } from './runFolder';
 
 /** Where the runs of a workspace folder lie. */
 export function runsFolder(folder: vscode.WorkspaceFolder): string {
-  return path.resolve(folder.uri.fsPath, setting('runs.folder', folder.uri));
+  return runsFolderIn(folder.uri.fsPath, setting('runs.folder', folder.uri));
 }
 
 export const runsFolders = (): string[] => (vscode.workspace.workspaceFolders ?? []).map(runsFolder);

@@ -17,6 +17,7 @@ import {
   readMeta,
   readRunRecord,
   runFile,
+  runsFolderIn,
   updateMeta,
   type StatusFacts,
 } from '../../src/trainerHost/runFolder';
@@ -96,6 +97,21 @@ describe('a run folder', () => {
     assert.strictEqual(fs.statSync(folder).mode & 0o777, 0o700);
     assert.strictEqual(fs.readFileSync(path.join(runs, '.gitignore'), 'utf8'), '*\n');
     assert.strictEqual(readLaunchRecord(folder)?.interpreter, 'python');
+  });
+
+  it('lies in a folder of the user’s without hiding what is there from git', () => {
+    fs.mkdirSync(runs, { recursive: true });
+    create();
+    assert.ok(!fs.existsSync(path.join(runs, '.gitignore')));
+  });
+
+  it('is by default where the manifest says, never the workspace itself', () => {
+    const manifest = JSON.parse(fs.readFileSync('package.json', 'utf8')) as {
+      contributes: { configuration: { properties: Record<string, { default: string }> } };
+    };
+    const usual = manifest.contributes.configuration.properties['safeFinetuning.runs.folder']!.default;
+    for (const configured of [usual, '', ' ']) assert.strictEqual(runsFolderIn('/w', configured), path.resolve('/w', usual));
+    assert.strictEqual(runsFolderIn('/w', '/elsewhere'), path.resolve('/elsewhere'));
   });
 
   it('that cannot be written is named, with what to do', () => {
