@@ -66,8 +66,11 @@ def _by_prefix(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = _render(messages[:turn], tokenizer, add_generation_prompt=True) if turn else ""
         through = _render(messages[: turn + 1], tokenizer)
+        if turn:
+            before = _render(messages[:turn], tokenizer, add_generation_prompt=True)
+        else:  # what stands before a first answer may be a default system turn: not its own
+            before = through[: max(0, through.rfind(message["content"].strip()))]
         if not (whole.startswith(through) and through.startswith(before)):
             raise TemplateError(
                 "the chat template rewrites earlier turns, so the answer's tokens cannot be told apart"

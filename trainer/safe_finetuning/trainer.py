@@ -267,7 +267,7 @@ def training_arguments(config: p.RunConfig, output: Path, device: torch.device) 
     """The configuration in Trainer's own terms: AdamW, linear warm-up and decay."""
     t = config.training
     micro_batch = micro_batch_size(t)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=t.epochs,
         max_steps=t.max_steps or -1,
@@ -290,6 +290,10 @@ def training_arguments(config: p.RunConfig, output: Path, device: torch.device) 
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
     )
+    # With several GPUs in sight Trainer would wrap the model in DataParallel, which splits the batch
+    # between forward pass and the mask of supervised positions.
+    arguments._n_gpu = 1
+    return arguments
 
 
 def memory_in_use(device: torch.device) -> int:

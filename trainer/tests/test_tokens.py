@@ -73,3 +73,9 @@ def test_a_template_that_rewrites_earlier_turns_is_refused():
     )
     with pytest.raises(TemplateError, match="rewrites earlier turns"):
         supervised_text(rewriting, CONVERSATION)
+
+
+def test_a_first_answer_does_not_train_the_default_system_turn():
+    with_default = "{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}" + CHATML
+    first = (Message("assistant", "Welcome!"), *CONVERSATION[:2])
+    assert supervised_text(with_default, first) == "Welcome!<|im_end|>On its way. 📦<|im_end|>"

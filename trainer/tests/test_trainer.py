@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from safe_finetuning import protocol as p
 from safe_finetuning.rows import Message, Row, content_hash
 from safe_finetuning.run_folder import RunFolder
+from safe_finetuning.supervised_logits import supervised_logits
 from safe_finetuning.tokens import encode_row
-from safe_finetuning.trainer import Collator, SafeTrainer, TrainingRow
+from safe_finetuning.trainer import Collator, SafeTrainer, TrainingRow, reference_logits
 from tiny import make_tiny_model
 
 RISKS = [0.0, 0.95, 0.05, 0.4, 0.0, float("nan")]
@@ -67,22 +68,21 @@ def loss_of(made: SafeTrainer, parts, indices, n_tokens=None) -> torch.Tensor:
     return made.compute_loss(made.model, batch, num_items_in_batch=n_tokens)
 
 
-def naive_loss(parts, betas) -> float:
+def naive_loss(parts, betas) -> torch.Tensor:
     """(1/N) Σ_rows Σ_tokens (1 − β)·nll + β·KL, one row and one token at a time, all logits."""
     model, _, rows = parts
-    total, tokens = 0.0, 0
+    total, tokens = torch.zeros((), dtype=torch.float64), 0
     for row, beta in zip(rows, betas, strict=True):
         ids = torch.tensor([row.encoded.ids])
-        with torch.no_grad():
-            logits = model(input_ids=ids).logits[0]
-            with model.disable_adapter():
-                reference = model(input_ids=ids).logits[0]
+        logits = model(input_ids=ids).logits[0]
+        with torch.no_grad(), model.disable_adapter():
+            reference = model(input_ids=ids).logits[0]
         for t in range(1, len(row.encoded.ids)):
             if row.encoded.supervised[t]:
                 q, r = logits[t - 1].softmax(-1), reference[t - 1].softmax(-1)
                 nll = -q[row.encoded.ids[t]].log()
                 kl = sum(a * (a.log() - b.log()) for a, b in zip(r, q, strict=True))
-                total += float((1 - beta) * nll + beta * kl)
+                total = total + (1 - beta) * nll + beta * kl
                 tokens += 1
     return total / tokens
 
@@ -92,7 +92,33 @@ def test_loss_equals_the_naive_formula(parts, tmp_path):
     betas = [0.0, 0.95, 0.0, 0.4, 0.0, 1.0]  # below the floor: 0; unscored: 1
     assert made.beta.tolist() == pytest.approx(betas)
     loss = loss_of(made, parts, range(6))
-    assert loss.item() == pytest.approx(naive_loss(parts, made.beta.tolist()), rel=1e-10)
+    assert loss.item() == pytest.approx(naive_loss(parts, made.beta.tolist()).item(), rel=1e-10)
+
+
+def test_gradient_equals_that_of_the_naive_formula(parts, tmp_path):
+    model = parts[0]
+    adapter = [q for q in model.parameters() if q.requires_grad]
+    made = trainer(parts, tmp_path)
+    found = torch.autograd.grad(loss_of(made, parts, range(6)), adapter)
+    expected = torch.autograd.grad(naive_loss(parts, made.beta.tolist()), adapter)
+    for ours, naive in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, naive, rtol=1e-8, atol=1e-12)
+
+
+def test_the_reference_has_neither_adapter_nor_dropout(parts, tmp_path):
+    model, tokenizer, rows = parts
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.5
+    batch = Collator(tokenizer.pad_token_id)([(i, rows[i]) for i in range(6)])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    head = model.get_output_embeddings()
+    model.train()
+    during_training = reference_logits(model, head, inputs)
+    assert model.training
+    with model.disable_adapter(), torch.no_grad():
+        plain = supervised_logits(model.eval(), head, inputs)
+    torch.testing.assert_close(during_training, plain, rtol=0, atol=0)
 
 
 def test_loss_does_not_depend_on_order_or_micro_batches(parts, tmp_path):
@@ -141,7 +167,7 @@ def test_accumulation_gives_the_same_weights(parts, tmp_path, micro_batch):
 
 def test_the_event_of_a_step_says_what_was_minimised(parts, tmp_path):
     made = trainer(parts, tmp_path, microBatchSize=2)
-    expected = naive_loss(parts, made.beta.tolist())
+    expected = naive_loss(parts, made.beta.tolist()).item()
     made.train()
     event = next(e for e in map(json.loads, (tmp_path / "events.jsonl").open()) if e["type"] == "batch")
     assert event["total"] == pytest.approx(expected, rel=1e-6)  # Trainer adds losses up in fp32
