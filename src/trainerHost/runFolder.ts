@@ -47,15 +47,19 @@ export function newRunId(method: string, now = new Date()): string {
   return `${time}-${method}-${tail}`;
 }
 
+const ownFolder = '.safe-finetuning';
+
 /** Where the runs of a workspace folder lie, by the setting; an empty one would be the workspace itself. */
 export const runsFolderIn = (workspaceFolder: string, configured: string): string =>
-  path.resolve(workspaceFolder, configured.trim() || '.safe-finetuning/runs');
+  path.resolve(workspaceFolder, configured.trim() || path.join(ownFolder, 'runs'));
 
-/** The folder of all runs. One that is made here is for its owner only and invisible to git. */
+/** The folder of all runs, for its owner only and invisible to git, unless it is one of the user's own folders. */
 export function makeRunsFolder(runsFolder: string): void {
   try {
     const made = fs.mkdirSync(runsFolder, { recursive: true, mode: 0o700 });
-    if (made) fs.writeFileSync(path.join(runsFolder, '.gitignore'), '*\n');
+    const ignore = path.join(runsFolder, '.gitignore');
+    const ours = made !== undefined || path.resolve(runsFolder).split(path.sep).includes(ownFolder);
+    if (ours && !fs.existsSync(ignore)) fs.writeFileSync(ignore, '*\n');
   } catch (error) {
     throw notWritable(runsFolder, error);
   }

@@ -105,6 +105,13 @@ describe('a run folder', () => {
     assert.ok(!fs.existsSync(path.join(runs, '.gitignore')));
   });
 
+  it('is hidden from git in the usual place, whoever made that', () => {
+    const usual = runsFolderIn(runs, '');
+    fs.mkdirSync(usual, { recursive: true });
+    createRunFolder(usual, launch);
+    assert.ok(fs.existsSync(path.join(usual, '.gitignore')));
+  });
+
   it('is by default where the manifest says, never the workspace itself', () => {
     const manifest = JSON.parse(fs.readFileSync('package.json', 'utf8')) as {
       contributes: { configuration: { properties: Record<string, { default: string }> } };
