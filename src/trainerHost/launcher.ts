@@ -124,7 +124,7 @@ function takeLock(lock: string): void {
       fs.closeSync(fs.openSync(lock, 'wx', 0o600));
       return;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw notWritable(path.dirname(lock), error);
     }
     const age = Date.now() - (fs.statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0);
     if (age < staleLockMilliseconds) {

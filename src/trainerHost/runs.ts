@@ -77,6 +77,12 @@ export class RunRegistry extends Disposable {
     return this.scanning;
   }
 
+  /** Looks in any case after this call: a look that is under way may have missed what is asked for. */
+  async lookAgain(): Promise<void> {
+    await this.scanning;
+    await this.scan();
+  }
+
   private async look(): Promise<void> {
     const found = new Set((await Promise.all(this.folders().map(runFoldersIn))).flat());
     for (const folder of found) {

@@ -29,7 +29,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
 
   const begin = async (configuration: vscode.Uri, folder: string, launch: () => Promise<Launched>): Promise<string> =>
     withLaunchLock(folder, async () => {
-      await registry.scan();
+      await registry.lookAgain(); // another window may have begun a run just before
       refuseSecond(registry.active);
       const launched = await launch();
       const run = await registry.add(launched.folder);

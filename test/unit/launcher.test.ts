@@ -9,7 +9,7 @@ import { launchRun, resumeRun, withLaunchLock, type Launched } from '../../src/t
 import { preflight } from '../../src/trainerHost/preflight';
 import { isAlive } from '../../src/trainerHost/processIdentity';
 import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../../src/trainerHost/runControl';
-import { runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
+import { createRunFolder, runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import type { Trainer } from '../../src/trainerHost/trainerCommand';
 import { escalate } from '../../src/trainerHost/stopper';
@@ -91,6 +91,18 @@ describe('a run that is started', function () {
     fs.rmSync(folder, { recursive: true, force: true });
   });
 
+  const withoutRoomFor = async (name: string, work: () => Promise<void>) => {
+    const { openSync } = fs;
+    fs.openSync = (file, ...rest) => {
+      if (path.basename(String(file)) === name) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+      return openSync(file, ...rest);
+    };
+    try {
+      await work();
+    } finally {
+      fs.openSync = openSync;
+    }
+  };
   const runs = () => path.join(folder, 'runs');
   const configuration = (mode: string) => {
     const file = path.join(folder, `${mode}.finetune.json`);
@@ -226,17 +238,9 @@ describe('a run that is started', function () {
   });
 
   it('that has no room for its log leaves no run behind', async () => {
-    const { openSync } = fs;
-    const full = Object.assign(new Error('no space left'), { code: 'ENOSPC' });
-    fs.openSync = (file, ...rest) => {
-      if (String(file).endsWith('trainer.log')) throw full;
-      return openSync(file, ...rest);
-    };
-    try {
-      await assert.rejects(launchRun(trainer, configuration('obey'), 'adaptive', runs()), /the disk is full/);
-    } finally {
-      fs.openSync = openSync;
-    }
+    await withoutRoomFor('trainer.log', () =>
+      assert.rejects(launchRun(trainer, configuration('obey'), 'adaptive', runs()), /the disk is full/),
+    );
     await registry.scan();
     assert.strictEqual(registry.active, undefined);
     assert.deepStrictEqual(registry.runs, []);
@@ -249,6 +253,18 @@ describe('a run that is started', function () {
       await assert.rejects(second, /Another run is being started/);
     });
     await withLaunchLock(runs(), () => Promise.resolve());
+    await withoutRoomFor('.starting', () =>
+      assert.rejects(withLaunchLock(runs(), () => Promise.resolve()), /cannot be written: the disk is full/),
+    );
+  });
+
+  it('is seen by a window that was already looking', async () => {
+    const underWay = registry.scan(); // has listed the folder's runs before there was one
+    await new Promise(setImmediate);
+    const folderOfRun = createRunFolder(runs(), { id: 'other', ts: Date.now(), argv: [], interpreter: 'python', configPath: 'c' });
+    await registry.lookAgain();
+    await underWay;
+    assert.strictEqual(registry.active?.folder, folderOfRun);
   });
 
   describe('is checked first:', () => {
