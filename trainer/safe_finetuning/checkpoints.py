@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError
-from .run_folder import write_atomically
+from .files import write_atomically
 
 MANIFEST = "manifest.json"
+TRAINER_STATE = "trainer_state.json"
 
 
 def complete(checkpoint: Path, step: int) -> int:
@@ -49,6 +51,43 @@ def verify(checkpoint: Path) -> None:
                 f"{path}: missing or damaged, so the run cannot be resumed from this checkpoint. "
                 "Delete its folder to resume from the one before."
             )
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a run folder holds of the training so far."""
+
+    adapter: str | None
+    """Folder of the adapter, relative to the run folder."""
+    step: int | None
+    """Of the newest complete checkpoint."""
+    steps_left: bool
+
+    @property
+    def resumable(self) -> bool:
+        """Whether resuming would add anything: steps, or the adapter that could not be saved."""
+        return self.step is not None and (self.steps_left or not self.adapter)
+
+    def __str__(self) -> str:
+        kept = ["the adapter"] * bool(self.adapter)
+        kept += [f"the checkpoint of step {self.step}"] * (self.step is not None)
+        return f"kept: {' and '.join(kept)}" if kept else "nothing was saved"
+
+
+def saved(run_folder: Path) -> Saved:
+    """Cheap enough for a dying process: nothing is verified."""
+    adapter = "adapter" if (run_folder / "adapter" / "adapter_config.json").is_file() else None
+    newest = latest(run_folder / "checkpoints")
+    if not newest:
+        return Saved(adapter, None, steps_left=True)
+    return Saved(adapter, newest[1], _has_steps_left(*newest))
+
+
+def _has_steps_left(checkpoint: Path, step: int) -> bool:
+    try:
+        return step < json.loads((checkpoint / TRAINER_STATE).read_text("utf-8"))["max_steps"]
+    except (OSError, ValueError, KeyError):
+        return True  # Trainer decides when the run is resumed
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -83,11 +83,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> int:
     from .config import read_config
+    from .resume import resume_point
     from .run_folder import RunFolder, claim, create_run_folder
 
     config = read_config(options.config)  # before a folder is made for a run that cannot start
     folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
     with claim(folder, resume=options.resume):
+        point = resume_point(folder, config, options.config.resolve().parent) if options.resume else None
         run = RunFolder(folder, listener=Console())
         signal.signal(signal.SIGTERM, lambda *_: run.request("cancel"))
         signal.signal(signal.SIGINT, lambda *_: run.request("cancel" if run.stop_requested else "stop"))
@@ -95,7 +97,7 @@ def _train(options: argparse.Namespace) -> int:
 
         from .train import train
 
-        return train(options.config, run, resume=options.resume)
+        return train(options.config, run, point)
 
 
 def _score(options: argparse.Namespace) -> int:

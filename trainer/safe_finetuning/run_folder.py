@@ -22,8 +22,10 @@ from typing import Any
 import psutil
 import pydantic
 
+from . import checkpoints
 from . import protocol as p
 from .errors import Cancelled, UserError
+from .files import write_atomically
 
 HEARTBEAT_SECONDS = 10.0
 POLL_SECONDS = 0.2
@@ -145,15 +147,20 @@ class RunFolder:
     def warn(self, code: str, message: str) -> None:
         self.emit(p.Warned, code=code, message=message)
 
-    def finish(
-        self, status: str, message: str, *, resumable: bool = False, adapter: str | None = None
-    ) -> None:
-        """The last event and the final run.json; nothing is written afterwards."""
+    def finish(self, status: str, message: str) -> None:
+        """The last event and the final run.json; nothing is written afterwards.
+
+        What was saved, and whether the run can be resumed, is what the folder holds.
+        """
+        saved = checkpoints.saved(self.folder)
+        resumable = status != "completed" and saved.resumable
         with self._lock:
             if self._closed.is_set():
                 return
             try:
-                self.emit(p.Finished, status=status, message=message, resumable=resumable, adapter=adapter)
+                self.emit(
+                    p.Finished, status=status, message=message, resumable=resumable, adapter=saved.adapter
+                )
                 if self._record:
                     self._record = self._record.model_copy(update={"status": status, "message": message})
                     self._write_record()
@@ -163,6 +170,9 @@ class RunFolder:
                 self._closed.set()
                 with suppress(OSError):
                     self._events.close()
+
+    def finish_cancelled(self) -> None:
+        self.finish("cancelled", f"Cancelled; {checkpoints.saved(self.folder)}.")
 
     # --- what the run is told ---
 
@@ -197,7 +207,7 @@ class RunFolder:
 
     def _end_when_cancelled(self) -> None:
         if not self._closed.wait(CANCEL_GRACE_SECONDS):
-            self.finish("cancelled", "Cancelled; nothing was saved.", resumable=has_checkpoint(self.folder))
+            self.finish_cancelled()
             os._exit(3)
 
     def _watch(self) -> None:
@@ -297,22 +307,3 @@ def _not_writable(folder: Path, error: OSError) -> UserError:
         f"{error.filename or folder}: the run folder cannot be written: {error.strerror}. "
         "Free some space or choose another folder with --run-folder."
     )
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a complete checkpoint exists (see checkpoints.py); cheap enough for a dying process."""
-    return any((folder / "checkpoints").glob("*/manifest.json"))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside and renames: readers see the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, "utf-8")
-    for wait in (0.0, 0.05, 0.2, 1.0):  # Windows refuses while a reader has the file open
-        time.sleep(wait)
-        try:
-            beside.replace(path)
-            return
-        except PermissionError:
-            if wait == 1.0:
-                raise

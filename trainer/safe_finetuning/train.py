@@ -20,9 +20,11 @@ from . import __version__, checkpoints
 from . import protocol as p
 from .config import read_config
 from .errors import Cancelled, UserError
+from .files import write_atomically
+from .resume import ResumePoint
 from .risk.scores import RowRisk, judge_rows
 from .rows import Dataset, Problem, Row, read_dataset
-from .run_folder import RunFolder, has_checkpoint, write_atomically
+from .run_folder import RunFolder
 from .tokens import EncodedRow, TemplateError, encode_row
 
 if TYPE_CHECKING:
@@ -33,45 +35,50 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "toke
 PROMPTS = Path(__file__).with_name("prompts")
 
 
-def train(config_path: Path, run: RunFolder, *, resume: bool) -> int:
+def train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
     """Runs the configuration in the run folder; returns the process's exit code.
 
     Whatever happens, the last event says how it ended.
     """
-    status, message, adapter = "failed", "", None
     try:
-        status, message, adapter = _train(config_path, run, resume)
+        status, message = _train(config_path, run, resume)
+        run.finish(status, message)
+        return EXIT_CODES[status]
     except Cancelled:
-        status, message = "cancelled", "Cancelled; nothing was saved."
-    except UserError as error:
-        message = str(error)
-    except OSError as error:
-        message = (
-            f"{error.filename or run.folder}: {error.strerror}. Free some space or mend access, then resume."
-        )
-    except Exception as error:
-        message = _explain(error)
+        run.finish_cancelled()
+        return EXIT_CODES["cancelled"]
+    except (UserError, OSError) as error:
+        run.finish("failed", explain(error, run.folder))
+        return EXIT_CODES["failed"]
+    except BaseException as error:
+        run.finish("failed", explain(error, run.folder))
         raise
-    finally:
-        resumable = status != "completed" and has_checkpoint(run.folder)
-        run.finish(status, message, resumable=resumable, adapter=adapter)
-    return EXIT_CODES[status]
 
 
-def _explain(error: Exception) -> str:
-    text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return "Out of memory. Lower `training.microBatchSize` or `training.maxLength`, then resume."
-    return f"{type(error).__name__}: {error}"
+def explain(error: BaseException, folder: Path) -> str:
+    """What happened and what to do next, which depends on what has been saved."""
+    saved = checkpoints.saved(folder)
+    trained = saved.adapter and not saved.resumable
+    then = "measure the saved adapter with `evaluate`" if trained else "start a new run"
+    if saved.resumable:
+        then = "resume"
+    if isinstance(error, UserError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = f"{error.filename or folder}: {error.strerror}. Free some space or mend access, then {then}."
+    elif type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        # A run goes on with the `maxLength` that it began with; these two change nothing but memory.
+        text = f"Out of memory. Lower `training.microBatchSize` or `evaluation.batchSize`, then {then}."
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return f"{text} All steps are trained and the adapter is saved." if trained else text
 
 
-def _train(config_path: Path, run: RunFolder, resume: bool) -> tuple[str, str, str | None]:
+def _train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> tuple[str, str]:
     config = read_config(config_path)
     base = config_path.resolve().parent
-    checkpoint = _checkpoint_to_resume(run, resume)
     dataset = read_dataset(base / config.dataset.path)
-    _refuse_changed_dataset(run, dataset, resume)
-    run.start(_record(config, config_path, dataset), checkpoint[1] if checkpoint else 0)
+    run.start(_record(config, config_path, dataset), resume.step if resume else 0)
 
     run.phase("loading", f"Loading {config.model}")
     loaded = _load(config, base, run)
@@ -83,17 +90,16 @@ def _train(config_path: Path, run: RunFolder, resume: bool) -> tuple[str, str, s
     run.phase("training", f"Training on {len(rows.trained)} rows")
     trainer = _trainer(config, run, loaded, rows)
     _announce(config, dataset, rows, trainer, run)
-    trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
     trainer.save_now()
 
     run.phase("saving", "Saving the adapter")
     _save_adapter(trainer.model, run)
     if run.stop_requested:
-        step = trainer.state.global_step
-        return "stopped", f"Stopped after step {step} and saved.", "adapter"
+        return "stopped", f"Stopped after step {trainer.state.global_step} and saved."
     if config.evaluation.enabled:
         _measure("after", config, base, trainer.model, loaded.tokenizer, rows.held_out, run)
-    return "completed", f"Completed {trainer.state.global_step} steps.", "adapter"
+    return "completed", f"Completed {trainer.state.global_step} steps."
 
 
 # --- reading and judging ------------------------------------------------------------------------------
@@ -359,26 +365,3 @@ def _record(config: p.RunConfig, config_path: Path, dataset: Dataset) -> dict[st
         "datasets": [record],
         "versions": versions,
     }
-
-
-def _checkpoint_to_resume(run: RunFolder, resume: bool) -> tuple[Path, int] | None:
-    if not resume:
-        return None
-    found = checkpoints.latest(run.folder / "checkpoints")
-    if not found:
-        raise UserError(f"{run.folder}: there is no complete checkpoint to resume from. Start a new run.")
-    checkpoints.verify(found[0])
-    return found
-
-
-def _refuse_changed_dataset(run: RunFolder, dataset: Dataset, resume: bool) -> None:
-    """The order of rows is part of a run: another dataset cannot continue it."""
-    path = run.folder / "run.json"
-    if not resume or not path.exists():
-        return
-    before = p.RunRecord.model_validate_json(path.read_text("utf-8")).datasets[0]
-    if before.sha256 != dataset.sha256:
-        raise UserError(
-            f"{dataset.path}: the file has changed since the run began, so the run cannot be resumed. "
-            "Undo the change, or start a new run."
-        )

@@ -1,5 +1,6 @@
 """Whole runs as a user starts them: a trainer process, real files, a tiny model."""
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from safe_finetuning import checkpoints
 from safe_finetuning import protocol as p
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
+from safe_finetuning.train import explain
 from tiny import make_tiny_model
 
 TRAINER = Path(__file__).parents[1]
@@ -222,10 +224,48 @@ def test_pause_stop_and_resume(workspace):
     found = checkpoints.latest(run / "checkpoints")
     assert found and found[1] == events(run, "batch")[-1]["step"]
 
+    before = (run / "events.jsonl").read_text(), (run / "run.json").read_text()
     (workspace / "rows.jsonl").write_text((workspace / "rows.jsonl").read_text() * 2)
     process = start(workspace, "train", str(config), "--run-folder", str(run), "--resume")
     assert "has changed since the run began" in finish(process)
     assert process.returncode == 1
+    assert ((run / "events.jsonl").read_text(), (run / "run.json").read_text()) == before
+
+
+def skip_measurement_before(run: Path) -> None:
+    (run / "evaluation").mkdir(parents=True)
+    (run / "evaluation" / "before.json").write_text("{}")
+
+
+def test_what_ends_the_last_measurement_leaves_the_adapter(workspace):
+    config, run = configure(workspace, evaluation={"maxNewTokens": 400}), workspace / "run"
+    skip_measurement_before(run)
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    until(lambda: any(e["phase"] == "evaluating-after" for e in events(run, "phase")), process)
+    say(run, "cancel")
+    finish(process)
+    last = events(run)[-1]
+    assert (last["status"], last["adapter"], last["resumable"]) == ("cancelled", "adapter", False)
+    assert last["message"] == "Cancelled; kept: the adapter and the checkpoint of step 6."
+
+    run = workspace / "fails"
+    skip_measurement_before(run)
+    (workspace / "benign.jsonl").write_text("")
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    finish(process)
+    assert process.returncode == 1
+    last = events(run)[-1]
+    assert (last["status"], last["adapter"], last["resumable"]) == ("failed", "adapter", False)
+    assert "has no prompts" in last["message"] and "the adapter is saved" in last["message"]
+
+
+def test_what_to_do_next_depends_on_what_is_saved(tmp_path):
+    failures = [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("can't allocate memory")]
+    assert [explain(error, tmp_path).split(", then ")[1] for error in failures] == ["start a new run."] * 2
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    checkpoints.complete(checkpoint, 2)
+    assert [explain(error, tmp_path).split(", then ")[1] for error in failures] == ["resume."] * 2
 
 
 @pytest.mark.parametrize("phase", ["loading", "evaluating-before", "training"])

@@ -1,0 +1,40 @@
+"""Checkpoints count when they are whole, and say what is left to do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from safe_finetuning import checkpoints
+
+
+def checkpoint(run: Path, step: int, max_steps: int) -> Path:
+    folder = run / "checkpoints" / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text(json.dumps({"max_steps": max_steps}))
+    checkpoints.complete(folder, step)
+    return folder
+
+
+def adapter(run: Path) -> None:
+    (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("step", "has_adapter", "words", "resumable"),
+    [
+        (None, False, "nothing was saved", False),
+        (3, False, "kept: the checkpoint of step 3", True),
+        (3, True, "kept: the adapter and the checkpoint of step 3", True),
+        (6, False, "kept: the checkpoint of step 6", True),
+        (6, True, "kept: the adapter and the checkpoint of step 6", False),
+    ],
+)
+def test_what_is_saved_decides_whether_a_run_can_be_resumed(tmp_path, step, has_adapter, words, resumable):
+    if step:
+        checkpoint(tmp_path, step, max_steps=6)
+    if has_adapter:
+        adapter(tmp_path)
+    saved = checkpoints.saved(tmp_path)
+    assert (str(saved), saved.resumable) == (words, resumable)
