@@ -243,11 +243,15 @@ export function isForeignVenv(venv: string): boolean {
   return fs.existsSync(path.join(venv, 'pyvenv.cfg')) && !fs.existsSync(path.join(venv, stampName));
 }
 
-/** A broken environment is kept until the new one stands: an environment works only where it was made. */
+/**
+ * A broken environment is put aside until the new one stands: an environment works only where it was made.
+ * One that somebody else made stays there.
+ */
 async function makeVenv(options: SetUpOptions): Promise<void> {
   const { venv, python } = options;
   const aside = `${venv}.broken-${Date.now()}`;
   const broken = fs.existsSync(venv);
+  const foreign = isForeignVenv(venv);
   if (broken) fs.renameSync(venv, aside);
   try {
     await run(python.path, ['-m', 'venv', venv], 'Making the virtual environment', options);
@@ -256,7 +260,7 @@ async function makeVenv(options: SetUpOptions): Promise<void> {
     if (broken) fs.renameSync(aside, venv);
     throw error;
   }
-  fs.rmSync(aside, { recursive: true, force: true });
+  if (!foreign) fs.rmSync(aside, { recursive: true, force: true });
 }
 
 function readStamp(venv: string): Partial<Stamp> {
@@ -273,17 +277,21 @@ const digest = (parts: readonly (string | Buffer)[]): string => {
   return hash.digest('hex');
 };
 
+const MAX_HASHED_BYTES = 1_000_000;
+
 function digestOfFolder(trainer: string): string {
   const packageFolder = path.join(trainer, 'safe_finetuning');
   const files = fs
-    .readdirSync(packageFolder, { recursive: true, withFileTypes: true })
-    .filter(entry => entry.isFile() && !entry.parentPath.includes('__pycache__'))
-    .map(entry => path.join(entry.parentPath, entry.name))
+    .readdirSync(packageFolder, { recursive: true, encoding: 'utf8' })
+    .filter(name => !name.includes('__pycache__'))
+    .map(name => path.join(packageFolder, name))
     .sort();
-  const parts = [path.join(trainer, 'pyproject.toml'), ...files].flatMap(file => [
-    path.relative(trainer, file),
-    fs.readFileSync(file),
-  ]);
+  const parts = [path.join(trainer, 'pyproject.toml'), ...files].flatMap(file => {
+    const stat = fs.statSync(file);
+    if (!stat.isFile()) return [];
+    // Weights by their size: reading them would block the extension host, and they change only with code.
+    return [path.relative(trainer, file), stat.size > MAX_HASHED_BYTES ? `${stat.size} bytes` : fs.readFileSync(file)];
+  });
   return digest(parts);
 }
 

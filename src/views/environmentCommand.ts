@@ -114,7 +114,8 @@ async function leaveGivenInterpreter(folder: vscode.WorkspaceFolder, trainer: st
 async function confirmForeign(venv: string): Promise<boolean> {
   const install = 'Install Into It';
   const message = `There is an environment at ${venv} already. The trainer's packages would be installed into it, in the versions that it is tested with.`;
-  return (await vscode.window.showWarningMessage(message, { modal: true }, install)) === install;
+  const detail = 'If its Python does not start here or is too old, it is kept beside as .venv.broken-… and a new one is made.';
+  return (await vscode.window.showWarningMessage(message, { modal: true, detail }, install)) === install;
 }
 
 /** The package index for PyTorch; empty for pip's default; undefined when the user left. */

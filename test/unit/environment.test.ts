@@ -133,6 +133,16 @@ describe('the environment', function () {
       assert.deepStrictEqual(fs.readdirSync(folder).filter(name => name.includes('broken-')), []);
     });
 
+    it('keeps a broken environment that somebody else made', async () => {
+      const given = options(maker('exit 0'));
+      fs.mkdirSync(given.venv);
+      for (const name of ['mine', 'pyvenv.cfg']) fs.writeFileSync(path.join(given.venv, name), '');
+      assert.strictEqual((await setUpEnvironment(given)).changed, true);
+      const aside = fs.readdirSync(folder).filter(name => name.includes('broken-'));
+      assert.strictEqual(aside.length, 1);
+      assert.ok(fs.existsSync(path.join(folder, aside[0]!, 'mine')));
+    });
+
     it('can be cancelled, which leaves no process behind', async () => {
       const given = options(maker('sleep 4242'));
       const abort = new AbortController();
