@@ -54,7 +54,13 @@ const inheritedEnvironment = () =>
 export function runProgram(command, args, { cwd, env, output = 'show' } = {}) {
   return new Promise((resolve, reject) => {
     const pipe = output === 'show' ? 'inherit' : 'pipe';
-    const child = spawn(command, args, { cwd, env: { ...inheritedEnvironment(), ...env }, stdio: ['ignore', pipe, pipe] });
+    const batch = command.endsWith('.cmd'); // on Windows only a shell runs these
+    const child = spawn(command, batch ? args.map(arg => `"${arg}"`) : args, {
+      cwd,
+      env: { ...inheritedEnvironment(), ...env },
+      stdio: ['ignore', pipe, pipe],
+      shell: batch,
+    });
     let text = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', chunk => {

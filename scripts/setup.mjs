@@ -9,7 +9,9 @@ import { host, inRoot, python, root } from './paths.mjs';
 import { fail, handleInterrupts, mustRun, pythonEnvironment, runProgram, step, UserError } from './run.mjs';
 
 const readJson = file => JSON.parse(fs.readFileSync(file, 'utf8'));
-const npm = (args, cwd) => mustRun('npm', [...args, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd });
+// By its own script where npm started this one: on Windows `npm` is a batch file, which cannot be spawned.
+const npmProgram = /npm-cli\.js$/.test(process.env.npm_execpath ?? '') ? [process.execPath, process.env.npm_execpath] : ['npm'];
+const npm = (args, cwd) => mustRun(npmProgram[0], [...npmProgram.slice(1), ...args, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd });
 
 /** npm keeps a list of what it installed: nothing to do when that holds all of package-lock.json. */
 function nodeModulesAreCurrent(folder) {

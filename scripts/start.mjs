@@ -25,7 +25,9 @@ function readOptions() {
     });
     const port = Number(values.port);
     if (!Number.isInteger(port) || port < 0 || port > 65535) throw new Error(`--port ${values.port} is not a port`);
-    return { ...values, port };
+    // The server of VS Code that npm brings runs on Linux x64 only; elsewhere the installed one is used.
+    const desktop = values.desktop || (!values.headless && (process.platform !== 'linux' || process.arch !== 'x64'));
+    return { ...values, desktop, port };
   } catch (error) {
     throw new UserError(`${error.message}\n${usage}`);
   }
