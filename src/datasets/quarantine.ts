@@ -4,13 +4,14 @@
  * unsaved, in their editors, so that nothing else is saved along with them. (A quarantine that is new is on
  * the disk at once.) An undo leaves both unsaved, or removes the new file.
  */
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { UserError } from '../common/userError';
 import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
 import { findRow } from './navigation';
-import { additionOf, deletionsOf } from './quarantineEdit';
+import { additionOf, deletionsOf, findChangedBySaving } from './quarantineEdit';
 import { isQuarantine, quarantinePath } from './report';
 
 /** Quick fixes of flagged rows. */
@@ -71,6 +72,8 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   const lines = [...taken].sort((a, b) => a - b);
   const target = vscode.Uri.file(quarantinePath(dataset.uri.fsPath));
   const quarantine = await openIfThere(target);
+  await requireKeptBySaving(dataset);
+  if (quarantine) await requireKeptBySaving(quarantine);
   const wereSaved = !dataset.isDirty && !quarantine?.isDirty;
 
   const edit = new vscode.WorkspaceEdit();
@@ -92,6 +95,18 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   if (wereSaved) await save(dataset, quarantine);
   const moved = lines.length === 1 ? 'Row' : `${lines.length} rows`;
   vscode.window.setStatusBarMessage(`${moved} moved to ${path.basename(target.fsPath)}`, 5000);
+}
+
+/** Saving writes a file as a whole: the rows that are not moved must come out of it byte for byte. */
+async function requireKeptBySaving({ uri, encoding }: vscode.TextDocument): Promise<void> {
+  const name = path.basename(uri.fsPath);
+  const changed = findChangedBySaving(await readFile(uri.fsPath));
+  if (changed) {
+    throw new UserError(`${name}, line ${changed.line} ${changed.reason}. ${changed.remedy} first; nothing has been changed.`);
+  }
+  if (!encoding.startsWith('utf8')) {
+    throw new UserError(`${name} is open with the encoding ${encoding}. Reopen it with UTF-8 first; nothing has been changed.`);
+  }
 }
 
 async function openIfThere(uri: vscode.Uri): Promise<vscode.TextDocument | undefined> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import type { FileReport } from '../../src/datasets/report';
@@ -284,6 +284,26 @@ describe('dataset files', () => {
     await eventually(() => dirtyTabs().join(', ') === both, 'showing both as unsaved, and nothing else');
     await vscode.workspace.saveAll();
     assert.equal(readFileSync(inWorkspace('unsaved.quarantine.jsonl').fsPath, 'utf8'), `${REFUSED}\n${HARMFUL}\n`);
+  });
+
+  it('moves nothing where saving would change the bytes of other rows', async () => {
+    const notUtf8 = Buffer.concat([Buffer.from(`${HARMFUL}\n`), Buffer.from(HARMLESS.replace('opening', 'öpening'), 'latin1')]);
+    const mixedEnds = Buffer.from(`${HARMFUL}\r\n${HARMLESS}\n${REFUSED}\r\n`);
+    for (const [name, bytes] of [['not-utf8', notUtf8], ['mixed-ends', mixedEnds]] as const) {
+      const document = await openFile(`${name}.jsonl`, bytes);
+      await scored(document);
+      await apply((await quickFixes(document, 0))[0]);
+      assert.equal(document.isDirty, false);
+      assert.deepEqual(readFileSync(document.uri.fsPath), bytes);
+      assert.ok(!existsSync(inWorkspace(`${name}.quarantine.jsonl`).fsPath));
+    }
+    const document = await openFile('whole.jsonl', `${HARMFUL}\n`);
+    const quarantine = inWorkspace('whole.quarantine.jsonl').fsPath;
+    writeFileSync(quarantine, notUtf8);
+    await scored(document);
+    await apply((await quickFixes(document, 0))[0]);
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMFUL}\n`);
+    assert.deepEqual(readFileSync(quarantine), notUtf8);
   });
 
   it('flags nothing in a quarantine', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { additionOf, deletionsOf, type Place } from '../../src/datasets/quarantineEdit';
+import { additionOf, deletionsOf, findChangedBySaving, type Place } from '../../src/datasets/quarantineEdit';
 import { isQuarantine, quarantinePath } from '../../src/datasets/report';
 
 const eol = fc.constantFrom('\n', '\r\n');
@@ -36,6 +36,17 @@ describe('moving rows to quarantine', () => {
         assert.ok((quarantined + added).startsWith(quarantined) && added.endsWith(quarantineEnd));
       }),
     );
+  });
+
+  it('finds the line that an editor would not write back as it is', () => {
+    const lineOf = (...parts: (string | number[])[]): number | undefined =>
+      findChangedBySaving(Buffer.concat(parts.map(part => Buffer.from(part as string))))?.line;
+    for (const kept of ['', 'é', 'a\n\nb', 'a\r\nb\r\n', '\ufeffa\n\ufffd\n']) assert.equal(lineOf(kept), undefined, kept);
+    assert.equal(lineOf('a\n\n', [0xff], '\n', [0xc3], '\r\n'), 3);
+    assert.equal(lineOf('\ufeffa\r\n', [0xc3], '\r\n'), 2);
+    assert.equal(lineOf('a\r\nb\r\nc\nd\n'), 3);
+    assert.equal(lineOf('a\nb\r\n'), 2);
+    assert.equal(lineOf('a\rb\n'), 1);
   });
 
   it('names the quarantine after the dataset', () => {
