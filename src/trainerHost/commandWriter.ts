@@ -6,12 +6,19 @@ import { commandsFile } from './runFolder';
 
 export function writeCommand(folder: string, command: Command['command'], now = Date.now()): Command {
   const line: Command = { id: randomUUID(), ts: now, command };
-  const file = fs.openSync(commandsFile(folder), 'a', 0o600);
+  const file = fs.openSync(commandsFile(folder), 'a+', 0o600);
   try {
-    fs.writeSync(file, `${JSON.stringify(line)}\n`);
+    fs.writeSync(file, `${isTorn(file) ? '\n' : ''}${JSON.stringify(line)}\n`);
     fs.fsyncSync(file);
   } finally {
     fs.closeSync(file);
   }
   return line;
+}
+
+/** Whether the last line was cut short, as by a full disk: what is appended would be lost with it. */
+function isTorn(file: number): boolean {
+  const { size } = fs.fstatSync(file);
+  const last = Buffer.alloc(1);
+  return size > 0 && fs.readSync(file, last, 0, 1, size - 1) === 1 && last.toString() !== '\n';
 }
