@@ -1,4 +1,5 @@
 /** Tells running trainers what to do, and sees to it that a stop is a stop. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../common/userError';
 import type { Command } from '../protocol/messages';
 import { writeCommand } from './commandWriter';
@@ -47,10 +48,26 @@ export function continueRun(run: Run | undefined): void {
   tell(run, 'resume');
 }
 
-/** Saves and stops. The answer counts: saving may take its time. */
-export async function stopRun(candidate: Run | undefined): Promise<StopOutcome> {
+/**
+ * Saves and stops; saving may take its time. Returns the trainer's answer, if the run has not ended without one.
+ * Nothing but asking is done: to the trainer, a signal means to stop without saving.
+ */
+export async function stopRun(candidate: Run | undefined, patienceMilliseconds = 10_000): Promise<string | undefined> {
   const { run, id } = tell(candidate, 'stop');
-  return ended(run, patience, () => run.state.acknowledged.some(answer => answer.id === id));
+  const answer = () => run.state.acknowledged.find(given => given.id === id)?.message;
+  const begun = Date.now();
+  while (answer() === undefined && isActive(run.status)) {
+    if (Date.now() - begun >= patienceMilliseconds) {
+      throw new UserError(
+        `Run ${run.name} has not answered the request to save and stop. It will when it gets to it. ` +
+          'Cancelling ends it now and saves nothing; its last complete checkpoint is kept.',
+        [{ title: 'Cancel Run', command: 'safeFinetuning.cancelRun' }],
+      );
+    }
+    await sleep(100);
+  }
+  await run.refresh();
+  return answer();
 }
 
 /** Stops without saving; the end of the process counts. */
@@ -63,7 +80,9 @@ export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome
   } catch {
     limits = impatience; // a full disk, say: the trainer cannot hear it, but it can be ended
   }
-  return ended(run, limits, () => false);
+  const outcome = await escalate({ process: () => run.process, answered: () => !isActive(run.status) }, limits);
+  await run.refresh();
+  return outcome;
 }
 
 /** What the user should know of an end that was not as asked for. */
@@ -80,10 +99,4 @@ export function describeStop(run: Pick<Run, 'name' | 'process'>, outcome: StopOu
         ? `Run ${run.name} did not answer, and its process, ${run.process.pid} on ${run.process.host}, cannot be ended from here. End it there.`
         : `Run ${run.name} did not answer, and no process of it is known. If it was started elsewhere, end it there.`;
   }
-}
-
-async function ended(run: Run, limits: typeof patience, answered: () => boolean): Promise<StopOutcome> {
-  const outcome = await escalate({ process: () => run.process, answered: () => answered() || !isActive(run.status) }, limits);
-  await run.refresh();
-  return outcome;
 }

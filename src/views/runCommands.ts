@@ -10,11 +10,12 @@ import type { Run } from '../trainerHost/run';
 import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
-import type { StopOutcome } from '../trainerHost/stopper';
 import type { Trainer } from '../trainerHost/trainerCommand';
 import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
 import type { PreflightView } from './preflightView';
+
+const answerMilliseconds = 10_000;
 
 export function registerRunCommands({ context, log, registerCommand }: Services, registry: RunRegistry, checks: PreflightView): void {
   askOnlyIf(() => vscode.workspace.isTrusted);
@@ -91,14 +92,17 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     registerCommand('safeFinetuning.pauseRun', () => pauseRun(target(registry))),
     registerCommand('safeFinetuning.resumeRun', () => continueRun(target(registry))),
     registerCommand('safeFinetuning.stopRun', async () => {
-      requireTrust('Stopping a run'); // it may end the process that the run folder names
+      requireTrust('Stopping a run');
       const run = target(registry);
-      tellOutcome(run, await stopRun(run));
+      const answer = await stopRun(run);
+      if (run && answer) void vscode.window.setStatusBarMessage(`${run.name}: ${answer}`, answerMilliseconds);
     }),
     registerCommand('safeFinetuning.cancelRun', async () => {
-      requireTrust('Cancelling a run');
+      requireTrust('Cancelling a run'); // it may end the process that the run folder names
       const run = target(registry);
-      tellOutcome(run, await cancelRun(run));
+      const outcome = await cancelRun(run);
+      const text = run && describeStop(run, outcome);
+      if (text) void vscode.window.showWarningMessage(text);
     }),
 
     registerCommand('safeFinetuning.openMonitor', showMonitor),
@@ -156,9 +160,4 @@ function whyNotResumable(run: Run): string {
     case 'cancelled':
       return `Run ${run.name} has no complete checkpoint to resume from. Start it again.`;
   }
-}
-
-function tellOutcome(run: Run | undefined, outcome: StopOutcome): void {
-  const text = run && describeStop(run, outcome);
-  if (text) void vscode.window.showWarningMessage(text);
 }

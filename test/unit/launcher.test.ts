@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import type { UserError } from '../../src/common/userError';
 import { writeCommand } from '../../src/trainerHost/commandWriter';
 import { findPython } from '../../src/trainerHost/environment';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../../src/trainerHost/launcher';
@@ -57,7 +58,7 @@ while True:
     lines = open(path).read().splitlines() if os.path.exists(path) else []
     for line in lines[done:]:
         command = json.loads(line)
-        emit("command_acknowledged", id=command["id"], command=command["command"], accepted=True, message="")
+        emit("command_acknowledged", id=command["id"], command=command["command"], accepted=True, message=command["command"] + " it is")
         if command["command"] in ("pause", "resume"): emit("activity", paused=command["command"] == "pause")
         if command["command"] == "stop": end("stopped")
         if command["command"] == "cancel": end("cancelled")
@@ -129,7 +130,7 @@ describe('a run that is started', function () {
     await until(() => run.status === 'running');
     const ends: string[] = [];
     registry.onDidEnd(({ status }) => ends.push(status));
-    assert.match(await stopRun(run), /answered|ended/);
+    assert.strictEqual(await stopRun(run), 'stop it is');
     await until(() => ends.length === 1);
     assert.deepStrictEqual([run.status, ends], ['stopped', ['stopped']]);
     assert.throws(() => pauseRun(run), /has ended \(stopped\)/);
@@ -172,6 +173,14 @@ describe('a run that is started', function () {
     process.kill(run.process!.pid, 'SIGKILL');
     await until(() => run.status === 'failed');
     assert.match(run.message, /killed/);
+  });
+
+  it('that does not answer a request to save and stop is not ended for it', async () => {
+    const run = await launched('importing');
+    await assert.rejects(stopRun(run, 300), (error: UserError) => error.actions[0]?.command === 'safeFinetuning.cancelRun');
+    await run.refresh();
+    assert.strictEqual(run.status, 'starting');
+    assert.strictEqual(await isAlive(run.process!), true);
   });
 
   it('is cancelled also while it still loads its libraries', async () => {
