@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
 from . import checkpoints
 from . import protocol as p
 from .errors import UserError
+
+FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
+"""Settings that change time and memory but not what is learned; the first remedy for a full memory."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,10 @@ def resume_point(folder: Path, config: p.RunConfig, base: Path) -> ResumePoint:
         UserError: there is none, or the run would go on with something else than it began with.
     """
     record = _read_record(folder)
-    _refuse_changed_dataset(record, base / config.dataset.path)
+    _refuse_changed_settings(folder, record.config, config)
+    held_out = [config.dataset.held_out_path] if config.dataset.held_out_path else []
+    for dataset, path in zip(record.datasets, [config.dataset.path, *held_out], strict=False):
+        _refuse_changed_file(dataset, base / path)
     found = checkpoints.latest(folder / "checkpoints")
     if not found:
         raise UserError(f"{folder}: there is no complete checkpoint to resume from. Start a new run.")
@@ -46,14 +55,38 @@ def _read_record(folder: Path) -> p.RunRecord:
         raise UserError(f"{path}: cannot be read, so the run cannot be resumed. Start a new run.") from None
 
 
-def _refuse_changed_dataset(record: p.RunRecord, path: Path) -> None:
+def _refuse_changed_settings(folder: Path, before: p.RunConfig, now: p.RunConfig) -> None:
+    """The weights were trained with the settings in run.json, whatever the configuration file says now."""
+    old, new = (dict(_settings(config.model_dump(by_alias=True))) for config in (before, now))
+    changed = [
+        f"`{name}` (was {json.dumps(old.get(name))}, is {json.dumps(new.get(name))})"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name) and not name.startswith(FREE)
+    ]
+    if changed:
+        raise UserError(
+            f"{folder}: the configuration has changed since the run began: {', '.join(changed)}. "
+            "Restore what was, or start a new run."
+        )
+
+
+def _settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting with its path, as in `training.epochs`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _refuse_changed_file(before: p.DatasetRecord, path: Path) -> None:
     """The order of rows is part of a run: another dataset cannot continue it."""
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
-    if found != record.datasets[0].sha256:
+    if found != before.sha256:
         raise UserError(
             f"{path}: the file has changed since the run began, so the run cannot be resumed. "
             "Undo the change, or start a new run."

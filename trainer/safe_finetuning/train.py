@@ -78,11 +78,12 @@ def _train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> tup
     config = read_config(config_path)
     base = config_path.resolve().parent
     dataset = read_dataset(base / config.dataset.path)
-    run.start(_record(config, config_path, dataset), resume.step if resume else 0)
+    held_out = _read_held_out(config, base)
+    run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
 
     run.phase("loading", f"Loading {config.model}")
     loaded = _load(config, base, run)
-    rows = _prepare(config, base, dataset, loaded, run)
+    rows = _prepare(config, dataset, held_out, loaded, run)
 
     if config.evaluation.enabled:
         _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
@@ -118,7 +119,7 @@ class PreparedRows:
 
 
 def _prepare(
-    config: p.RunConfig, base: Path, dataset: Dataset, loaded: Loaded, run: RunFolder
+    config: p.RunConfig, dataset: Dataset, held_out_dataset: Dataset | None, loaded: Loaded, run: RunFolder
 ) -> PreparedRows:
     if dataset.problems and config.dataset.invalid_rows == "error":
         raise UserError(describe_problems(dataset))
@@ -128,8 +129,8 @@ def _prepare(
     risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
 
     usable = [(e, risk_of[e.row.line].risk) for e in encoded]
-    if config.dataset.held_out_path:
-        held_out = _read_held_out(config, base, loaded.tokenizer)
+    if held_out_dataset:
+        held_out = encode_rows(held_out_dataset.rows, loaded.tokenizer, config.training.max_length)[0]
     else:
         held_out = _hold_out(
             [e for e, r in usable if r < config.risk.threshold], config.dataset.held_out_share
@@ -161,12 +162,13 @@ def encode_rows(
     return encoded, unsupervised
 
 
-def _read_held_out(config: p.RunConfig, base: Path, tokenizer: Any) -> list[EncodedRow]:
-    assert config.dataset.held_out_path
+def _read_held_out(config: p.RunConfig, base: Path) -> Dataset | None:
+    if not config.dataset.held_out_path:
+        return None
     dataset = read_dataset(base / config.dataset.held_out_path)
     if dataset.problems:
         raise UserError(describe_problems(dataset))
-    return encode_rows(dataset.rows, tokenizer, config.training.max_length)[0]
+    return dataset
 
 
 def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
@@ -304,7 +306,9 @@ def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.
                 f"{adapter}: not an adapter folder (no adapter_config.json). Give a run's `adapter` folder."
             )
         model = PeftModel.from_pretrained(model, str(adapter))
-    held_out = _read_held_out(config, base, loaded.tokenizer) if config.dataset.held_out_path else []
+    dataset = _read_held_out(config, base)
+    rows = dataset.rows if dataset else []
+    held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]
     return evaluate_model(
         model, loaded.tokenizer, held_out, config, base, check=lambda: None, progress=lambda *_: None
     )[0]
@@ -355,13 +359,16 @@ def evaluate_model(
 # --- the run's record ---------------------------------------------------------------------------------
 
 
-def _record(config: p.RunConfig, config_path: Path, dataset: Dataset) -> dict[str, Any]:
+def _record(config: p.RunConfig, config_path: Path, datasets: list[Dataset | None]) -> dict[str, Any]:
     versions = {"safe-finetuning": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in LIBRARIES}
-    record = p.DatasetRecord(path=str(dataset.path.resolve()), sha256=dataset.sha256, rows=len(dataset.rows))
     return {
         "config_path": str(config_path.resolve()),
         "config": config,
-        "datasets": [record],
+        "datasets": [
+            p.DatasetRecord(path=str(x.path.resolve()), sha256=x.sha256, rows=len(x.rows))
+            for x in datasets
+            if x
+        ],
         "versions": versions,
     }

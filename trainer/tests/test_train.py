@@ -177,6 +177,8 @@ def test_other_methods(workspace, method, trained):
     process = start(workspace, "train", str(config), "--run-folder", str(run))
     assert "completed" in finish(process)
     (dataset,) = events(run, "dataset")
+    record = p.RunRecord.model_validate_json((run / "run.json").read_text())
+    assert [Path(x.path).name for x in record.datasets] == ["rows.jsonl", "held.jsonl"]
     assert dataset["trained"] == trained + 1 and dataset["filtered"] == 21 - trained
     assert all(b["betaMax"] == 0 and b["kl"] is None for b in events(run, "batch"))
 

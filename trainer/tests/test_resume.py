@@ -1,0 +1,97 @@
+"""A run goes on with what it began with, or not at all."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from safe_finetuning import checkpoints
+from safe_finetuning import protocol as p
+from safe_finetuning.errors import UserError
+from safe_finetuning.resume import resume_point
+
+CONFIG = {"model": "m", "dataset": {"path": "rows.jsonl", "heldOutPath": "held.jsonl"}}
+
+
+def config(**changes) -> p.RunConfig:
+    return p.RunConfig.model_validate({**CONFIG, **changes})
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run with a checkpoint of step 2, beside its two datasets."""
+    datasets = []
+    for name in ("rows.jsonl", "held.jsonl"):
+        (tmp_path / name).write_text(name)
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        datasets.append(p.DatasetRecord(path=str(tmp_path / name), sha256=sha256, rows=1))
+    run = tmp_path / "run"
+    checkpoint(run, 2)
+    record = p.RunRecord(
+        id="run",
+        config_path=str(tmp_path / "x.finetune.json"),
+        config=config(),
+        datasets=datasets,
+        versions={},
+        process=p.ProcessRecord(pid=1, start_time=0, host="h"),
+        attempt=1,
+        status="stopped",
+        message="",
+    )
+    (run / "run.json").write_text(record.model_dump_json(by_alias=True))
+    return run
+
+
+def checkpoint(run: Path, step: int) -> Path:
+    folder = run / "checkpoints" / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text(f"weights of step {step}")
+    checkpoints.complete(folder, step)
+    return folder
+
+
+def test_it_goes_on_from_its_checkpoint(run):
+    point = resume_point(run, config(), run.parent)
+    assert (point.checkpoint.name, point.step) == ("checkpoint-2", 2)
+
+
+def test_changed_settings_are_refused_and_named(run):
+    changed = config(method="standard", training={"learningRate": 0.5, "microBatchSize": 1})
+    with pytest.raises(UserError) as refusal:
+        resume_point(run, changed, run.parent)
+    message = str(refusal.value)
+    assert '`method` (was "adaptive", is "standard")' in message
+    assert "`training.learningRate` (was 0.0002, is 0.5)" in message
+    assert "microBatchSize" not in message
+    assert "Restore what was, or start a new run." in message and "\n" not in message
+
+
+def test_settings_of_time_and_memory_may_change(run):
+    changed = config(
+        training={"microBatchSize": 2},
+        evaluation={"batchSize": 1},
+        checkpoints={"keep": 5, "everyMinutes": 1, "atLeast": 1},
+        device="cpu",
+        **{"$schema": "x"},
+    )
+    assert resume_point(run, changed, run.parent).step == 2
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "held.jsonl"])
+def test_a_changed_dataset_is_refused(run, name):
+    (run.parent / name).write_text("other")
+    with pytest.raises(UserError, match=rf"{name}: the file has changed"):
+        resume_point(run, config(), run.parent)
+
+
+def test_without_a_record_or_a_checkpoint_there_is_nothing_to_resume(run):
+    for manifest in run.glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    with pytest.raises(UserError, match="no complete checkpoint"):
+        resume_point(run, config(), run.parent)
+    (run / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run\.json: cannot be read"):
+        resume_point(run, config(), run.parent)
+    (run / "run.json").unlink()
+    with pytest.raises(UserError, match="no run to resume"):
+        resume_point(run, config(), run.parent)
