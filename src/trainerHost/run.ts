@@ -165,7 +165,7 @@ export class Run extends Disposable {
       finished: state.finished,
       cancelled: this.meta.cancelled ?? false,
       paused: state.paused,
-      lastEvent: state.lastEvent ?? launch?.ts ?? 0,
+      lastEvent: state.lastEvent ?? lastWritten(eventsFile(this.folder)) ?? launch?.ts ?? 0,
       now: Date.now(),
     });
     this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
@@ -217,6 +217,9 @@ export class Run extends Disposable {
     if (this.badLines <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
   }
 }
+
+/** Milliseconds since the Unix epoch: the sign of life of a run whose events have not been read. */
+const lastWritten = (file: string): number | undefined => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
 
 function changeStamp(file: string): string {
   const stat = fs.statSync(file, { throwIfNoEntry: false });

@@ -10,7 +10,7 @@ import { launchRun, resumeRun, withLaunchLock, type Launched } from '../../src/t
 import { preflight } from '../../src/trainerHost/preflight';
 import { isAlive } from '../../src/trainerHost/processIdentity';
 import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../../src/trainerHost/runControl';
-import { createRunFolder, runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
+import { createRunFolder, eventsFile, runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import type { Trainer } from '../../src/trainerHost/trainerCommand';
 import { escalate } from '../../src/trainerHost/stopper';
@@ -253,6 +253,22 @@ describe('a run that is started', function () {
     await registry.scan();
     assert.strictEqual(registry.active, undefined);
     assert.deepStrictEqual(registry.runs, []);
+  });
+
+  it('on another machine shows its life by its events, also when it is not the newest', async () => {
+    const ended = await launched('complete');
+    await until(() => ended.status === 'completed');
+    const elsewhere = path.join(runs(), 'elsewhere');
+    fs.mkdirSync(elsewhere);
+    const process = { ...ended.process!, host: 'cluster', startTime: ended.process!.startTime - 600 };
+    writeJson(runFile(elsewhere), { ...ended.record!, status: 'running', process });
+    fs.writeFileSync(eventsFile(elsewhere), '');
+    const run = await registry.add(elsewhere);
+    assert.strictEqual(run.status, 'running');
+    const longAgo = new Date(Date.now() - 600_000);
+    fs.utimesSync(eventsFile(elsewhere), longAgo, longAgo);
+    await run.refresh();
+    assert.strictEqual(run.status, 'lost');
   });
 
   it('is the only one that is being started', async () => {
