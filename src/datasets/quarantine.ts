@@ -1,13 +1,15 @@
 /**
  * Moves flagged rows out of a dataset, unchanged, into `NAME.quarantine.jsonl` beside it: one edit of both
  * files, one undo step. Both are saved when neither had unsaved changes before; otherwise both are left
- * unsaved, in their editors, so that nothing else is saved along with them. (A quarantine that is new is on
- * the disk at once.) An undo leaves both unsaved, or removes the new file.
+ * unsaved, in their editors, so that nothing else is saved along with them. An undo leaves both unsaved, so
+ * that on the disk the rows stay in the quarantine until it is saved. That is why a new quarantine is no part
+ * of the edit: an undo would delete it at once.
  */
-import { readFile } from 'node:fs/promises';
+import { appendFile, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
+import { errorText } from '../common/log';
 import { UserError } from '../common/userError';
 import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
 import { findRow } from './navigation';
@@ -58,8 +60,10 @@ function quickFix(title: string, diagnostics: vscode.Diagnostic[], rows: RowLoca
 /** Moves the rows, all of one file. */
 export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
   const dataset = await vscode.workspace.openTextDocument(rows[0]!.path);
+  const { version } = dataset;
   const name = path.basename(dataset.uri.fsPath);
   if (isQuarantine(dataset.uri.fsPath)) throw new UserError(`${name} is a quarantine: its rows are not moved again.`);
+  await requireKeptBySaving(dataset);
   const taken = new Set<number>();
   for (const row of rows) {
     const line = await findRow(dataset, row, taken);
@@ -71,28 +75,27 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   }
   const lines = [...taken].sort((a, b) => a - b);
   const target = vscode.Uri.file(quarantinePath(dataset.uri.fsPath));
-  const quarantine = await openIfThere(target);
-  await requireKeptBySaving(dataset);
-  if (quarantine) await requireKeptBySaving(quarantine);
-  const wereSaved = !dataset.isDirty && !quarantine?.isDirty;
+  const quarantine = await openOrCreate(target);
+  await requireKeptBySaving(quarantine);
+  if (dataset.version !== version) throw new UserError(`${name} has been edited meanwhile, so nothing was moved. Try again.`);
+  const wereSaved = !dataset.isDirty && !quarantine.isDirty;
 
+  // VS Code applies the edit only to the versions that both documents have now.
   const edit = new vscode.WorkspaceEdit();
   const asLines = { lineCount: dataset.lineCount, lineAt: (line: number) => dataset.lineAt(line).text };
   for (const { start, end } of deletionsOf(lines, asLines)) {
     edit.delete(dataset.uri, new vscode.Range(start.line, start.character, end.line, end.character));
   }
   const texts = lines.map(asLines.lineAt);
-  if (quarantine) {
-    const { range, text } = quarantine.lineAt(quarantine.lineCount - 1);
-    edit.insert(target, range.end, additionOf(texts, text, eolOf(quarantine)));
-  } else {
-    edit.createFile(target, { contents: Buffer.from(additionOf(texts, '', eolOf(dataset))) });
-  }
+  const { range, text } = quarantine.lineAt(quarantine.lineCount - 1);
+  const { eol } = quarantine.lineCount > 1 ? quarantine : dataset; // a new file has none of its own
+  const addition = additionOf(texts, text, eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
+  edit.set(target, [vscode.TextEdit.setEndOfLine(eol), vscode.TextEdit.insert(range.end, addition)]);
   if (!(await vscode.workspace.applyEdit(edit))) {
-    const what = 'could not be changed, so nothing was moved';
-    throw new UserError(`${name} ${what}. Is it or ${path.basename(target.fsPath)} read-only?`);
+    const either = `${name} or ${path.basename(target.fsPath)}`;
+    throw new UserError(`Nothing was moved: ${either} has been edited meanwhile, or is read-only. Try again.`);
   }
-  if (wereSaved) await save(dataset, quarantine);
+  if (wereSaved) await save(quarantine, dataset);
   const moved = lines.length === 1 ? 'Row' : `${lines.length} rows`;
   vscode.window.setStatusBarMessage(`${moved} moved to ${path.basename(target.fsPath)}`, 5000);
 }
@@ -109,26 +112,24 @@ async function requireKeptBySaving({ uri, encoding }: vscode.TextDocument): Prom
   }
 }
 
-async function openIfThere(uri: vscode.Uri): Promise<vscode.TextDocument | undefined> {
+async function openOrCreate({ fsPath }: vscode.Uri): Promise<vscode.TextDocument> {
   try {
-    await vscode.workspace.fs.stat(uri);
-  } catch {
-    return undefined;
+    await appendFile(fsPath, ''); // leaves a file that is there as it is
+  } catch (error) {
+    throw new UserError(`${path.basename(fsPath)} cannot be written, so nothing was moved: ${errorText(error)}`);
   }
-  return vscode.workspace.openTextDocument(uri);
+  return vscode.workspace.openTextDocument(fsPath);
 }
 
 /** The quarantine first: whatever happens in between, no row is on no disk. */
-async function save(dataset: vscode.TextDocument, quarantine: vscode.TextDocument | undefined): Promise<void> {
-  for (const document of quarantine ? [quarantine, dataset] : [dataset]) {
+async function save(quarantine: vscode.TextDocument, dataset: vscode.TextDocument): Promise<void> {
+  for (const document of [quarantine, dataset]) {
     if (!(await document.save())) {
       const name = path.basename(document.uri.fsPath);
       throw new UserError(`${name} could not be saved. The rows were moved in the editor; save both files there.`);
     }
   }
 }
-
-const eolOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 
 export function registerQuarantineActions(annotations: Annotations): vscode.Disposable {
   const actions = new QuarantineActions(annotations);

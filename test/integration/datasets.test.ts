@@ -241,6 +241,20 @@ describe('dataset files', () => {
     await vscode.window.showTextDocument(document);
     await vscode.commands.executeCommand('undo');
     assert.equal(document.getText(), content);
+    const quarantined = await vscode.workspace.openTextDocument(quarantine);
+    assert.equal(quarantined.getText(), '');
+    assert.equal(readFileSync(quarantine, 'utf8'), `${HARMFUL}\r\n`, 'on the disk until the dataset can be saved');
+    await vscode.workspace.saveAll();
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), content);
+  });
+
+  it('moves a row once when it is told to twice', async () => {
+    const document = await openFile('twice.jsonl', `${HARMFUL}\n${HARMLESS}\n`);
+    await scored(document);
+    const [move] = await quickFixes(document, 0);
+    await Promise.all([apply(move), apply(move)]);
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMLESS}\n`);
+    assert.equal(readFileSync(inWorkspace('twice.quarantine.jsonl').fsPath, 'utf8'), `${HARMFUL}\n`);
   });
 
   it('moves all flagged rows behind those already in quarantine, and one undo brings them back', async () => {
