@@ -29,6 +29,8 @@ interface Running {
   worker: Worker;
   judgeId: Promise<string>;
   requests: Map<number, Request>;
+  /** Whoever waits for the worker, ready or not, is told why it has ended. */
+  lost(error: Error): void;
 }
 
 /** Rows stay unscored, and trying again does not help before something is changed. */
@@ -108,8 +110,9 @@ export class Scorer implements IDisposable {
     const worker = new Worker(this.options.workerFile, { workerData, name: 'safe-finetuning-risk' });
     const requests = new Map<number, Request>();
     const began = performance.now();
+    let lost!: Running['lost'];
     const judgeId = new Promise<string>((resolve, reject) => {
-      const lost = (error: Error): void => {
+      lost = (error: Error): void => {
         reject(error);
         for (const request of requests.values()) request.reject(error);
         if (this.running?.worker === worker) this.running = undefined;
@@ -141,7 +144,7 @@ export class Scorer implements IDisposable {
       });
     });
     judgeId.catch(() => undefined); // whoever waits for it is told; nobody may be waiting
-    return { worker, judgeId, requests };
+    return { worker, judgeId, requests, lost };
   }
 
   private crashed(reason: string): Error {
@@ -157,8 +160,8 @@ export class Scorer implements IDisposable {
 
   private stop(reason: Error): void {
     const { running } = this;
-    this.running = undefined;
-    for (const request of running?.requests.values() ?? []) request.reject(reason);
+    running?.lost(reason);
+    running?.worker.removeAllListeners('message'); // what it still says is about the folder of before
     void running?.worker.terminate();
   }
 }

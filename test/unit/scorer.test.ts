@@ -79,6 +79,16 @@ describe('the scorer', function () {
     assert.match(await scorer.judgeId(), /^test/);
   });
 
+  it('lets nobody wait for a classifier that is stopped while it loads', async () => {
+    start(worker('', ''));
+    const waiting = [assert.rejects(scorer.judgeId(), /restarted/), assert.rejects(scorer.score([harmful]), /restarted/)];
+    scorer.restart();
+    await Promise.all(waiting);
+    const last = assert.rejects(scorer.judgeId(), ClassifierUnavailable);
+    scorer.dispose();
+    await last;
+  });
+
   it('says why where the classifier cannot be loaded', async () => {
     start(worker('', `reply({ failed: 'head.json is missing.' });`));
     await assert.rejects(scorer.score([harmful]), { name: 'ClassifierUnavailable', message: 'head.json is missing.' });
