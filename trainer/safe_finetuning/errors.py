@@ -16,4 +16,4 @@ class LocatedError(UserError):
 
 
 class Cancelled(Exception):
-    """The user cancelled the run."""
+    """The user told the run to end, and there is nothing to save first."""

@@ -29,6 +29,12 @@ from .files import write_atomically
 
 HEARTBEAT_SECONDS = 10.0
 POLL_SECONDS = 0.2
+STOP_ENDS = ("loading", "scoring", "evaluating-before", "evaluating-after")
+STOP_ANSWERS: dict[p.Phase | None, str] = {
+    "training": "saving and stopping after this batch",
+    "saving": "stopping when the adapter is saved",
+    "evaluating-after": "stopping; the adapter is saved, its measurement is left out",
+}
 CANCEL_GRACE_SECONDS = 1.5  # then the process ends, whatever it is busy with: cancel acts within 2 s
 
 
@@ -66,14 +72,15 @@ def claim(folder: Path, *, resume: bool) -> Iterator[None]:
 class RunFolder:
     """One attempt at a run: writes events, hears commands.
 
-    `check()` is called between batches and in every long phase: it raises when the run was cancelled and
-    waits while it is paused. `stop_requested` asks the training loop to save and end.
+    `check()` is called between batches and in every long phase: it raises when the run is to end at once
+    and waits while it is paused. `stop_requested` asks the training loop to save and end.
     """
 
     def __init__(self, folder: Path, listener: Callable[[p.Event], None] | None = None) -> None:
         self.folder = folder
         self._listener = listener
         self.stop_requested = False
+        self._phase: p.Phase | None = None
         self._cancel = threading.Event()
         self._resume = threading.Event()
         self._resume.set()
@@ -128,6 +135,7 @@ class RunFolder:
 
     def phase(self, phase: p.Phase, message: str) -> None:
         self.check()
+        self._phase = phase
         self.emit(p.PhaseStarted, phase=phase, message=message)
 
     def progress(self, phase: p.Phase, unit: str) -> Any:
@@ -171,20 +179,26 @@ class RunFolder:
                 with suppress(OSError):
                     self._events.close()
 
-    def finish_cancelled(self) -> None:
-        self.finish("cancelled", f"Cancelled; {checkpoints.saved(self.folder)}.")
+    def finish_as_told(self) -> None:
+        """The end of a run that was cancelled, or stopped outside training."""
+        saved = checkpoints.saved(self.folder)
+        if self._cancel.is_set():
+            self.finish("cancelled", f"Cancelled; {saved}.")
+        else:
+            when = "the last measurement" if self._phase == "evaluating-after" else "training"
+            self.finish("stopped", f"Stopped before {when}; {saved}.")
 
     # --- what the run is told ---
 
     def check(self) -> None:
-        """Raises Cancelled when the run was cancelled; waits while it is paused."""
-        if self._cancel.is_set():
+        """Raises Cancelled when the run was told to end; waits while it is paused."""
+        if self._told_to_end():
             raise Cancelled
         if self._resume.is_set():
             return
         self.emit(p.ActivityChanged, paused=True)
         while not self._resume.wait(POLL_SECONDS):
-            if self._cancel.is_set():
+            if self._told_to_end():
                 raise Cancelled
         self.emit(p.ActivityChanged, paused=False)
 
@@ -198,16 +212,22 @@ class RunFolder:
             return "going on"
         if command == "stop":
             self.stop_requested = True
-            self._resume.set()
-            return "saving and stopping after this batch"
-        self._cancel.set()
+            answer = STOP_ANSWERS.get(self._phase, "stopping; training has not begun, so nothing is saved")
+        else:
+            self._cancel.set()
+            answer = "cancelling"
         self._resume.set()
-        threading.Thread(target=self._end_when_cancelled, daemon=True).start()
-        return "cancelling"
+        if self._told_to_end():
+            threading.Thread(target=self._end_soon, daemon=True).start()
+        return answer
 
-    def _end_when_cancelled(self) -> None:
-        if not self._closed.wait(CANCEL_GRACE_SECONDS):
-            self.finish_cancelled()
+    def _told_to_end(self) -> bool:
+        """Whether to end at once: cancelled, or stopped where the training loop has nothing to save."""
+        return self._cancel.is_set() or (self.stop_requested and self._phase in STOP_ENDS)
+
+    def _end_soon(self) -> None:
+        if not self._closed.wait(CANCEL_GRACE_SECONDS) and self._told_to_end():
+            self.finish_as_told()
             os._exit(3)
 
     def _watch(self) -> None:

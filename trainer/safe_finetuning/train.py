@@ -45,7 +45,7 @@ def train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
         run.finish(status, message)
         return EXIT_CODES[status]
     except Cancelled:
-        run.finish_cancelled()
+        run.finish_as_told()
         return EXIT_CODES["cancelled"]
     except (UserError, OSError) as error:
         run.finish("failed", explain(error, run.folder))
@@ -96,11 +96,12 @@ def _train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> tup
 
     run.phase("saving", "Saving the adapter")
     _save_adapter(trainer.model, run)
-    if run.stop_requested:
-        return "stopped", f"Stopped after step {trainer.state.global_step} and saved."
+    state = trainer.state
+    if run.stop_requested and state.global_step < state.max_steps:
+        return "stopped", f"Stopped after step {state.global_step} and saved."
     if config.evaluation.enabled:
         _measure("after", config, base, trainer.model, loaded.tokenizer, rows.held_out, run)
-    return "completed", f"Completed {trainer.state.global_step} steps."
+    return "completed", f"Completed {state.global_step} steps."
 
 
 # --- reading and judging ------------------------------------------------------------------------------

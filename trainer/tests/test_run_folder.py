@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_pause_and_resume(tmp_path):
 
 def test_stop_and_cancel(tmp_path):
     run = RunFolder(tmp_path)
+    run.phase("training", "")
     command(tmp_path, "stop")
     until(lambda: run.stop_requested)
     run.check()
@@ -76,18 +78,40 @@ def test_stop_and_cancel(tmp_path):
     assert events(tmp_path)[-1]["status"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("phase", "answer", "ends"),
+    [
+        ("loading", "training has not begun, so nothing is saved", True),
+        ("scoring", "training has not begun, so nothing is saved", True),
+        ("evaluating-before", "training has not begun, so nothing is saved", True),
+        ("training", "saving and stopping after this batch", False),
+        ("saving", "stopping when the adapter is saved", False),
+        ("evaluating-after", "the adapter is saved, its measurement is left out", True),
+    ],
+)
+def test_what_a_stop_does_depends_on_the_phase_and_is_said(tmp_path, monkeypatch, phase, answer, ends):
+    monkeypatch.setattr("safe_finetuning.run_folder.CANCEL_GRACE_SECONDS", 60)  # or this process would end
+    run = RunFolder(tmp_path)
+    run.phase(phase, "")
+    assert answer in run.request("stop")
+    with pytest.raises(Cancelled) if ends else nullcontext():
+        run.check()
+
+
 def test_a_line_that_is_no_command_is_warned_about(tmp_path):
     RunFolder(tmp_path)
     (tmp_path / "commands.jsonl").write_text('{"command": "explode"}\n')
     until(lambda: any(e["type"] == "warning" for e in events(tmp_path)))
 
 
-def test_cancel_ends_a_process_that_does_not_look(tmp_path):
+@pytest.mark.parametrize(("told", "status"), [("cancel", "cancelled"), ("stop", "stopped")])
+def test_a_process_that_does_not_look_ends(tmp_path, told, status):
     script = """
         import sys, time
         from pathlib import Path
         from safe_finetuning.run_folder import RunFolder
         run = RunFolder(Path(sys.argv[1]))
+        run.phase("loading", "")
         print("ready", flush=True)
         time.sleep(60)
     """
@@ -97,9 +121,9 @@ def test_cancel_ends_a_process_that_does_not_look(tmp_path):
         cwd=Path(__file__).parents[1],
     )
     assert process.stdout and process.stdout.readline() == b"ready\n"
-    command(tmp_path, "cancel")
+    command(tmp_path, told)
     assert process.wait(timeout=10) == 3
-    assert events(tmp_path)[-1]["status"] == "cancelled"
+    assert events(tmp_path)[-1]["status"] == status
 
 
 def test_a_full_disk_ends_the_run_with_a_message(tmp_path):

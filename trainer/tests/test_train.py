@@ -261,6 +261,26 @@ def test_what_ends_the_last_measurement_leaves_the_adapter(workspace):
     assert "has no prompts" in last["message"] and "the adapter is saved" in last["message"]
 
 
+@pytest.mark.parametrize("phase", ["evaluating-before", "evaluating-after"])
+def test_stop_ends_a_measurement(workspace, phase):
+    config, run = configure(workspace, evaluation={"maxNewTokens": 400}), workspace / "run"
+    if phase == "evaluating-after":
+        skip_measurement_before(run)
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    until(lambda: any(e["phase"] == phase for e in events(run, "phase")), process)
+    say(run, "stop")
+    finish(process)
+    assert process.returncode == 3
+    last = events(run)[-1]
+    assert (last["status"], last["resumable"]) == ("stopped", False)
+    if phase == "evaluating-before":
+        assert last["message"] == "Stopped before training; nothing was saved."
+        assert not events(run, "batch") and not events(run, "evaluation")
+    else:
+        expected = "Stopped before the last measurement; kept: the adapter and the checkpoint of step 6."
+        assert (last["message"], last["adapter"]) == (expected, "adapter")
+
+
 def test_what_to_do_next_depends_on_what_is_saved(tmp_path):
     failures = [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("can't allocate memory")]
     assert [explain(error, tmp_path).split(", then ")[1] for error in failures] == ["start a new run."] * 2
