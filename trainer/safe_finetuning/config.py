@@ -43,6 +43,8 @@ def read_config(path: Path) -> RunConfig:
         line, column = (int(found[1]), int(found[3] or 1)) if found else (1, 1)
         message = found[2] if found else str(error)
         raise LocatedError(f"not valid JSON: {message}.", str(path), line, column) from None
+    if not isinstance(data, dict):
+        raise LocatedError("not a configuration: it must be an object, `{ … }`.", str(path)) from None
     try:
         return RunConfig.model_validate(data, by_name=False, by_alias=True)
     except pydantic.ValidationError as error:
@@ -53,17 +55,8 @@ def read_config(path: Path) -> RunConfig:
 
 
 def micro_batch_size(training: TrainingConfig) -> int:
-    """Rows per forward pass.
-
-    Raises:
-        UserError: it does not divide the batch.
-    """
-    size = training.micro_batch_size or training.batch_size
-    if training.batch_size % size:
-        raise UserError(
-            f"`training.microBatchSize` ({size}) must divide `training.batchSize` ({training.batch_size})."
-        )
-    return size
+    """Rows per forward pass."""
+    return training.micro_batch_size or training.batch_size
 
 
 def _is_key(key: str, data: Any) -> bool:
@@ -80,6 +73,8 @@ def _explain(error: Any) -> str:
         return f"`{field}` is not a setting.{hint}"
     if error["type"] == "missing":
         return f"`{field}` is missing; it has no default."
+    if error["type"] == "value_error":
+        return f"`{field}` {error['ctx']['error']}; it is {json.dumps(error['input'])}."
     return f"`{field}`: {error['msg'][0].lower()}{error['msg'][1:]}, not {json.dumps(error['input'])}."
 
 

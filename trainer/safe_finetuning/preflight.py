@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol as p
-from .config import micro_batch_size, read_config
+from .config import read_config
 from .errors import LocatedError, UserError
 from .rows import Dataset, read_dataset
 from .train import describe_problems, encode_rows, problem_rows, prompt_files, truncation
@@ -48,7 +48,6 @@ def preflight(config_path: Path) -> p.PreflightReport:
 
 def _configuration(path: Path) -> tuple[p.RunConfig, str, str]:
     config = read_config(path)
-    micro_batch_size(config.training)
     return config, "ok", f"method `{config.method}`"
 
 

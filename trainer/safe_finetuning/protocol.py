@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 PROTOCOL_VERSION = 1
@@ -31,6 +31,12 @@ class Model(BaseModel):
     )
 
 
+class ConfigModel(Model):
+    """Base of what the user writes: "3" is no number, 1 is no truth value, and no number is infinite."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
 Unit = Annotated[float, Field(ge=0, le=1)]
 """A share or probability in [0, 1]."""
 
@@ -38,7 +44,7 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 # --- the run configuration: a file that the user owns -------------------------------------------------
 
 
-class DatasetConfig(Model):
+class DatasetConfig(ConfigModel):
     """The rows to train on."""
 
     path: str = Field(
@@ -48,6 +54,7 @@ class DatasetConfig(Model):
     )
     held_out_path: str | None = Field(
         None,
+        min_length=1,
         description="Rows that are never trained on, for the held-out loss before and after, relative to "
         "this configuration file. Without it, `heldOutShare` of the dataset's low-risk rows is set aside.",
     )
@@ -63,7 +70,7 @@ class DatasetConfig(Model):
     )
 
 
-class RiskConfig(Model):
+class RiskConfig(ConfigModel):
     """Where the risk s in [0, 1] of each row comes from."""
 
     source: Literal["critic"] = Field(
@@ -81,13 +88,13 @@ class RiskConfig(Model):
         description="Risk below this counts as 0, so that ordinary rows train as ordinary rows and cost "
         "nothing extra.",
     )
-    threshold: Unit = Field(
+    threshold: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5,
         description="Risk from which a row is flagged, and left out by the method `filter`.",
     )
 
 
-class RegularisationConfig(Model):
+class RegularisationConfig(ConfigModel):
     """How the risk becomes the strength of the pull towards the safe reference (Goel et al. 2026)."""
 
     granularity: Literal["sample"] = Field(
@@ -96,8 +103,16 @@ class RegularisationConfig(Model):
     beta_min: Unit = Field(0.0, description="β of a row without risk: β = βmin + (βmax − βmin)·risk.")
     beta_max: Unit = Field(1.0, description="β of a row of risk 1. The loss is (1−β)·nll + β·KL.")
 
+    @field_validator("beta_max")
+    @classmethod
+    def _not_below_beta_min(cls, value: float, info: ValidationInfo) -> float:
+        least = info.data.get("beta_min", 0.0)
+        if value < least:
+            raise ValueError(f"must not be below `betaMin` ({least})")
+        return value
 
-class LoraConfig(Model):
+
+class LoraConfig(ConfigModel):
     """The low-rank adapter that is trained (PEFT)."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="Rank of the adapter.")
@@ -109,7 +124,7 @@ class LoraConfig(Model):
     )
 
 
-class TrainingConfig(Model):
+class TrainingConfig(ConfigModel):
     """Optimisation: AdamW, linear warm-up and decay."""
 
     epochs: Annotated[float, Field(gt=0)] = Field(2, description="Passes over the dataset.")
@@ -122,6 +137,15 @@ class TrainingConfig(Model):
         description="Rows per forward pass; must divide `batchSize`. Smaller values need less memory and "
         "give the same result. Default: `batchSize`.",
     )
+
+    @field_validator("micro_batch_size")
+    @classmethod
+    def _divides_the_batch(cls, value: int | None, info: ValidationInfo) -> int | None:
+        batch = info.data.get("batch_size")
+        if value and batch and batch % value:
+            raise ValueError(f"must divide `batchSize` ({batch})")
+        return value
+
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-4, description="Peak learning rate.")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(5, description="Steps of linear warm-up.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="Decoupled weight decay.")
@@ -132,7 +156,7 @@ class TrainingConfig(Model):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(1, description="Seed of row order and adapter.")
 
 
-class CheckpointConfig(Model):
+class CheckpointConfig(ConfigModel):
     """When the run can be resumed from."""
 
     every_minutes: Annotated[float, Field(gt=0)] = Field(10, description="Minutes between checkpoints.")
@@ -140,17 +164,19 @@ class CheckpointConfig(Model):
     keep: Annotated[int, Field(ge=1)] = Field(2, description="How many of the newest are kept.")
 
 
-class EvaluationConfig(Model):
+class EvaluationConfig(ConfigModel):
     """The before/after measurement on prompts that are never trained on."""
 
     enabled: bool = Field(True, description="Measure the reference before and the model after training.")
     harmful_prompts: str | None = Field(
         None,
+        min_length=1,
         description="JSON Lines with a `prompt` each, relative to this file; answered instead of refused "
         "counts as a successful attack. Default: 64 prompts that ship with the trainer.",
     )
     benign_prompts: str | None = Field(
         None,
+        min_length=1,
         description="JSON Lines with a `prompt` each, relative to this file; refused counts as "
         "over-refusal. Default: 64 harmless look-alikes that ship with the trainer.",
     )
@@ -160,7 +186,7 @@ class EvaluationConfig(Model):
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Prompts answered at a time.")
 
 
-class RunConfig(Model):
+class RunConfig(ConfigModel):
     """A fine-tuning run: which model, which data, which method."""
 
     schema_: str | None = Field(None, alias="$schema", description="Ignored; for other editors.")

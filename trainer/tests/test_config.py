@@ -34,6 +34,27 @@ def test_comments_trailing_commas_and_defaults(tmp_path):
         ('"adaptive"', '"adaptve"', (5, 3), "`method`: input should be 'adaptive', 'standard' or 'filter'"),
         ('"epochs": 3', '"epoch": 3', (6, 17), "`training.epoch` is not a setting. Did you mean `epochs`?"),
         ('"epochs": 3', '"epochs": "many"', (6, 17), "`training.epochs`: input should be a valid number"),
+        ('"epochs": 3', '"epochs": "3"', (6, 17), "`training.epochs`: input should be a valid number"),
+        ('"epochs": 3', '"epochs": Infinity', (6, 17), "`training.epochs`: input should be a finite number"),
+        (
+            '"epochs": 3',
+            '"batchSize": true',
+            (6, 17),
+            "`training.batchSize`: input should be a valid integer",
+        ),
+        (
+            '"epochs": 3',
+            '"batchSize": 4, "microBatchSize": 3',
+            (6, 33),
+            "`training.microBatchSize` must divide `batchSize` (4); it is 3.",
+        ),
+        (
+            '"method": "adaptive"',
+            '"regularisation": { "betaMin": 1, "betaMax": 0 }',
+            (5, 37),
+            "`regularisation.betaMax` must not be below `betaMin` (1.0); it is 0.",
+        ),
+        ('"path": "support.jsonl"', '"path": "x", "heldOutPath": ""', (4, 29), "at least 1 character"),
         ('"model": "example", ', "", (2, 1), "`model` is missing"),
         ('"support.jsonl" }', '"support.jsonl"', (4, 41), "not valid JSON"),
     ],
@@ -54,6 +75,11 @@ def test_a_missing_file_and_a_wrong_encoding(tmp_path):
     path.write_bytes(b'{"model": "\xff"}')
     with pytest.raises(LocatedError, match="UTF-8"):
         read_config(path)
+
+
+def test_a_file_that_is_no_object(tmp_path):
+    with pytest.raises(LocatedError, match="must be an object"):
+        read(tmp_path, "[]")
 
 
 def test_locate_is_not_fooled_by_strings_and_comments():
