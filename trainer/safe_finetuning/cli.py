@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 stopped or c
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,9 @@ from .errors import LocatedError, UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every console knows a β
     warnings.simplefilter("ignore", FutureWarning)  # of libraries among each other; not the user's to act on
     options = _parser().parse_args(arguments)
     try:
@@ -90,10 +94,11 @@ def _train(options: argparse.Namespace) -> int:
     folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
     with claim(folder, resume=options.resume):
         point = resume_point(folder, config, options.config.resolve().parent) if options.resume else None
-        run = RunFolder(folder, listener=Console())
+        console = Console()
+        run = RunFolder(folder, listener=console)
         signal.signal(signal.SIGTERM, lambda *_: run.request("cancel"))
         signal.signal(signal.SIGINT, lambda *_: run.request("cancel" if run.stop_requested else "stop"))
-        print(f"run folder: {folder}", flush=True)
+        console.print(f"run folder: {folder}")
 
         from .train import train
 
@@ -193,8 +198,14 @@ class Console:
     def __call__(self, event: p.Event) -> None:
         text = self._text(event)
         if text:
-            with self.lock:
+            self.print(text)
+
+    def print(self, text: str) -> None:
+        with self.lock:
+            try:
                 print(text, flush=True)
+            except OSError:  # the reader has gone, as `head` does; the run goes on without
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _text(self, event: p.Event) -> str | None:
         if isinstance(event, p.PhaseStarted):

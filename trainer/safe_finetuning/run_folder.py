@@ -131,7 +131,8 @@ class RunFolder:
             self._events.flush()
             self._seq += 1
         if self._listener:
-            self._listener(event)
+            with suppress(OSError, ValueError):  # a mirror that breaks is no reason to end a run
+                self._listener(event)
 
     def phase(self, phase: p.Phase, message: str) -> None:
         self.check()

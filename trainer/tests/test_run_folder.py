@@ -53,6 +53,14 @@ def test_not_a_number_is_null_on_the_wire(tmp_path):
     assert json.loads(metrics.model_dump_json()) == {"value": None, "low": None, "high": None, "n": 0}
 
 
+def test_a_listener_that_breaks_does_not_end_the_run(tmp_path):
+    def listener(event):
+        raise BrokenPipeError
+
+    RunFolder(tmp_path, listener).warn("x", "y")
+    assert [e["type"] for e in events(tmp_path)] == ["warning"]
+
+
 def test_pause_and_resume(tmp_path):
     run = RunFolder(tmp_path)
     command(tmp_path, "pause", age_seconds=3600)  # meant for an earlier attempt

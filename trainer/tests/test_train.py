@@ -80,9 +80,10 @@ def configure(workspace: Path, **changes) -> Path:
     return path
 
 
-def start(workspace: Path, *arguments: str) -> subprocess.Popen:
+def start(workspace: Path, *arguments: str, **environ: str) -> subprocess.Popen:
     environment = {
         **os.environ,
+        **environ,
         "PYTHONPATH": str(TRAINER),
         "SAFE_FINETUNING_CACHE": str(workspace / "cache"),
         "OMP_NUM_THREADS": "1",
@@ -161,6 +162,19 @@ def test_a_whole_run(workspace):
     assert "there is a run in this folder already" in finish(process)
     assert process.returncode == 1
     assert (run / "events.jsonl").read_text() + (run / "run.json").read_text() == everything
+
+
+def test_a_run_goes_on_when_its_reader_has_gone_or_reads_no_greek(workspace):
+    config = configure(workspace, evaluation={"enabled": False})
+    gone, plain = workspace / "gone", workspace / "plain"
+    process = start(workspace, "train", str(config), "--run-folder", str(gone))
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    process = start(workspace, "train", str(config), "--run-folder", str(plain), PYTHONIOENCODING="ascii")
+    assert "??kl" in process.communicate(timeout=60)[0]  # β·kl
+    for run in (gone, plain):
+        assert events(run)[-1]["status"] == "completed"
 
 
 @pytest.mark.parametrize(("method", "trained"), [("standard", 21), ("filter", 20)])
