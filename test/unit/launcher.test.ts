@@ -217,17 +217,20 @@ describe('a run that is started', function () {
   it('that was taken for dead, since the clock was set, is alive again when it goes on', async () => {
     const run = await launched('obey');
     await until(() => run.status === 'running');
+    const { pid } = run.process!;
     const shifted = { ...run.process!, startTime: run.process!.startTime - 100 };
     updateMeta(run.folder, { launched: shifted });
     writeJson(runFile(run.folder), { ...run.record!, process: shifted });
-    await until(() => run.status === 'failed');
-    writeCommand(run.folder, 'pause');
-    await until(() => run.status === 'paused');
-    run.state.lastEvent = Date.now() - 5000; // so that the process is looked for again
-    await run.refresh();
-    assert.strictEqual(run.status, 'paused');
-    writeCommand(run.folder, 'cancel');
-    await until(() => run.status === 'cancelled');
+    try {
+      await until(() => run.status === 'failed');
+      writeCommand(run.folder, 'pause');
+      await until(() => run.status === 'paused');
+      run.state.lastEvent = Date.now() - 5000; // so that the process is looked for again
+      await run.refresh();
+      assert.strictEqual(run.status, 'paused');
+    } finally {
+      process.kill(-pid, 'SIGKILL'); // nothing else can tell it by its start time any more
+    }
   });
 
   it('begins a new attempt when it is resumed', async () => {
