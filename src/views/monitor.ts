@@ -3,7 +3,9 @@ import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
 import { Disposable, type IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
-import type { Log } from '../common/log';
+import { errorText, type Log } from '../common/log';
+import { showError } from '../common/registerCommand';
+import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
 import { batchRows, detailsStamp, detailsView, fileNames, runView, SeriesFeed } from './monitorModel';
@@ -50,7 +52,12 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     const media = vscode.Uri.joinPath(this.extensionUri, 'dist', 'media');
     view.webview.options = { enableScripts: true, localResourceRoots: [media] };
     const subscriptions = [
-      view.webview.onDidReceiveMessage((message: FromMonitor) => void this.receive(message)),
+      view.webview.onDidReceiveMessage((message: FromMonitor) => {
+        this.receive(message).catch((error: unknown) => {
+          this.log.warn(errorText(error));
+          void showError(error);
+        });
+      }),
       view.onDidChangeVisibility(() => this.sendSoon()),
       view.onDidDispose(() => {
         for (const subscription of subscriptions) subscription.dispose();
@@ -139,7 +146,11 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private async sendRows(step: number): Promise<void> {
     const run = this.following?.run;
     if (!run) return;
-    const rows = batchRows(await run.rowsOf(step));
+    const rows = batchRows(
+      await run.rowsOf(step).catch((error: unknown) => {
+        throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
+      }),
+    );
     const threshold = run.record?.config.risk.threshold ?? 0.5;
     this.post({ type: 'rows', step, files: fileNames(run), threshold, rows });
   }
