@@ -112,6 +112,10 @@ export class ChartGroup {
     return this.charts[index]?.element;
   }
 
+  focus(index: number): void {
+    this.charts[index]?.plot.focus();
+  }
+
   /** The point under the cursor, moved by some; from the selected step or the end when there is none. */
   step(by: number): void {
     const last = this.steps.length - 1;
@@ -136,7 +140,7 @@ export class ChartGroup {
 
 export class Chart {
   readonly element: HTMLElement;
-  private readonly plot: HTMLElement;
+  readonly plot: HTMLElement;
   private readonly table: HTMLDetailsElement;
   private readonly values: HTMLElement[];
   private uplot: uPlot | undefined;
@@ -152,7 +156,7 @@ export class Chart {
       attributes: { tabindex: '0', role: 'slider', 'aria-label': `${spec.title} by step. Enter shows the step's rows.` },
     });
     this.plot.addEventListener('keydown', event => this.onKey(event));
-    this.table = h('details', { class: 'as-table' }, h('summary', {}, 'Show as table'));
+    this.table = h('details', { class: 'as-table' }, h('summary', {}, `Last ${tableRows} steps as a table`));
     this.table.addEventListener('toggle', () => this.fillTable());
     this.element = h(
       'section',

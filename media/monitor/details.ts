@@ -9,11 +9,14 @@ type Metrics = NonNullable<DetailsView['before']>;
 
 const section = (title: string, ...children: (Node | null)[]): HTMLElement => h('section', {}, h('h2', {}, title), ...children);
 
+/** How a run stands, as far as the reason of its end depends on it. */
+export type Ending = Pick<RunView, 'status' | 'message' | 'resumable'> & Pick<DetailsView, 'logTail'>;
+
 /** Why a run failed and what to do about it. */
-export function failureCard(run: RunView, details: DetailsView, send: (command: MonitorCommand) => void): HTMLElement | null {
+export function failureCard(run: Ending, send: (command: MonitorCommand) => void): HTMLElement | null {
   if (run.status !== 'failed' && run.status !== 'lost') return null;
-  const log = details.logTail.length
-    ? h('details', {}, h('summary', {}, 'Last lines of the log'), h('pre', { attributes: { tabindex: '0' } }, details.logTail.join('\n')))
+  const log = run.logTail.length
+    ? h('details', {}, h('summary', {}, 'Last lines of the log'), h('pre', { attributes: { tabindex: '0' } }, run.logTail.join('\n')))
     : null;
   const buttons = h(
     'div',
@@ -33,7 +36,7 @@ export function failureCard(run: RunView, details: DetailsView, send: (command: 
 }
 
 /** A run that ended otherwise than by completing, in a sentence. */
-export function endingNote(run: RunView): HTMLElement | null {
+export function endingNote(run: Ending): HTMLElement | null {
   return (run.status === 'stopped' || run.status === 'cancelled') && run.message ? h('p', { class: 'note' }, run.message) : null;
 }
 
@@ -53,7 +56,7 @@ const measures: Measure[] = [
 ];
 
 /** The model before and after, on the same prompts. */
-export function resultTable({ before, after }: DetailsView): HTMLElement | null {
+export function resultTable({ before, after }: Pick<DetailsView, 'before' | 'after'>): HTMLElement | null {
   if (!before && !after) return null;
   const heads = ['', 'Before', 'After', 'Change'].map(text => h('th', { attributes: { scope: 'col' } }, text));
   const rows = measures.map(measure =>
@@ -96,8 +99,7 @@ function change({ get, share }: Measure, before: Metrics | null, after: Metrics 
 }
 
 /** What the rows turned out to be. */
-export function datasetSummary(dataset: DatasetView | null, show: (row: Row) => void): HTMLElement | null {
-  if (!dataset) return null;
+export function datasetSummary(dataset: DatasetView, show: (row: Row) => void): HTMLElement {
   const plain = [
     ['Rows', dataset.rows, ''],
     ['Trained on', dataset.trained, ''],

@@ -2,13 +2,14 @@
 import 'uplot/dist/uPlot.min.css';
 import './base.css';
 import './monitor.css';
-import type { BatchRow, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
+import type { BatchRow, ChecksView, DatasetView, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
 import { ChartGroup, type ChartSpec } from './chart';
 import { checksCard, emptyPage } from './checks';
-import { datasetSummary, endingNote, failureCard, resultTable, warningList } from './details';
+import { datasetSummary, endingNote, failureCard, resultTable, warningList, type Ending } from './details';
 import { h, setText } from './dom';
-import { decimal, exponent, hundredths, integer } from './format';
+import { count, decimal, exponent, hundredths, integer } from './format';
 import { Header } from './header';
+import { Place } from './place';
 import { BatchRows } from './rows';
 import { Values } from './values';
 
@@ -63,45 +64,49 @@ const showRow = ({ file, line, hash }: Pick<BatchRow, 'file' | 'line' | 'hash'>)
 const header = new Header(command);
 const values = new Values();
 const chartGroup = new ChartGroup(charts, select);
-const rows = new BatchRows(showRow, () => {
+const rows = new BatchRows(showRow, hadFocus => {
+  if (hadFocus) chartGroup.focus(vscode.getState()?.selected?.chart ?? 0);
   chartGroup.markSelected(undefined);
   keep({ selected: undefined });
 });
 
-const checksPlace = h('div');
-const emptyPlace = h('div');
-const failurePlace = h('div');
-const detailsAbove = h('div');
-const detailsBelow = h('div');
+const checks = new Place<ChecksView>(view => checksCard(view, check => send({ type: 'fix', check }), () => send({ type: 'dismissChecks' })));
+const empty = new Place<{ trusted: boolean }>(({ trusted }) => emptyPage(trusted, command, () => send({ type: 'manageTrust' })));
+const ending = new Place<Ending>(view => failureCard(view, command) ?? endingNote(view));
+// The result comes first once there is one; until then what happens now does.
+const resultAbove = new Place(resultTable);
+const resultBelow = new Place(resultTable);
+const warnings = new Place(warningList);
+const dataset = new Place<DatasetView>(view => datasetSummary(view, showRow));
 const spoken = h('div', { class: 'unseen', attributes: { 'aria-live': 'polite' } });
 const runPlace = h(
   'div',
   { class: 'run', hidden: true },
   header.element,
-  failurePlace,
-  detailsAbove,
+  ending.element,
+  resultAbove.element,
   values.element,
   chartGroup.element,
-  detailsBelow,
+  resultBelow.element,
+  warnings.element,
+  dataset.element,
 );
-document.getElementById('monitor')?.append(checksPlace, emptyPlace, runPlace, spoken);
+document.getElementById('monitor')?.append(checks.element, empty.element, runPlace, spoken);
 
 let toRestore = vscode.getState();
 let run: RunView | undefined;
 let details: DetailsView | undefined;
-let shownEnding = '';
 
 function showRun(view: RunView): void {
   if (run?.id !== view.id) {
     details = undefined;
     chartGroup.clear();
     rows.hide();
-    detailsAbove.replaceChildren();
-    detailsBelow.replaceChildren();
+    for (const place of [ending, resultAbove, resultBelow, warnings, dataset]) place.show(null);
   }
   speak(run, view);
   run = view;
-  emptyPlace.replaceChildren();
+  empty.show(null);
   runPlace.hidden = false;
   header.update(view);
   values.update(view);
@@ -133,33 +138,27 @@ function restore(): void {
   window.scrollTo({ top: kept.scroll });
 }
 
-/** The reason of an end is drawn again only when it changes, so that nothing opened in it closes. */
 function showEnding(): void {
   if (!run || !details) return;
-  const key = [run.id, run.status, run.message, run.resumable, details.logTail.length].join();
-  if (key === shownEnding) return;
-  shownEnding = key;
-  failurePlace.replaceChildren(...present(failureCard(run, details, command), endingNote(run)));
+  const { status, message, resumable } = run;
+  ending.show({ status, message, resumable, logTail: details.logTail });
 }
 
 function showDetails(view: DetailsView): void {
   details = view;
-  const result = resultTable(view);
-  // The result comes first once there is one; until then what happens now does.
-  detailsAbove.replaceChildren(...present(view.after ? result : null));
-  detailsBelow.replaceChildren(
-    ...present(view.after ? null : result, warningList(view.warnings), datasetSummary(view.dataset, showRow)),
-  );
+  const { before, after } = view;
+  resultAbove.show(after && { before, after });
+  resultBelow.show(after ? null : { before, after });
+  warnings.show(view.warnings);
+  dataset.show(view.dataset);
   showEnding();
 }
 
 function showEmpty(trusted: boolean): void {
   run = undefined;
   runPlace.hidden = true;
-  emptyPlace.replaceChildren(emptyPage(trusted, command, () => send({ type: 'manageTrust' })));
+  empty.show({ trusted });
 }
-
-const present = (...nodes: (Node | null)[]): Node[] => nodes.filter(node => node !== null);
 
 /** Says aloud that the run stands differently or enters a phase; not every number. */
 function speak(before: RunView | undefined, now: RunView): void {
@@ -180,13 +179,10 @@ function receive(message: ToMonitor): void {
       else chartGroup.append(message.columns);
       return restore();
     case 'rows':
-      return rows.update(message);
+      rows.update(message);
+      return setText(spoken, `Step ${message.step}: ${count(message.rows.length, 'row')}, listed below the chart`);
     case 'checks':
-      return checksPlace.replaceChildren(
-        ...(message.checks
-          ? [checksCard(message.checks, check => send({ type: 'fix', check }), () => send({ type: 'dismissChecks' }))]
-          : []),
-      );
+      return checks.show(message.checks);
     default: {
       const unknown: never = message;
       throw new Error(`unknown message ${JSON.stringify(unknown)}`);

@@ -11,7 +11,8 @@ export class BatchRows {
 
   constructor(
     private readonly show: (row: BatchRow) => void,
-    private readonly close: () => void,
+    /** The focus was in the rows or not: it has to go somewhere else. */
+    private readonly close: (hadFocus: boolean) => void,
   ) {}
 
   update({ step, files, threshold, rows }: BatchView): void {
@@ -25,8 +26,9 @@ export class BatchRows {
 
   hide(): void {
     if (this.element.hidden) return;
+    const hadFocus = this.element.contains(document.activeElement);
     this.element.hidden = true;
-    this.close();
+    this.close(hadFocus);
   }
 
   private table(files: readonly string[], threshold: number, rows: readonly BatchRow[]): HTMLElement {
