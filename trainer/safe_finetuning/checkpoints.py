@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UserError
 from .files import write_atomically
 
 MANIFEST = "manifest.json"
@@ -36,21 +36,30 @@ def begin(checkpoint: Path) -> None:
     (checkpoint / MANIFEST).unlink(missing_ok=True)
 
 
+def all_complete(folder: Path) -> list[tuple[Path, int]]:
+    """The complete checkpoints under `folder` with their steps, the newest first.
+
+    A manifest that cannot be read, as a power cut can leave one, is none.
+    """
+    found = []
+    for manifest in folder.glob(f"*/{MANIFEST}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found.append((manifest.parent, int(json.loads(manifest.read_text("utf-8"))["step"])))
+    return sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)
+
+
 def latest(folder: Path) -> tuple[Path, int] | None:
     """The newest complete checkpoint under `folder` and its step."""
-    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=_step, reverse=True)
-    return (manifests[0].parent, _step(manifests[0])) if manifests else None
+    return next(iter(all_complete(folder)), None)
 
 
-def verify(checkpoint: Path) -> None:
-    """Raises UserError when a file of the checkpoint is missing or not as it was written."""
-    for name, expected in json.loads((checkpoint / MANIFEST).read_text("utf-8"))["files"].items():
-        path = checkpoint / name
-        if not path.is_file() or _sha256(path) != expected["sha256"]:
-            raise UserError(
-                f"{path}: missing or damaged, so the run cannot be resumed from this checkpoint. "
-                "Delete its folder to resume from the one before."
-            )
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file of the checkpoint is as it was written."""
+    try:
+        files = json.loads((checkpoint / MANIFEST).read_text("utf-8"))["files"]
+        return all(_sha256(checkpoint / name) == expected["sha256"] for name, expected in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -92,13 +101,9 @@ def _has_steps_left(checkpoint: Path, step: int) -> bool:
 
 def prune(folder: Path, keep: int) -> None:
     """Removes all but the newest `keep` complete checkpoints; the manifest goes first."""
-    for manifest in sorted(folder.glob(f"*/{MANIFEST}"), key=_step, reverse=True)[keep:]:
-        manifest.unlink()
-        shutil.rmtree(manifest.parent)
-
-
-def _step(manifest: Path) -> int:
-    return int(json.loads(manifest.read_text("utf-8"))["step"])
+    for checkpoint, _ in all_complete(folder)[keep:]:
+        (checkpoint / MANIFEST).unlink()
+        shutil.rmtree(checkpoint)
 
 
 def _sha256(path: Path) -> str:

@@ -25,6 +25,8 @@ class ResumePoint:
 
     checkpoint: Path
     step: int
+    damaged: list[Path]
+    """Newer checkpoints, which it cannot go on from."""
 
 
 def resume_point(folder: Path, config: p.RunConfig, base: Path) -> ResumePoint:
@@ -38,11 +40,16 @@ def resume_point(folder: Path, config: p.RunConfig, base: Path) -> ResumePoint:
     held_out = [config.dataset.held_out_path] if config.dataset.held_out_path else []
     for dataset, path in zip(record.datasets, [config.dataset.path, *held_out], strict=False):
         _refuse_changed_file(dataset, base / path)
-    found = checkpoints.latest(folder / "checkpoints")
-    if not found:
-        raise UserError(f"{folder}: there is no complete checkpoint to resume from. Start a new run.")
-    checkpoints.verify(found[0])
-    return ResumePoint(*found)
+    damaged: list[Path] = []
+    for checkpoint, step in checkpoints.all_complete(folder / "checkpoints"):
+        if checkpoints.is_whole(checkpoint):
+            return ResumePoint(checkpoint, step, damaged)
+        damaged.append(checkpoint)
+    raise UserError(
+        f"{folder}: there is no complete checkpoint to resume from"
+        + (f" (damaged: {', '.join(x.name for x in damaged)})" if damaged else "")
+        + ". Start a new run."
+    )
 
 
 def _read_record(folder: Path) -> p.RunRecord:

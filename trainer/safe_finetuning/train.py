@@ -80,6 +80,10 @@ def _train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> tup
     dataset = read_dataset(base / config.dataset.path)
     held_out = _read_held_out(config, base)
     run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
+    if resume:
+        for checkpoint in resume.damaged:
+            checkpoints.begin(checkpoint)  # counts no longer: neither to resume from nor as one to keep
+            run.warn("checkpoint", f"{checkpoint.name} is damaged; going on from step {resume.step}.")
 
     run.phase("loading", f"Loading {config.model}")
     loaded = _load(config, base, run)

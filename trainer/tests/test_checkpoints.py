@@ -38,3 +38,16 @@ def test_what_is_saved_decides_whether_a_run_can_be_resumed(tmp_path, step, has_
         adapter(tmp_path)
     saved = checkpoints.saved(tmp_path)
     assert (str(saved), saved.resumable) == (words, resumable)
+
+
+def test_a_manifest_that_cannot_be_read_is_none(tmp_path):
+    for step in (2, 4, 6):
+        checkpoint(tmp_path, step, max_steps=9)
+    folder = tmp_path / "checkpoints"
+    for step, text in [(4, ""), (6, "[1]")]:
+        (folder / f"checkpoint-{step}" / "manifest.json").write_text(text)
+    assert checkpoints.latest(folder) == (folder / "checkpoint-2", 2)
+    checkpoint(tmp_path, 8, max_steps=9)
+    checkpoints.prune(folder, keep=1)
+    assert checkpoints.all_complete(folder) == [(folder / "checkpoint-8", 8)]
+    assert not (folder / "checkpoint-2").exists()

@@ -55,6 +55,18 @@ def test_it_goes_on_from_its_checkpoint(run):
     assert (point.checkpoint.name, point.step) == ("checkpoint-2", 2)
 
 
+def test_it_falls_back_to_the_newest_checkpoint_that_is_whole(run):
+    for step, damage in [(4, "weights"), (6, "manifest.json")]:
+        (checkpoint(run, step) / damage).write_text("")
+    (checkpoint(run, 8) / "weights").unlink()
+    point = resume_point(run, config(), run.parent)
+    assert point.step == 2 and [x.name for x in point.damaged] == ["checkpoint-8", "checkpoint-4"]
+
+    (run / "checkpoints" / "checkpoint-2" / "weights").unlink()
+    with pytest.raises(UserError, match=r"no complete checkpoint .*damaged: .*checkpoint-2\)"):
+        resume_point(run, config(), run.parent)
+
+
 def test_changed_settings_are_refused_and_named(run):
     changed = config(method="standard", training={"learningRate": 0.5, "microBatchSize": 1})
     with pytest.raises(UserError) as refusal:

@@ -210,9 +210,18 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(workspace):
     finish(process)
     assert json.loads((broken / "run.json").read_text())["status"] == "running"  # it could not say more
 
+    damaged = broken / "checkpoints" / "checkpoint-12"  # as after a power cut, and of the last step
+    damaged.mkdir(exist_ok=True)
+    checkpoints.complete(damaged, 12)
+    manifest = json.loads((damaged / "manifest.json").read_text())
+    manifest["files"]["optimizer.pt"] = {"bytes": 1, "sha256": "0"}
+    (damaged / "manifest.json").write_text(json.dumps(manifest))
+
     process = start(workspace, "train", str(config), "--run-folder", str(broken), "--resume")
     output = finish(process)
     assert process.returncode == 0, output
+    assert "checkpoint-12 is damaged" in events(broken, "warning")[0]["message"]
+    assert checkpoints.is_whole(damaged)
     second = events(broken, "attempt_started")[1]
     assert second["attempt"] == 2 and second["fromStep"] > 0
     assert events(broken, "batch")[-1]["step"] == 12
