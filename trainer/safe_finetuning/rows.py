@@ -85,7 +85,7 @@ def read_dataset(path: Path) -> Dataset:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"{path}: there is no such dataset file. Correct `dataset.path` in the configuration."
+            f"{path}: there is no such dataset file. Correct the path, or put the file there."
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from safe_finetuning.errors import UserError
 from safe_finetuning.risk import classifier as classifier_module
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER, Classifier, Encoder, pair_text
 
@@ -90,7 +91,7 @@ def test_progress_counts_texts_and_can_stop_the_scoring(classifier: Classifier) 
 
 
 def test_a_missing_part_is_named_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"encoder\.onnx is missing.*export_encoder"):
+    with pytest.raises(UserError, match=r"encoder\.onnx is missing.*Set Up Environment"):
         Classifier(tmp_path)
 
 

@@ -73,3 +73,12 @@ def test_other_patterns_of_refusals_ask_anew(cache, monkeypatch):
     monkeypatch.setattr(scores, "patterns_digest", lambda: "other")
     [judged] = score_rows([row("grave", "yes")], Judge(grave=0.9), cache=cache)
     assert judged.risk == 0.9
+
+
+def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path))
+    monkeypatch.setattr(scores, "Classifier", lambda: Judge(grave=0.9))
+    (tmp_path / "scores.sqlite").write_bytes(b"this is no database, and longer than a header" * 40)
+    _, [judged] = scores.judge_rows([row("grave", "yes")])
+    assert judged.risk == 0.9
+    assert "scores.sqlite" in caplog.text and "judged anew" in caplog.text

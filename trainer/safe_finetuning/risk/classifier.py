@@ -16,6 +16,8 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from ..errors import UserError
+
 CLASSIFIER_FOLDER = Path(__file__).resolve().parents[1] / "classifier"
 
 WINDOW_TOKENS = 128  # with the two special tokens; longer ones drown a single request
@@ -43,9 +45,9 @@ class Encoder:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         for name in ("encoder.onnx", "tokenizer.json"):
             if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder / name} is missing: the classifier's encoder has not been built. "
-                    "Run trainer/training/classifier/export_encoder.py (npm run build does)."
+                raise UserError(
+                    f"{folder / name} is missing: the classifier's encoder has not been built. Install the "
+                    "trainer from the extension (Set Up Environment), or run `npm run build` in its source."
                 )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -98,7 +100,7 @@ class Classifier:
     def __init__(self, folder: Path | None = None, threads: int = 0) -> None:
         """`threads`: processor threads of one forward pass, 0 for all.
 
-        Raises FileNotFoundError, naming the file, when a part of the classifier is missing.
+        Raises UserError, naming the file, when a part of the classifier is missing.
         """
         folder = folder or CLASSIFIER_FOLDER
         self.encoder = Encoder(folder, threads)

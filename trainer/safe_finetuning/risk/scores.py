@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from ..cache import cache_folder
 from ..rows import Row
 from .classifier import Classifier, pair_text
 from .refusal import is_refusal, patterns_digest
+
+_log = logging.getLogger(__name__)
 
 
 class Judge(Protocol):
@@ -51,11 +54,14 @@ class ScoreCache:
         return dict(self._db.execute("SELECT hash, risk FROM scores WHERE judge = ?", (judge,)))
 
     def put(self, judge: str, risks: dict[str, float]) -> None:
-        with self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?)",
-                [(judge, h, r) for h, r in risks.items()],
-            )
+        try:
+            with self._db:
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO scores VALUES (?, ?, ?)",
+                    [(judge, h, r) for h, r in risks.items()],
+                )
+        except sqlite3.Error as error:  # a full disk, a second process that holds it for long
+            _log.warning("Scores cannot be kept (%s): rows are judged anew the next time.", error)
 
     def close(self) -> None:
         self._db.close()
@@ -95,7 +101,12 @@ def judge_rows(
 ) -> tuple[str, list[RowRisk]]:
     """The bundled classifier's identity and its risk of each row. No row is judged twice."""
     judge = Classifier()
-    cache = ScoreCache(cache_folder() / "scores.sqlite")
+    file = cache_folder() / "scores.sqlite"
+    try:
+        cache = ScoreCache(file)
+    except (sqlite3.Error, OSError) as error:  # it only saves time
+        _log.warning("%s cannot be used (%s): rows are judged anew. Delete it to mend this.", file, error)
+        return judge.judge_id, score_rows(rows, judge, progress=progress)
     try:
         return judge.judge_id, score_rows(rows, judge, cache=cache, progress=progress)
     finally:
