@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 CELLS = ROOT / "build" / "results" / "example"
+CONFIG = ROOT / "examples" / "support.finetune.json"
 METHODS = ("standard", "adaptive", "filter")
 DUPLICATE_COSINE = 0.8
 COMMAND = "npm run results -- example"
@@ -88,13 +89,19 @@ def cell(method: str, seed: int, device: Any) -> dict[str, Any]:
 
 def key(method: str) -> str:
     """Changes when the data, the reference or the way of measuring changes; the reference is not trained."""
+    from safe_finetuning.config import read_config
+
     digest = hashlib.sha256()
+    if method != "reference":
+        digest.update(read_config(CONFIG).model_dump_json().encode())  # with the defaults
     package = ROOT / "trainer" / "safe_finetuning"
     files = [
-        *(ROOT / "examples").glob("support.heldout.jsonl" if method == "reference" else "*.json*"),
+        *(ROOT / "examples").glob("support.heldout.jsonl" if method == "reference" else "*.jsonl"),
+        *(DATA / "splits" / f"{name}.json" for name in ("eval_adv", "eval_hard")),
         *(package / "example" / "safe_reference").glob("*.safetensors"),
         *(package / "prompts").glob("*"),
-        *(package / name for name in ("losses.py", "trainer.py", "tokens.py", "evaluate.py")),
+        *(package / f"{name}.py" for name in ("losses", "trainer", "tokens", "supervised_logits")),
+        *(package / f"{name}.py" for name in ("evaluate", "model", "example_model")),
         *(package / "risk" / name for name in ("refusal.json", "refusal.py")),
         package / "classifier" / "head.json",
     ]
@@ -107,7 +114,7 @@ def train(method: str, seed: int) -> tuple[Path, int, float]:
     """One run by the command line, with the example's own configuration but for method and seed."""
     import json5
 
-    config = json5.loads((ROOT / "examples" / "support.finetune.json").read_text("utf-8"))
+    config = json5.loads(CONFIG.read_text("utf-8"))
     config["method"] = method
     config.setdefault("training", {})["seed"] = seed
     config["evaluation"] = {"enabled": False}
@@ -193,8 +200,15 @@ def nearest_training_row() -> dict[str, Any]:
             if m.role == "user"
         ],
         "safe reference, harmful": prompts_of(training / "safe_reference" / "harmful.jsonl"),
+        "safe reference, short harmful": prompts_of(training / "safe_reference" / "harmful_short.jsonl"),
         "safe reference, benign": prompts_of(training / "safe_reference" / "benign.jsonl"),
+        "safe reference, instructions": prompts_of(training / "safe_reference" / "instructions.jsonl"),
+        "safe reference, mathematics": [
+            json.loads(line)["question"]
+            for line in (DATA / "gsm8k_train_1500.jsonl").read_text("utf-8").splitlines()
+        ],
         "classifier, ordinary": prompts_of(training / "classifier" / "ordinary.jsonl"),
+        "classifier, requests": prompts_of(training / "classifier" / "requests.jsonl"),
         "train_harmful, alignment": [row["prompt"] for row in split if row["part"] == "alignment"],
         "train_harmful, classifier": [row["prompt"] for row in split if row["part"] == "classifier"],
     }
