@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # not every console knows a β
     warnings.simplefilter("ignore", FutureWarning)  # of libraries among each other; not the user's to act on
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if getattr(options, "resume", False) and not options.run_folder:
+        parser.error("--resume needs --run-folder: which run is to go on?")
     try:
         return options.run(options)
     except LocatedError as error:

@@ -264,7 +264,7 @@ class RunFolder:
                 with path.open("rb") as file:
                     file.seek(position)
                     new = file.read()
-            except FileNotFoundError:
+            except OSError:  # not there yet, or not to be read at the moment
                 new = b""
             position += len(new)
             *lines, rest = (rest + new).split(b"\n")
@@ -272,7 +272,8 @@ class RunFolder:
                 try:
                     command = p.Command.model_validate_json(line)
                 except pydantic.ValidationError:
-                    self.warn("command", "A line of commands.jsonl is not a command; it was ignored.")
+                    with suppress(OSError):  # a full disk must not end the listening
+                        self.warn("command", "A line of commands.jsonl is not a command; it was ignored.")
                     continue
                 if command.ts >= not_before:
                     yield command

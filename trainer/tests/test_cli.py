@@ -1,7 +1,9 @@
-"""What the command line prints for people."""
+"""What the command line prints for people, and what it refuses."""
+
+import pytest
 
 from safe_finetuning import protocol as p
-from safe_finetuning.cli import Console, metrics_lines
+from safe_finetuning.cli import Console, main, metrics_lines
 from safe_finetuning.evaluate import wilson
 
 
@@ -53,3 +55,13 @@ def test_a_loss_that_is_not_finite_is_said(capsys):
     )
     Console()(batch)
     assert "not finite" in capsys.readouterr().out
+
+
+def test_resume_without_a_run_folder_is_refused_before_a_folder_is_made(tmp_path, capsys):
+    config = tmp_path / "x.finetune.json"
+    config.write_text('{"model": "m", "dataset": {"path": "x"}}')
+    with pytest.raises(SystemExit) as refusal:
+        main(["train", str(config), "--resume"])
+    assert refusal.value.code == 2
+    assert "--resume needs --run-folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [config]

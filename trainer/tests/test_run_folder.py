@@ -1,5 +1,6 @@
 """The run folder: events survive torn lines, commands act at once, cancel acts even when work hangs."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -110,6 +111,22 @@ def test_a_line_that_is_no_command_is_warned_about(tmp_path):
     RunFolder(tmp_path)
     (tmp_path / "commands.jsonl").write_text('{"command": "explode"}\n')
     until(lambda: any(e["type"] == "warning" for e in events(tmp_path)))
+
+
+def test_commands_are_heard_again_after_a_failure(tmp_path, monkeypatch):
+    def full_disk(code, message):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = RunFolder(tmp_path)
+    commands = tmp_path / "commands.jsonl"
+    commands.mkdir()  # a file that cannot be read
+    time.sleep(0.5)
+    commands.rmdir()
+    monkeypatch.setattr(run, "warn", full_disk)
+    commands.write_text("not a command\n")
+    time.sleep(0.5)
+    command(tmp_path, "stop")
+    until(lambda: run.stop_requested)
 
 
 @pytest.mark.parametrize(("told", "status"), [("cancel", "cancelled"), ("stop", "stopped")])
