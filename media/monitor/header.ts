@@ -1,29 +1,21 @@
 /** The run's name, how it stands, what can be done, and how far it is. */
 import type { MonitorCommand, RunView } from '../../src/views/monitorProtocol';
+import { capitalised, phaseWord, statusWord } from '../../src/views/words';
 import { button, spinner, tag } from '../toolkit';
 import { h, icon, setText, type IconName } from './dom';
 import { count, duration, percent } from './format';
 
 type Status = RunView['status'];
 
-const statusLook: Record<Status, { word: string; icon: IconName; tone: string }> = {
-  starting: { word: 'Starting', icon: 'dot', tone: 'active' },
-  running: { word: 'Running', icon: 'play', tone: 'active' },
-  paused: { word: 'Paused', icon: 'pause', tone: 'warning' },
-  completed: { word: 'Completed', icon: 'check', tone: 'good' },
-  stopped: { word: 'Stopped and saved', icon: 'stop', tone: 'neutral' },
-  cancelled: { word: 'Cancelled', icon: 'slash', tone: 'neutral' },
-  failed: { word: 'Failed', icon: 'error', tone: 'bad' },
-  lost: { word: 'No sign of life', icon: 'unplugged', tone: 'bad' },
-};
-
-const phaseWords: Record<NonNullable<RunView['phase']>['phase'], string> = {
-  loading: 'Loading the model',
-  scoring: 'Judging rows',
-  'evaluating-before': 'Measuring the reference',
-  training: 'Training',
-  saving: 'Saving',
-  'evaluating-after': 'Measuring the result',
+const statusLook: Record<Status, { icon: IconName; tone: string }> = {
+  starting: { icon: 'dot', tone: 'active' },
+  running: { icon: 'play', tone: 'active' },
+  paused: { icon: 'pause', tone: 'warning' },
+  completed: { icon: 'check', tone: 'good' },
+  stopped: { icon: 'stop', tone: 'neutral' },
+  cancelled: { icon: 'slash', tone: 'neutral' },
+  failed: { icon: 'error', tone: 'bad' },
+  lost: { icon: 'unplugged', tone: 'bad' },
 };
 
 interface ActionSpec {
@@ -90,7 +82,7 @@ export class Header {
     this.shown.status = status;
     const look = statusLook[status];
     this.status.className = `status tone-${look.tone}`;
-    this.status.replaceChildren(status === 'starting' ? spinner() : icon(look.icon), look.word);
+    this.status.replaceChildren(status === 'starting' ? spinner() : icon(look.icon), capitalised(statusWord[status]));
   }
 
   private updateAbout({ method, attempt, id }: RunView): void {
@@ -134,7 +126,7 @@ class PhaseBar {
     this.element.hidden = !phase && status !== 'starting';
     if (this.element.hidden) return;
     const share = phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null;
-    setText(this.title, phase ? phaseWords[phase.phase] : 'Starting the trainer');
+    setText(this.title, phase ? phaseWord[phase.phase] : 'Starting the trainer');
     setText(this.amount, share === null ? '' : percent(share));
     const fill = this.bar.firstElementChild as HTMLElement;
     fill.style.width = share === null ? '' : `${100 * share}%`;

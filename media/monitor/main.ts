@@ -3,6 +3,7 @@ import 'uplot/dist/uPlot.min.css';
 import './base.css';
 import './monitor.css';
 import type { BatchRow, ChecksView, DatasetView, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
+import { phaseWord, statusWord } from '../../src/views/words';
 import { ChartGroup, type ChartSpec } from './chart';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, resultTable, warningList, type Ending } from './details';
@@ -163,7 +164,7 @@ function showEmpty(trusted: boolean): void {
 /** Says aloud that the run stands differently or enters a phase; not every number. */
 function speak(before: RunView | undefined, now: RunView): void {
   const changed = before?.status !== now.status || before.phase?.phase !== now.phase?.phase;
-  if (changed) setText(spoken, `Run ${now.status}${now.phase ? `, ${now.phase.phase.replace('-', ' ')}` : ''}`);
+  if (changed) setText(spoken, `Run ${statusWord[now.status]}${now.phase ? `, ${phaseWord[now.phase.phase]}` : ''}`);
 }
 
 function receive(message: ToMonitor): void {

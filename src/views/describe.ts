@@ -2,17 +2,9 @@
 import path from 'node:path';
 import type { Run } from '../trainerHost/run';
 import { isActive, type RunStatus } from '../trainerHost/runFolder';
+import { capitalised, phaseWord, statusWord } from './words';
 
-export const statusWord: Record<RunStatus, string> = {
-  starting: 'starting',
-  running: 'running',
-  paused: 'paused',
-  completed: 'completed',
-  stopped: 'stopped and saved',
-  cancelled: 'cancelled',
-  failed: 'failed',
-  lost: 'no sign of life',
-};
+export { statusWord };
 
 export const statusIcon: Record<RunStatus, string> = {
   starting: 'loading~spin',
@@ -25,24 +17,14 @@ export const statusIcon: Record<RunStatus, string> = {
   lost: 'debug-disconnect',
 };
 
-export const phaseWord = {
-  loading: 'Loading',
-  scoring: 'Judging rows',
-  'evaluating-before': 'Measuring before',
-  training: 'Training',
-  saving: 'Saving',
-  'evaluating-after': 'Measuring after',
-} as const;
-
 export function configurationName(run: Run): string {
   return run.configPath ? path.basename(run.configPath).replace(/\.finetune\.json$/, '') : run.id;
 }
 
 /** Where the run is, in a few words: "Training 45 %". */
 export function progressText(run: Run): string {
-  if (run.status === 'starting') return 'Starting';
   const { phase } = run.state;
-  if (!phase) return run.status === 'paused' ? 'Paused' : 'Running';
+  if (run.status === 'starting' || !phase) return capitalised(statusWord[run.status]);
   const share = phase.total ? ` ${Math.floor((100 * (phase.done ?? 0)) / phase.total)} %` : '';
   return `${run.status === 'paused' ? 'Paused: ' : ''}${phaseWord[phase.phase]}${share}`;
 }
