@@ -93,6 +93,8 @@ def _train(options: argparse.Namespace) -> int:
     from .resume import resume_point
     from .run_folder import RunFolder, claim, create_run_folder
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("A run is trained by one process for now; start it without `accelerate launch`.")
     config = read_config(options.config)  # before a folder is made for a run that cannot start
     folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
     with claim(folder, resume=options.resume):
