@@ -48,6 +48,12 @@ def all_complete(folder: Path) -> list[tuple[Path, int]]:
     return sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)
 
 
+def unreadable(folder: Path) -> list[Path]:
+    """The checkpoints under `folder` that have a manifest which cannot be read."""
+    complete = {checkpoint for checkpoint, _ in all_complete(folder)}
+    return sorted(x.parent for x in folder.glob(f"*/{MANIFEST}") if x.parent not in complete)
+
+
 def latest(folder: Path) -> tuple[Path, int] | None:
     """The newest complete checkpoint under `folder` and its step."""
     return next(iter(all_complete(folder)), None)

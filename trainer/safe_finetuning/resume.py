@@ -26,7 +26,7 @@ class ResumePoint:
     checkpoint: Path
     step: int
     damaged: list[Path]
-    """Newer checkpoints, which it cannot go on from."""
+    """Checkpoints that it cannot go on from: newer ones, or of an unknown step."""
 
 
 def resume_point(folder: Path, config: p.RunConfig, base: Path) -> ResumePoint:
@@ -40,7 +40,7 @@ def resume_point(folder: Path, config: p.RunConfig, base: Path) -> ResumePoint:
     held_out = [config.dataset.held_out_path] if config.dataset.held_out_path else []
     for dataset, path in zip(record.datasets, [config.dataset.path, *held_out], strict=False):
         _refuse_changed_file(dataset, base / path)
-    damaged: list[Path] = []
+    damaged = checkpoints.unreadable(folder / "checkpoints")
     for checkpoint, step in checkpoints.all_complete(folder / "checkpoints"):
         if checkpoints.is_whole(checkpoint):
             return ResumePoint(checkpoint, step, damaged)

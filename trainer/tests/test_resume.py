@@ -60,7 +60,8 @@ def test_it_falls_back_to_the_newest_checkpoint_that_is_whole(run):
         (checkpoint(run, step) / damage).write_text("")
     (checkpoint(run, 8) / "weights").unlink()
     point = resume_point(run, config(), run.parent)
-    assert point.step == 2 and [x.name for x in point.damaged] == ["checkpoint-8", "checkpoint-4"]
+    assert point.step == 2
+    assert sorted(x.name for x in point.damaged) == ["checkpoint-4", "checkpoint-6", "checkpoint-8"]
 
     (run / "checkpoints" / "checkpoint-2" / "weights").unlink()
     with pytest.raises(UserError, match=r"no complete checkpoint .*damaged: .*checkpoint-2\)"):
