@@ -96,11 +96,6 @@ export function decode(bytes: Uint8Array): { text: string; invalidAt?: number } 
   return { text, invalidAt: encoded.toString('utf8', 0, at).length };
 }
 
-/** The lines of a file's text, without their ends. */
-export function splitText(text: string): string[] {
-  return text.replace(/^\ufeff/, '').split(/\r?\n/);
-}
-
 /** The lines of a file's bytes, without their ends. */
 export function* splitBytes(bytes: Uint8Array): Generator<Uint8Array> {
   const LF = 0x0a;

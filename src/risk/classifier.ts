@@ -27,7 +27,6 @@ interface Head {
   version: string;
   weights: number[];
   bias: number;
-  threshold: number;
 }
 
 /** One window, and which of the texts have it. */
@@ -84,11 +83,6 @@ export class Classifier {
     /** Names the encoder and head exactly: scores of different judges must not be mixed. */
     readonly judgeId: string,
   ) {}
-
-  /** The score from which a row counts as risky unless the user sets another. */
-  get threshold(): number {
-    return this.head.threshold;
-  }
 
   /** `threads`: processor threads of one forward pass, 0 for all. */
   static async load(folder: string, threads = 0): Promise<Classifier> {

@@ -22,7 +22,6 @@ export function runView(run: Run, now: number): RunView {
     attempt: state.attempt?.attempt ?? record?.attempt ?? 1,
     message: run.message,
     resumable: run.resumable,
-    adapter: state.finished?.adapter ?? null,
     elapsedSeconds: Math.max(0, (until - run.startedAt) / 1000),
     phase: isActive(run.status) ? (state.phase ?? null) : null,
     current: currentValues(state),

@@ -18,7 +18,6 @@ export interface RunView {
   /** Why it ended as it did. */
   message: string;
   resumable: boolean;
-  adapter: string | null;
   elapsedSeconds: number;
   phase: PhaseProgress | null;
   current: CurrentValues | null;

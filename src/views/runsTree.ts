@@ -1,7 +1,7 @@
 /** The list of runs, newest first. */
 import * as vscode from 'vscode';
 import { Disposable } from '../common/disposable';
-import { isActive, type RunStatus } from '../trainerHost/runFolder';
+import type { RunStatus } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { configurationName, outcomeText, statusIcon, statusWord } from './describe';
 
@@ -43,7 +43,6 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     const colour = colours[run.status];
     item.iconPath = new vscode.ThemeIcon(statusIcon[run.status], colour ? new vscode.ThemeColor(colour) : undefined);
     item.tooltip = `${outcomeText(run)}\n${run.folder}`;
-    item.contextValue = isActive(run.status) ? 'run.active' : run.resumable ? 'run.resumable' : 'run.ended';
     item.command = { command: 'safeFinetuning.selectRun', title: 'Show Run', arguments: [runId] };
     item.accessibilityInformation = { label: `${item.label}, ${item.description}` };
     return item;
