@@ -34,7 +34,7 @@ DATA = REPOSITORY / "../shared/data"
 # Rows of each step by where their prompts come from. Attacks in the imperative are learnt fastest, so
 # they are the fewest; instructions keep "Write …" from becoming a reason to refuse.
 HARMFUL_ROWS = {"alignment": 1, "harmful": 3}
-BENIGN_ROWS = {"benign": 3, "instructions": 2, "ordinary": 1}
+BENIGN_ROWS = {"benign": 3, "instructions": 3, "ordinary": 1}
 ORDINARY_PROMPTS, GSM8K_PROMPTS = 200, 40
 OPENING_TOKENS = 24  # of the base model's answer that are trained
 LEARNING_RATE, WARMUP_STEPS, MAX_GRAD_NORM = 5e-4, 10, 1.0
