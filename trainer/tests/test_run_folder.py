@@ -98,13 +98,13 @@ def test_stop_and_cancel(tmp_path):
         ("evaluating-after", "the adapter is saved, its measurement is left out", True),
     ],
 )
-def test_what_a_stop_does_depends_on_the_phase_and_is_said(tmp_path, monkeypatch, phase, answer, ends):
-    monkeypatch.setattr("safe_finetuning.run_folder.CANCEL_GRACE_SECONDS", 60)  # or this process would end
+def test_what_a_stop_does_depends_on_the_phase_and_is_said(tmp_path, phase, answer, ends):
     run = RunFolder(tmp_path)
     run.phase(phase, "")
     assert answer in run.request("stop")
     with pytest.raises(Cancelled) if ends else nullcontext():
         run.check()
+    run.finish_as_told()  # a run that does not end when it is told to ends its process, here that of the tests
 
 
 def test_a_line_that_is_no_command_is_warned_about(tmp_path):
