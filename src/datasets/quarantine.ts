@@ -77,8 +77,10 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   const target = vscode.Uri.file(quarantinePath(dataset.uri.fsPath));
   const quarantine = await openOrCreate(target);
   await requireKeptBySaving(quarantine);
-  if (dataset.version !== version) throw new UserError(`${name} has been edited meanwhile, so nothing was moved. Try again.`);
   const wereSaved = !dataset.isDirty && !quarantine.isDirty;
+  const { eol } = quarantine.lineCount > 1 ? quarantine : dataset; // a new file has none of its own
+  await setLineEnds(quarantine, eol);
+  if (dataset.version !== version) throw new UserError(`${name} has been edited meanwhile, so nothing was moved. Try again.`);
 
   // VS Code applies the edit only to the versions that both documents have now.
   const edit = new vscode.WorkspaceEdit();
@@ -88,9 +90,8 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   }
   const texts = lines.map(asLines.lineAt);
   const { range, text } = quarantine.lineAt(quarantine.lineCount - 1);
-  const { eol } = quarantine.lineCount > 1 ? quarantine : dataset; // a new file has none of its own
   const addition = additionOf(texts, text, eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
-  edit.set(target, [vscode.TextEdit.setEndOfLine(eol), vscode.TextEdit.insert(range.end, addition)]);
+  edit.insert(target, range.end, addition);
   if (!(await vscode.workspace.applyEdit(edit))) {
     const either = `${name} or ${path.basename(target.fsPath)}`;
     throw new UserError(`Nothing was moved: ${either} has been edited meanwhile, or is read-only. Try again.`);
@@ -98,6 +99,14 @@ export async function quarantineRows(rows: readonly RowLocation[]): Promise<void
   if (wereSaved) await save(quarantine, dataset);
   const moved = lines.length === 1 ? 'Row' : `${lines.length} rows`;
   vscode.window.setStatusBarMessage(`${moved} moved to ${path.basename(target.fsPath)}`, 5000);
+}
+
+/** By an edit of its own: undone together with an insertion, VS Code leaves part of that behind. */
+async function setLineEnds(document: vscode.TextDocument, eol: vscode.EndOfLine): Promise<void> {
+  if (document.eol === eol) return;
+  const edit = new vscode.WorkspaceEdit();
+  edit.set(document.uri, [vscode.TextEdit.setEndOfLine(eol)]);
+  await vscode.workspace.applyEdit(edit);
 }
 
 /** Saving writes a file as a whole: the rows that are not moved must come out of it byte for byte. */

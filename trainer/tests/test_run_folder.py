@@ -104,7 +104,7 @@ def test_what_a_stop_does_depends_on_the_phase_and_is_said(tmp_path, phase, answ
     assert answer in run.request("stop")
     with pytest.raises(Cancelled) if ends else nullcontext():
         run.check()
-    run.finish_as_told()  # a run that does not end when it is told to ends its process, here that of the tests
+    run.finish_as_told()  # otherwise it ends the process, which is that of the tests
 
 
 def test_a_line_that_is_no_command_is_warned_about(tmp_path):
