@@ -351,7 +351,7 @@ export interface Finished {
   status: 'completed' | 'stopped' | 'cancelled' | 'failed';
   message: string;
   /**
-   * A complete checkpoint exists and steps are left.
+   * A complete checkpoint exists, and steps or the adapter are missing.
    */
   resumable: boolean;
   /**

@@ -403,7 +403,7 @@ class Finished(Event):
     type: Literal["finished"] = "finished"
     status: Literal["completed", "stopped", "cancelled", "failed"]
     message: str
-    resumable: bool = Field(description="A complete checkpoint exists and steps are left.")
+    resumable: bool = Field(description="A complete checkpoint exists, and steps or the adapter are missing.")
     adapter: str | None = Field(None, description="Folder of the adapter, relative to the run folder.")
 
 
