@@ -107,7 +107,7 @@ def _train(options: argparse.Namespace) -> int:
 
         from .train import train
 
-        return train(options.config, run, point)
+        return train(config, options.config, run, point)
 
 
 def _score(options: argparse.Namespace) -> int:

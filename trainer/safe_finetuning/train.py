@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, checkpoints
 from . import protocol as p
-from .config import read_config
 from .errors import Cancelled, UserError
 from .files import write_atomically
 from .resume import ResumePoint
@@ -35,13 +34,13 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "toke
 PROMPTS = Path(__file__).with_name("prompts")
 
 
-def train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
-    """Runs the configuration in the run folder; returns the process's exit code.
+def train(config: p.RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
+    """Runs the configuration, read from `config_path`, in the run folder; returns the process's exit code.
 
     Whatever happens, the last event says how it ended.
     """
     try:
-        status, message = _train(config_path, run, resume)
+        status, message = _train(config, config_path, run, resume)
         run.finish(status, message)
         return EXIT_CODES[status]
     except Cancelled:
@@ -74,8 +73,9 @@ def explain(error: BaseException, folder: Path) -> str:
     return f"{text} All steps are trained and the adapter is saved." if trained else text
 
 
-def _train(config_path: Path, run: RunFolder, resume: ResumePoint | None) -> tuple[str, str]:
-    config = read_config(config_path)
+def _train(
+    config: p.RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None
+) -> tuple[str, str]:
     base = config_path.resolve().parent
     dataset = read_dataset(base / config.dataset.path)
     held_out = _read_held_out(config, base)
