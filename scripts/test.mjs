@@ -15,12 +15,13 @@ const inTrainer = { cwd: inRoot('trainer'), env: pythonEnvironment };
 async function lint() {
   await setUp('node', 'python');
   const ruff = ['-m', 'ruff'];
+  const linted = ['--config', 'pyproject.toml', '.', '../bench'];
   const checks = {
     'types (tsc)': [process.execPath, [bin('typescript/bin/tsc'), '--noEmit'], { cwd: root }],
     'TypeScript and scripts (eslint)': [process.execPath, [bin('eslint/bin/eslint.js'), '.', '--max-warnings=0'], { cwd: root }],
     'generated protocol': [process.execPath, [inRoot('scripts/generate-protocol.mjs'), '--check'], { cwd: root }],
-    'Python (ruff check)': [python, [...ruff, 'check', '--quiet', '.'], inTrainer],
-    'Python format (ruff format)': [python, [...ruff, 'format', '--check', '--quiet', '.'], inTrainer],
+    'Python (ruff check)': [python, [...ruff, 'check', '--quiet', ...linted], inTrainer],
+    'Python format (ruff format)': [python, [...ruff, 'format', '--check', '--quiet', ...linted], inTrainer],
     'Python types (mypy)': [python, ['-m', 'mypy', '--no-error-summary', 'safe_finetuning'], inTrainer],
   };
   const count = { passed: 0, failed: 0, skipped: 0 };
