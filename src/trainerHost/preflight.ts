@@ -29,6 +29,8 @@ export interface PreflightOptions {
   python: FindPythonOptions;
   /** Folder of the extension's own trainer. */
   trainerFolder: string;
+  /** Where the run's folder will be made: is there room? */
+  runsFolder: string;
   signal?: AbortSignal;
   onCheck?: (check: PreflightCheck) => void;
 }
@@ -81,11 +83,11 @@ async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<P
 
 async function trainerChecks(
   trainer: Trainer,
-  { config, signal }: PreflightOptions,
+  { config, runsFolder, signal }: PreflightOptions,
 ): Promise<{ checks: PreflightCheck[]; problems: RowProblem[] }> {
   const { code, stdout, stderr } = await runTrainer(
     trainer,
-    ['preflight', config, '--format', 'json'],
+    ['preflight', config, '--runs-folder', runsFolder, '--format', 'json'],
     path.dirname(config),
     signal,
   );

@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';
 import { preflight, type Preflight, type PreflightCheck } from '../trainerHost/preflight';
-import { folderOf, interpreterOptions } from '../trainerHost/workspace';
+import { folderOf, interpreterOptions, runsFolder } from '../trainerHost/workspace';
 import { ConfigurationProblems } from './configurationProblems';
 import type { Monitor } from './monitor';
 import { fixTitles } from './monitorProtocol';
@@ -38,6 +38,7 @@ export class PreflightView extends Disposable {
           config: configuration.fsPath,
           python,
           trainerFolder: this.trainerFolder,
+          runsFolder: runsFolder(folderOf(configuration)),
           signal: abort.signal,
           onCheck: check => {
             checks.push(check);

@@ -299,7 +299,7 @@ describe('a run that is started', function () {
     const checksOf = async (python: Parameters<typeof preflight>[0]['python'], report: object) => {
       const config = path.join(folder, 'report.finetune.json');
       fs.writeFileSync(config, JSON.stringify(report));
-      return preflight({ config, python, trainerFolder: trainer.folder });
+      return preflight({ config, python, trainerFolder: trainer.folder, runsFolder: path.dirname(config) });
     };
     const entry = { id: 'dataset', title: 'Dataset', status: 'error', message: 'gone', file: '/x.jsonl', line: 2, column: 1 };
 

@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
 
     preflight = commands.add_parser("preflight", help="would this configuration run? One line per check")
     preflight.add_argument("config", type=Path)
+    preflight.add_argument(
+        "--runs-folder", type=Path, help="where the run will be kept; default: beside the configuration"
+    )
     preflight.add_argument("--format", choices=["text", "json"], default="text")
     preflight.set_defaults(run=_preflight)
     return parser
@@ -165,7 +168,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _preflight(options: argparse.Namespace) -> int:
     from .preflight import preflight
 
-    report = preflight(options.config)
+    report = preflight(options.config, options.runs_folder)
     if options.format == "json":
         print(report.model_dump_json(by_alias=True))
     else:

@@ -11,13 +11,23 @@ from . import protocol as p
 from .config import read_config
 from .errors import LocatedError, UserError
 from .rows import Dataset, read_dataset
-from .train import describe_problems, encode_rows, problem_rows, prompt_files, truncation
+from .train import (
+    HELD_OUT_ADVICE,
+    describe_problems,
+    encode_rows,
+    problem_rows,
+    prompt_files,
+    truncation,
+)
 
 DISK_NEEDED_BYTES = 1_000_000_000
 
 
-def preflight(config_path: Path) -> p.PreflightReport:
-    """All checks that can be made without loading weights. A check that rests on a failed one is left out."""
+def preflight(config_path: Path, runs_folder: Path | None = None) -> p.PreflightReport:
+    """All checks that can be made without loading weights. A check that rests on a failed one is left out.
+
+    `runs_folder` is where the run's folder will be made; by default beside the configuration.
+    """
     report = p.PreflightReport(checks=[], problems=[])
 
     def attempt(id_: Any, title: str, check: Callable[[], tuple[Any, str, str]]) -> Any:
@@ -42,7 +52,7 @@ def preflight(config_path: Path) -> p.PreflightReport:
     dataset = attempt("dataset", "Dataset", lambda: _dataset(config, base, report))
     if tokenizer is not None and dataset is not None:
         attempt("rows", "Trained tokens", lambda: _rows(config, dataset, tokenizer, report))
-    attempt("disk", "Disk space", lambda: _disk(base))
+    attempt("disk", "Disk space", lambda: _disk(runs_folder or base))
     return report
 
 
@@ -80,9 +90,11 @@ def _dataset(config: p.RunConfig, base: Path, report: p.PreflightReport) -> tupl
         held_out = read_dataset(base / config.dataset.held_out_path)
         if held_out.problems:
             first = held_out.problems[0]
-            raise LocatedError(describe_problems(held_out), str(held_out.path), first.line, first.column)
-    for prompts in prompt_files(config.evaluation, base).values():
-        read_prompts(prompts)
+            advised = describe_problems(held_out, HELD_OUT_ADVICE)
+            raise LocatedError(advised, str(held_out.path), first.line, first.column)
+    if config.evaluation.enabled:
+        for prompts in prompt_files(config.evaluation, base).values():
+            read_prompts(prompts)
     skipped = f"; {len(dataset.problems)} unreadable rows will be skipped" if dataset.problems else ""
     return dataset, "warning" if skipped else "ok", f"{len(dataset.rows)} rows{skipped}"
 
@@ -105,11 +117,13 @@ def _rows(
     return True, "warning" if truncated or unsupervised else "ok", "; ".join(parts) + "."
 
 
-def _disk(base: Path) -> tuple[bool, str, str]:
-    free = shutil.disk_usage(base).free
+def _disk(runs_folder: Path) -> tuple[bool, str, str]:
+    """The folder itself need not exist yet."""
+    there = next(folder for folder in [runs_folder, *runs_folder.resolve().parents] if folder.is_dir())
+    free = shutil.disk_usage(there).free
     if free < DISK_NEEDED_BYTES:
         raise UserError(
-            f"{base}: only {free / 1e9:.1f} GB are free; a run needs up to "
+            f"{runs_folder}: only {free / 1e9:.1f} GB are free; a run needs up to "
             f"{DISK_NEEDED_BYTES / 1e9:.0f} GB for checkpoints. "
             "Free some space, or set `safeFinetuning.runs.folder` to another disk."
         )

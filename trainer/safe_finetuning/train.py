@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
     from .model import Loaded
 
 EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
+DATASET_ADVICE = 'Mend them, or set `dataset.invalidRows` to "skip" to train without them.'
+HELD_OUT_ADVICE = "Mend them, or take them out of the file of held-out rows."
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "tokenizers")
 PROMPTS = Path(__file__).with_name("prompts")
+_CANNOT_WRITE = re.compile(r"I/O error|inline_container")
+"""How safetensors and torch.save, which raise no OSError, say that the disk is full."""
 
 
 def train(config: p.RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
@@ -65,6 +70,8 @@ def explain(error: BaseException, folder: Path) -> str:
         text = str(error)
     elif isinstance(error, OSError):
         text = f"{error.filename or folder}: {error.strerror}. Free some space or mend access, then {then}."
+    elif _CANNOT_WRITE.search(str(error)):
+        text = f"{folder}: a file cannot be written ({error}). Free some space or mend access, then {then}."
     elif type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         # A run goes on with the `maxLength` that it began with; these two change nothing but memory.
         text = f"Out of memory. Lower `training.microBatchSize` or `evaluation.batchSize`, then {then}."
@@ -172,7 +179,7 @@ def _read_held_out(config: p.RunConfig, base: Path) -> Dataset | None:
         return None
     dataset = read_dataset(base / config.dataset.held_out_path)
     if dataset.problems:
-        raise UserError(describe_problems(dataset))
+        raise UserError(describe_problems(dataset, HELD_OUT_ADVICE))
     return dataset
 
 
@@ -181,14 +188,14 @@ def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
     return [e for e in rows if int(e.row.hash[:8], 16) / 2**32 < share]
 
 
-def describe_problems(dataset: Dataset) -> str:
+def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:
     """All unreadable rows in one message, the first ones with their reasons."""
     shown = [f"{dataset.path}:{x.line}:{x.column}: {x.message}." for x in dataset.problems[:5]]
     more = len(dataset.problems) - len(shown)
     return "\n".join(
         [f"{len(dataset.problems)} rows of the dataset cannot be read:", *shown]
         + ([f"… and {more} more."] if more else [])
-        + ['Mend them, or set `dataset.invalidRows` to "skip" to train without them.']
+        + [advice]
     )
 
 
@@ -305,12 +312,20 @@ def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.
     model: Any = loaded.model
     if adapter:
         from peft import PeftModel
+        from safetensors import SafetensorError
 
         if not (adapter / "adapter_config.json").is_file():
             raise UserError(
                 f"{adapter}: not an adapter folder (no adapter_config.json). Give a run's `adapter` folder."
             )
-        model = PeftModel.from_pretrained(model, str(adapter))
+        try:
+            model = PeftModel.from_pretrained(model, str(adapter))
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{adapter}: does not fit `{config.model}` or is damaged: {reason} "
+                "Give the adapter of a run on this model."
+            ) from None
     dataset = _read_held_out(config, base)
     rows = dataset.rows if dataset else []
     held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from safe_finetuning import checkpoints
 from safe_finetuning import protocol as p
+from safe_finetuning.example_model import ADAPTER_FOLDER
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
 from safe_finetuning.train import explain
 from tiny import make_tiny_model
@@ -313,6 +315,25 @@ def test_what_to_do_next_depends_on_what_is_saved(tmp_path):
     assert [explain(error, tmp_path).split(", then ")[1] for error in failures] == ["resume."] * 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes to hit there")
+@pytest.mark.parametrize("save", [save_file, torch.save])
+def test_weights_that_cannot_be_written_say_where_and_what_next(tmp_path, save):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(Exception) as failure:
+            save({"weight": torch.zeros(100_000)}, tmp_path / "weights")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    text = explain(failure.value, tmp_path)
+    assert text.startswith(f"{tmp_path}: a file cannot be written")
+    assert text.endswith("Free some space or mend access, then start a new run.")
+
+
 @pytest.mark.parametrize("phase", ["loading", "evaluating-before", "training"])
 def test_cancel_acts_within_two_seconds(workspace, phase):
     config = configure(workspace, training={"maxSteps": 400}, evaluation={"maxNewTokens": 400})
@@ -357,6 +378,20 @@ def test_unreadable_rows_are_refused_or_skipped_and_listed(workspace):
     assert [x["line"] for x in dataset["invalid"]] == [23]
 
 
+def test_evaluate_measures_the_reference_and_refuses_an_adapter_of_another_model(workspace):
+    config = str(configure(workspace))
+    process = start(workspace, "evaluate", config, "--format", "json")
+    metrics = p.EvaluationMetrics.model_validate_json(finish(process))
+    assert process.returncode == 0
+    prompts = (workspace / "harmful.jsonl").read_text().splitlines()
+    assert metrics.attack_success.n == len(prompts) > 0
+
+    process = start(workspace, "evaluate", config, "--adapter", str(ADAPTER_FOLDER))
+    output = finish(process)
+    assert process.returncode == 1 and "Traceback" not in output
+    assert f"{ADAPTER_FOLDER}: does not fit `model`" in output and "Give the adapter of a run" in output
+
+
 def test_preflight_and_score(workspace):
     process = start(workspace, "preflight", str(configure(workspace)), "--format", "json")
     report = p.PreflightReport.model_validate_json(finish(process))
@@ -374,6 +409,10 @@ def test_preflight_and_score(workspace):
     report = p.PreflightReport.model_validate_json(finish(process))
     assert process.returncode == 1
     assert [c.id for c in report.checks if c.status == "error"] == ["dataset"]
+
+    elsewhere = workspace / "not" / "there" / "yet"
+    process = start(workspace, "preflight", str(broken), "--runs-folder", str(elsewhere))
+    assert "GB free" in finish(process)
 
     process = start(workspace, "score", "rows.jsonl", "--format", "json")
     scores = p.ScoreReport.model_validate_json(finish(process))
