@@ -13,7 +13,7 @@ import json5
 import pydantic
 
 from .errors import LocatedError, UserError
-from .protocol import RunConfig, TrainingConfig
+from .protocol import RunConfig
 
 _COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _SYNTAX_ERROR = re.compile(r"<string>:(\d+) (.*?)(?: at column (\d+))?$", re.DOTALL)
@@ -52,11 +52,6 @@ def read_config(path: Path) -> RunConfig:
         keys = [key for key in first["loc"] if isinstance(key, int) or _is_key(key, data)]
         line, column = locate(text, keys)
         raise LocatedError(_explain(first), str(path), line, column) from None
-
-
-def micro_batch_size(training: TrainingConfig) -> int:
-    """Rows per forward pass."""
-    return training.micro_batch_size or training.batch_size
 
 
 def _is_key(key: str, data: Any) -> bool:

@@ -17,7 +17,6 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from . import checkpoints
 from . import protocol as p
-from .config import micro_batch_size
 from .errors import UserError
 from .losses import adaptive_loss, risk_to_beta, token_kl, token_nll
 from .run_folder import RunFolder
@@ -206,8 +205,8 @@ class SafeTrainer(Trainer):
         )
         if not math.isfinite(logs["loss"]):
             raise UserError(
-                f"The loss is not finite at step {self.state.global_step}. Lower `training.learningRate`, "
-                "or look at the rows of that step in the monitor; then resume from the last checkpoint."
+                f"The loss is not finite at step {self.state.global_step}. Look at the rows of that step in "
+                "the monitor, or lower `training.learningRate`; then start a new run."
             )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -266,7 +265,7 @@ class RunCallback(TrainerCallback):
 def training_arguments(config: p.RunConfig, output: Path, device: torch.device) -> TrainingArguments:
     """The configuration in Trainer's own terms: AdamW, linear warm-up and decay."""
     t = config.training
-    micro_batch = micro_batch_size(t)
+    micro_batch = t.micro_batch_size or t.batch_size  # rows per forward pass
     arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=t.epochs,
