@@ -651,5 +651,4 @@ export interface RowScore {
   risk: number | null;
   judge: string;
   refusal: boolean;
-  error: string | null;
 }

@@ -116,6 +116,7 @@ def _train(options: argparse.Namespace) -> int:
 def _score(options: argparse.Namespace) -> int:
     from .risk.scores import judge_rows
     from .rows import read_dataset
+    from .train import problem_rows
 
     dataset = read_dataset(options.dataset)
     judge, risks = judge_rows(dataset.rows)
@@ -134,7 +135,7 @@ def _score(options: argparse.Namespace) -> int:
             )
             for row, risk in zip(dataset.rows, risks, strict=True)
         ],
-        invalid=[p.RowProblem(file=0, line=x.line, hash="", reason=x.message) for x in dataset.problems],
+        invalid=problem_rows(dataset.problems),
     )
     if options.format == "json":
         print(report.model_dump_json(by_alias=True))

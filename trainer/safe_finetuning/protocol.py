@@ -498,7 +498,6 @@ class RowScore(RowRef):
     risk: Unit | None
     judge: str
     refusal: bool
-    error: str | None = None
 
 
 class ScoreReport(Model):

@@ -57,7 +57,6 @@ class Problem:
     column: int
     code: str
     message: str
-    hash: str = ""
 
 
 @dataclass(frozen=True)

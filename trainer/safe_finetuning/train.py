@@ -200,7 +200,8 @@ def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:
 
 
 def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
-    return [p.RowProblem(file=0, line=x.line, hash=x.hash, reason=x.message) for x in problems]
+    """Without a hash: a line that is no row has no content to know it by."""
+    return [p.RowProblem(file=0, line=x.line, hash="", reason=x.message) for x in problems]
 
 
 # --- training -----------------------------------------------------------------------------------------
