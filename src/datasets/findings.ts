@@ -66,7 +66,7 @@ export async function findingsOf(report: FileReport, { texts }: Reading, options
   if (report.unscoredReason !== undefined) {
     const rows = counted(report.unscored, 'row');
     const reason = `${rows} without a risk score: ${report.unscoredReason}`;
-    findings.push(aboutFile('unscored', `${reason} Training treats them as risky.`));
+    findings.push(aboutFile('unscored', `${reason} Training judges them by itself; a row that it cannot judge either counts as risky.`));
   }
   return findings;
 }

@@ -25,6 +25,8 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
       '$(shield) **Risk 0.00 · refusal, kept as safety data**\n\n' +
         'The answer declines the request. Rows like this one teach the model to stay safe; they are never flagged.',
     );
+  } else if (isQuarantine(document.uri.fsPath)) {
+    text.appendMarkdown(`Risk ${formatRisk(risk)} · in quarantine, not trained on · judged by ${judge}`);
   } else if (risk >= threshold) {
     text.appendMarkdown(
       `$(warning) **Risk ${formatRisk(risk)}** · flagged from ${formatRisk(threshold)} · judged by ${judge}\n\n` +

@@ -191,7 +191,8 @@ export class Run extends Disposable {
     for (const event of batch) this.state.apply(event);
     this.noticeMisjudgement();
     this.changed.fire('events');
-    if (batch.some(({ event }) => event.type === 'activity')) this.derive();
+    // What a file does not say as well must not wait for one: the last word of a run on a full disk, for one.
+    if (batch.some(({ event }) => event.type === 'activity' || event.type === 'finished')) this.derive();
     if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();
   }
 

@@ -44,7 +44,9 @@ export function pauseRun(run: Run | undefined): void {
 }
 
 export function continueRun(run: Run | undefined): void {
-  if (run && isActive(run.status) && run.status !== 'paused') throw new UserError(`Run ${run.name} is not paused.`);
+  // A pause begins with the next batch; until then it can be taken back.
+  const paused = run?.status === 'paused' || run?.state.acknowledged.at(-1)?.command === 'pause';
+  if (run && isActive(run.status) && !paused) throw new UserError(`Run ${run.name} is not paused.`);
   tell(run, 'resume');
 }
 
@@ -86,14 +88,14 @@ export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome
 }
 
 /** What the user should know of an end that was not as asked for. */
-export function describeStop(run: Pick<Run, 'name' | 'process'>, outcome: StopOutcome): string | undefined {
+export function describeStop(run: Pick<Run, 'name' | 'process' | 'resumable'>, outcome: StopOutcome): string | undefined {
   switch (outcome) {
     case 'answered':
     case 'ended':
       return undefined;
     case 'terminated':
     case 'killed':
-      return `The trainer did not answer and was ${outcome}. Its last complete checkpoint is kept.`;
+      return `The trainer did not answer and was ${outcome}. ${run.resumable ? 'Its last complete checkpoint is kept.' : 'Nothing had been saved.'}`;
     case 'unreachable':
       return run.process
         ? `Run ${run.name} did not answer, and its process, ${run.process.pid} on ${run.process.host}, cannot be ended from here. End it there.`

@@ -136,9 +136,20 @@ export function readMeta(folder: string): RunMeta {
 }
 
 export function updateMeta(folder: string, change: Partial<RunMeta>): RunMeta {
+  keepDamaged(metaFile(folder));
   const meta = { ...readMeta(folder), ...change };
   writeJson(metaFile(folder), meta);
   return meta;
+}
+
+/** A file that cannot be read holds somebody's notes all the same: it is not written over. */
+function keepDamaged(file: string): void {
+  if (!fs.existsSync(file)) return;
+  try {
+    readJson(file);
+  } catch {
+    fs.renameSync(file, `${file}.damaged`);
+  }
 }
 
 /** Whether a run can be resumed: a checkpoint is complete when its manifest, written last, is there. */

@@ -201,8 +201,10 @@ describe('a run that is started', function () {
 
   it('that cannot be ended from here is told of with its process, where one is known', () => {
     const process = { pid: 7, startTime: 1, host: 'cluster' };
-    assert.match(describeStop({ name: 'x', process }, 'unreachable') ?? '', /7 on cluster/);
-    assert.match(describeStop({ name: 'x', process: undefined }, 'unreachable') ?? '', /no process of it is known/);
+    assert.match(describeStop({ name: 'x', process, resumable: false }, 'terminated') ?? '', /Nothing had been saved/);
+    assert.match(describeStop({ name: 'x', process, resumable: true }, 'killed') ?? '', /complete checkpoint is kept/);
+    assert.match(describeStop({ name: 'x', process, resumable: false }, 'unreachable') ?? '', /7 on cluster/);
+    assert.match(describeStop({ name: 'x', process: undefined, resumable: false }, 'unreachable') ?? '', /no process of it is known/);
   });
 
   it('is never ended by its pid alone', async () => {

@@ -140,6 +140,14 @@ describe('a run folder', () => {
     }
   });
 
+  it('keeps a meta.json that cannot be read beside the new one', () => {
+    const folder = create();
+    fs.writeFileSync(path.join(folder, 'meta.json'), '{ "notes": "mine", }');
+    updateMeta(folder, { cancelled: true });
+    assert.deepStrictEqual(readMeta(folder), { cancelled: true });
+    assert.strictEqual(fs.readFileSync(path.join(folder, 'meta.json.damaged'), 'utf8'), '{ "notes": "mine", }');
+  });
+
   it('with a run.json that is not one says which field is wrong', () => {
     const folder = create();
     assert.strictEqual(readRunRecord(folder), undefined);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -118,8 +119,15 @@ def _rows(
 
 
 def _disk(runs_folder: Path) -> tuple[bool, str, str]:
-    """The folder itself need not exist yet."""
-    there = next(folder for folder in [runs_folder, *runs_folder.resolve().parents] if folder.is_dir())
+    """The folder itself need not exist yet, but it must be possible to make it."""
+    candidates = [runs_folder, *runs_folder.absolute().parents]
+    there = next((path for path in candidates if os.path.exists(path)), None)
+    if there is None or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = f"{there} is not a folder that can be written to" if there else "this drive is not there"
+        raise UserError(
+            f"{runs_folder}: runs cannot be kept here: {reason}. "
+            "Mend access, or set `safeFinetuning.runs.folder` to another folder."
+        )
     free = shutil.disk_usage(there).free
     if free < DISK_NEEDED_BYTES:
         raise UserError(

@@ -413,6 +413,10 @@ def test_preflight_and_score(workspace):
     elsewhere = workspace / "not" / "there" / "yet"
     process = start(workspace, "preflight", str(broken), "--runs-folder", str(elsewhere))
     assert "GB free" in finish(process)
+    process = start(
+        workspace, "preflight", str(broken), "--runs-folder", str(workspace / "rows.jsonl" / "runs")
+    )
+    assert "rows.jsonl is not a folder that can be written to" in finish(process)
 
     process = start(workspace, "score", "rows.jsonl", "--format", "json")
     scores = p.ScoreReport.model_validate_json(finish(process))
