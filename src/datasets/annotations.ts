@@ -7,7 +7,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';
-import { DatasetDocument, type DatasetDocumentServices, type RefreshOptions } from './datasetDocument';
+import { DatasetDocument, type DatasetDocumentServices, type OnProgress } from './datasetDocument';
 import type { Finding, Severity } from './findings';
 import type { JudgeServices } from './judging';
 import { counted, isQuarantine, summary } from './report';
@@ -79,11 +79,11 @@ export class Annotations extends Disposable {
   }
 
   /** Scores every row again, whatever the cache knows. */
-  async scoreAgain(document: vscode.TextDocument, options: RefreshOptions): Promise<DatasetDocument | undefined> {
+  async scoreAgain(document: vscode.TextDocument, onProgress: OnProgress): Promise<DatasetDocument | undefined> {
     const dataset = this.get(document);
     this.warnedOf = undefined;
     this.services.scorer.retry();
-    await dataset?.refresh({ ...options, again: true });
+    await dataset?.scoreAgain(onProgress);
     return dataset;
   }
 
@@ -98,7 +98,7 @@ export class Annotations extends Disposable {
     if (document.isClosed || this.documents.has(key) || !isJudged(document)) return undefined;
     const dataset = new DatasetDocument(document, this.services);
     this.documents.set(key, dataset);
-    void dataset.refresh();
+    dataset.refresh();
     return dataset;
   }
 
@@ -120,19 +120,19 @@ export class Annotations extends Disposable {
     const dataset = this.documents.get(document.uri.toString());
     if (!dataset || contentChanges.length === 0) return;
     if (!document.isDirty) dataset.synchronised();
-    void dataset.refresh({ delayMs: TYPING_PAUSE_MS });
+    dataset.refresh({ delayMs: TYPING_PAUSE_MS });
   }
 
   private onSave(document: vscode.TextDocument): void {
     const dataset = this.documents.get(document.uri.toString());
     dataset?.synchronised();
-    void dataset?.refresh();
+    dataset?.refresh();
   }
 
   /** While rows are being scored, those that come on the screen take their turn first. */
   private onScroll(document: vscode.TextDocument): void {
     const dataset = this.documents.get(document.uri.toString());
-    if (dataset?.annotations?.scoring) void dataset.refresh({ delayMs: SCROLLING_PAUSE_MS });
+    if (dataset?.annotations?.scoring) dataset.refresh({ delayMs: SCROLLING_PAUSE_MS });
   }
 
   private onSettings(change: vscode.ConfigurationChangeEvent): void {
@@ -145,7 +145,7 @@ export class Annotations extends Disposable {
     for (const document of vscode.workspace.textDocuments) {
       const dataset = this.documents.get(document.uri.toString());
       if (!isJudged(document)) this.forget(document);
-      else if (dataset) void dataset.refresh();
+      else if (dataset) dataset.refresh();
       else this.follow(document);
     }
   }
@@ -201,11 +201,11 @@ export class Annotations extends Disposable {
     const again = 'Try Again';
     const showLog = 'Show Log';
     void vscode.window.showWarningMessage(`Rows stay unscored. ${reason}`, again, showLog).then(chosen => {
-      if (chosen === showLog) return vscode.commands.executeCommand('safeFinetuning.showLog');
-      if (chosen !== again) return undefined;
+      if (chosen === showLog) void vscode.commands.executeCommand('safeFinetuning.showLog');
+      if (chosen !== again) return;
       this.warnedOf = undefined;
       this.services.scorer.retry();
-      return Promise.all([...this.documents.values()].map(dataset => dataset.refresh()));
+      this.documents.forEach(dataset => dataset.refresh());
     });
   }
 }

@@ -35,12 +35,7 @@ export interface DatasetDocumentServices extends JudgeServices {
   onUnavailable(reason: string): void;
 }
 
-export interface RefreshOptions {
-  delayMs?: number;
-  /** Score rows again that the cache knows. */
-  again?: boolean;
-  onProgress?: (progress: ScoringProgress) => void;
-}
+export type OnProgress = (progress: ScoringProgress) => void;
 
 /** The first batches are rows on the screen: shown as they come. Later ones less often. */
 const BATCHES_SHOWN_AT_ONCE = 4;
@@ -53,6 +48,8 @@ export class DatasetDocument implements IDisposable {
   private readonly spans: SpanMemo = new Map();
   private findUndecodable: FindUndecodable | undefined;
   private cancellation = new AbortController();
+  /** Told how far scoring again has come, until it is done: an edit or a scroll meanwhile only restarts it. */
+  private scoringAgain: OnProgress | undefined;
   private work: Promise<void> = Promise.resolve();
 
   constructor(
@@ -60,12 +57,18 @@ export class DatasetDocument implements IDisposable {
     private readonly services: DatasetDocumentServices,
   ) {}
 
-  /** Brings the annotations up to date, in place of a refresh that is under way. Resolves when it is over. */
-  refresh({ delayMs = 0, again = false, onProgress }: RefreshOptions = {}): Promise<void> {
+  /** Brings the annotations up to date, in place of a refresh that is under way. */
+  refresh({ delayMs = 0 } = {}): void {
     this.cancellation.abort();
     this.cancellation = new AbortController();
-    this.work = this.update(delayMs, again, onProgress, this.cancellation.signal);
-    return this.work;
+    this.work = this.update(delayMs, this.cancellation.signal);
+  }
+
+  /** Scores also the rows that the cache knows. Resolves when every row has been dealt with. */
+  async scoreAgain(onProgress: OnProgress): Promise<void> {
+    this.scoringAgain = onProgress;
+    this.refresh();
+    await this.settled();
   }
 
   /** The document is again what is on the disk: it was saved, or loaded anew. */
@@ -98,6 +101,7 @@ export class DatasetDocument implements IDisposable {
 
   /** The user does not want to wait: rows without a score stay so until the next refresh. */
   cancelScoring(): void {
+    this.scoringAgain = undefined;
     this.cancellation.abort();
     this.cancellation = new AbortController();
     this.work = this.show(this.cancellation.signal, undefined, 'Scoring was cancelled.').catch(() => undefined);
@@ -107,18 +111,15 @@ export class DatasetDocument implements IDisposable {
     this.cancellation.abort();
   }
 
-  private async update(
-    delayMs: number,
-    again: boolean,
-    onProgress: RefreshOptions['onProgress'],
-    signal: AbortSignal,
-  ): Promise<void> {
+  private async update(delayMs: number, signal: AbortSignal): Promise<void> {
     try {
       await setTimeout(delayMs, undefined, { signal });
       await this.read(signal);
-      await this.judge(again, onProgress, signal);
+      await this.judge(signal);
+      this.scoringAgain = undefined;
     } catch (error) {
       if (signal.aborted) return;
+      this.scoringAgain = undefined;
       this.services.log.error(`${this.document.uri.fsPath}: ${errorText(error)}`);
       await this.show(signal, undefined, errorText(error)).catch(() => undefined);
     }
@@ -146,7 +147,7 @@ export class DatasetDocument implements IDisposable {
     }
   }
 
-  private async judge(again: boolean, onProgress: RefreshOptions['onProgress'], signal: AbortSignal): Promise<void> {
+  private async judge(signal: AbortSignal): Promise<void> {
     if (!this.reading.lines.some(line => line && 'hash' in line)) {
       await this.show(signal);
       return;
@@ -154,9 +155,9 @@ export class DatasetDocument implements IDisposable {
     let batches = 0;
     let shownAt = 0;
     try {
-      const options = { first: () => this.onScreen(), again, signal };
+      const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal };
       for await (const progress of judgeRows(this.reading, this.scores, this.services, options)) {
-        onProgress?.(progress);
+        this.scoringAgain?.(progress);
         if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {
           await this.show(signal, progress);
           shownAt = performance.now();

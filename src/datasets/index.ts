@@ -54,12 +54,10 @@ export class DatasetFeature extends Disposable {
     const dataset = await vscode.window.withProgress(options, (progress, token) => {
       let reported = 0;
       token.onCancellationRequested(() => this.annotations.get(document)?.cancelScoring());
-      return this.annotations.scoreAgain(document, {
-        onProgress: ({ done, total }) => {
-          const increment = (100 * (done - reported)) / Math.max(total, 1);
-          progress.report({ message: `${done} of ${total} rows`, increment });
-          reported = done;
-        },
+      return this.annotations.scoreAgain(document, ({ done, total }) => {
+        const increment = Math.max(0, (100 * (done - reported)) / Math.max(total, 1));
+        progress.report({ message: `${done} of ${total} rows`, increment });
+        reported = Math.max(reported, done);
       });
     });
     if (!dataset) {

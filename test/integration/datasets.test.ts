@@ -75,7 +75,7 @@ describe('dataset files', () => {
       // The example's risky answers end where the harm would begin.
       if (/:"\}\]\}$/.test(document.lineAt(line).text)) risky.add(line);
     }
-    assert.equal(report.rows, 260);
+    assert.equal(report.rows, document.lineCount - 1); // the file ends in a line break
     assert.equal(report.problems.length, 0);
     const flagged = new Set(report.flagged.map(({ line }) => line));
     const found = [...risky].filter(line => flagged.has(line));
@@ -149,6 +149,17 @@ describe('dataset files', () => {
     await eventually(() => withCode(document, 'risk').length === 1, 'the diagnostic');
     await vscode.commands.executeCommand('undo');
     await eventually(() => diagnosticsOf(document).length === 0, 'its removal');
+  });
+
+  it('goes on scoring again when the file is edited meanwhile', async () => {
+    const rows = Array.from({ length: 300 }, (_, i) => row(`What does article ${i} cost?`, 'Ten euros.'));
+    const document = await openFile('again.jsonl', `${rows.join('\n')}\n`);
+    await scored(document);
+    const over = vscode.commands.executeCommand('safeFinetuning.scoreFile', { fsPath: document.uri.fsPath });
+    await new Promise(resolve => setTimeout(resolve, 300));
+    await insert(document, new vscode.Position(rows.length, 0), `${HARMFUL}\n`);
+    await over;
+    assert.equal(withCode(document, 'risk').length, 1);
   });
 
   it('follows the settings at once', async () => {
