@@ -143,6 +143,7 @@ def _prepare(
     usable = [(e, risk_of[e.row.line].risk) for e in encoded]
     if held_out_dataset:
         held_out = encode_rows(held_out_dataset.rows, loaded.tokenizer, config.training.max_length)[0]
+        _warn_of_overlap(dataset, held_out_dataset, run)
     else:
         held_out = _hold_out(
             [e for e, r in usable if r < config.risk.threshold], config.dataset.held_out_share
@@ -181,6 +182,19 @@ def _read_held_out(config: p.RunConfig, base: Path) -> Dataset | None:
     if dataset.problems:
         raise UserError(describe_problems(dataset, HELD_OUT_ADVICE))
     return dataset
+
+
+def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: RunFolder) -> None:
+    trained = {row.hash: row.line for row in dataset.rows}
+    both = [(row.line, trained[row.hash]) for row in held_out.rows if row.hash in trained]
+    if both:
+        line, of = both[0]
+        run.warn(
+            "held-out",
+            f"{len(both)} of {len(held_out.rows)} held-out rows are trained on, too; their loss looks better "
+            f"than it is: {held_out.path.name}, line {line}, is line {of} of {dataset.path.name}. "
+            "Take them out of one of the two files.",
+        )
 
 
 def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:

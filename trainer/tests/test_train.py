@@ -196,6 +196,9 @@ def test_other_methods(workspace, method, trained):
     record = p.RunRecord.model_validate_json((run / "run.json").read_text())
     assert [Path(x.path).name for x in record.datasets] == ["rows.jsonl", "held.jsonl"]
     assert dataset["trained"] == trained + 1 and dataset["filtered"] == 21 - trained
+    (warning,) = events(run, "warning")
+    assert warning["message"].startswith("1 of 1 held-out rows are trained on, too")
+    assert "held.jsonl, line 1, is line 1 of rows.jsonl" in warning["message"]
     assert all(b["betaMax"] == 0 and b["kl"] is None for b in events(run, "batch"))
 
 
