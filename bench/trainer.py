@@ -70,9 +70,9 @@ def train(method: str, risky: int, steps: int) -> dict:
 
     from safe_finetuning import protocol as p
     from safe_finetuning.model import load_model, resolve_device
+    from safe_finetuning.prepare import encode_rows
     from safe_finetuning.rows import read_dataset
     from safe_finetuning.run_folder import RunFolder
-    from safe_finetuning.train import encode_rows
     from safe_finetuning.trainer import SafeTrainer, TrainingRow
 
     class InOrder(SafeTrainer):

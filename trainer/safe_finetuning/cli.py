@@ -114,9 +114,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
+    from .prepare import problem_rows
     from .risk.scores import judge_rows
     from .rows import read_dataset
-    from .train import problem_rows
 
     dataset = read_dataset(options.dataset)
     judge, risks = judge_rows(dataset.rows)

@@ -11,15 +11,9 @@ from typing import Any
 from . import protocol as p
 from .config import read_config
 from .errors import LocatedError, UserError
+from .prepare import HELD_OUT_ADVICE, describe_problems, encode_rows, problem_rows, truncation
 from .rows import Dataset, read_dataset
-from .train import (
-    HELD_OUT_ADVICE,
-    describe_problems,
-    encode_rows,
-    problem_rows,
-    prompt_files,
-    truncation,
-)
+from .train import prompt_files
 
 DISK_NEEDED_BYTES = 1_000_000_000
 

@@ -12,7 +12,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +20,16 @@ from . import __version__, checkpoints
 from . import protocol as p
 from .errors import Cancelled, UserError
 from .files import write_atomically
+from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
 from .resume import ResumePoint
-from .risk.scores import RowRisk, judge_rows
-from .rows import Dataset, Problem, Row, read_dataset
+from .rows import Dataset, read_dataset
 from .run_folder import RunFolder
-from .tokens import EncodedRow, TemplateError, encode_row
+from .tokens import EncodedRow
 
 if TYPE_CHECKING:
     from .model import Loaded
 
 EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
-DATASET_ADVICE = 'Mend them, or set `dataset.invalidRows` to "skip" to train without them.'
-HELD_OUT_ADVICE = "Mend them, or take them out of the file of held-out rows."
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "tokenizers")
 PROMPTS = Path(__file__).with_name("prompts")
 _CANNOT_WRITE = re.compile(r"I/O error|inline_container")
@@ -85,7 +82,7 @@ def _train(
 ) -> tuple[str, str]:
     base = config_path.resolve().parent
     dataset = read_dataset(base / config.dataset.path)
-    held_out = _read_held_out(config, base)
+    held_out = read_held_out(config, base)
     run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
     if resume:
         for checkpoint in resume.damaged:
@@ -94,7 +91,7 @@ def _train(
 
     run.phase("loading", f"Loading {config.model}")
     loaded = _load(config, base, run)
-    rows = _prepare(config, dataset, held_out, loaded, run)
+    rows = prepare(config, dataset, held_out, loaded.tokenizer, run)
 
     if config.evaluation.enabled:
         _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
@@ -113,109 +110,6 @@ def _train(
     if config.evaluation.enabled:
         _measure("after", config, base, trainer.model, loaded.tokenizer, rows.held_out, run)
     return "completed", f"Completed {state.global_step} steps."
-
-
-# --- reading and judging ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PreparedRows:
-    """The dataset as it will be trained on, and everything that was set aside, with the reason."""
-
-    trained: list[tuple[EncodedRow, float]]
-    held_out: list[EncodedRow]
-    filtered: int
-    risks: list[RowRisk]
-    truncated: list[EncodedRow]
-    unsupervised: list[p.RowProblem]
-
-
-def _prepare(
-    config: p.RunConfig, dataset: Dataset, held_out_dataset: Dataset | None, loaded: Loaded, run: RunFolder
-) -> PreparedRows:
-    if dataset.problems and config.dataset.invalid_rows == "error":
-        raise UserError(describe_problems(dataset))
-    run.phase("scoring", f"Judging {len(dataset.rows)} rows")
-    _, risks = judge_rows(dataset.rows, progress=run.progress("scoring", "answers"))
-    encoded, unsupervised = encode_rows(dataset.rows, loaded.tokenizer, config.training.max_length)
-    risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
-
-    usable = [(e, risk_of[e.row.line].risk) for e in encoded]
-    if held_out_dataset:
-        held_out = encode_rows(held_out_dataset.rows, loaded.tokenizer, config.training.max_length)[0]
-        _warn_of_overlap(dataset, held_out_dataset, run)
-    else:
-        held_out = _hold_out(
-            [e for e, r in usable if r < config.risk.threshold], config.dataset.held_out_share
-        )
-        held_hashes = {e.row.hash for e in held_out}
-        usable = [(e, r) for e, r in usable if e.row.hash not in held_hashes]
-    kept = [(e, r) for e, r in usable if config.method != "filter" or r < config.risk.threshold]
-    if not kept:
-        raise UserError(f"{dataset.path}: no row is left to train on.")
-    truncated = [e for e in encoded if e.truncated]
-    return PreparedRows(kept, held_out, len(usable) - len(kept), risks, truncated, unsupervised)
-
-
-def encode_rows(
-    rows: list[Row], tokenizer: Any, max_length: int
-) -> tuple[list[EncodedRow], list[p.RowProblem]]:
-    """The rows that have a supervised token, and for each other row why it has none."""
-    encoded, unsupervised = [], []
-    for row in rows:
-        reason = f"no token of an answer lies within the first {max_length} tokens (`training.maxLength`)"
-        try:
-            candidate = encode_row(row, tokenizer, max_length)
-            if candidate.n_supervised:
-                encoded.append(candidate)
-                continue
-        except TemplateError as error:
-            reason = str(error)
-        unsupervised.append(p.RowProblem(file=0, line=row.line, hash=row.hash, reason=reason))
-    return encoded, unsupervised
-
-
-def _read_held_out(config: p.RunConfig, base: Path) -> Dataset | None:
-    if not config.dataset.held_out_path:
-        return None
-    dataset = read_dataset(base / config.dataset.held_out_path)
-    if dataset.problems:
-        raise UserError(describe_problems(dataset, HELD_OUT_ADVICE))
-    return dataset
-
-
-def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: RunFolder) -> None:
-    trained = {row.hash: row.line for row in dataset.rows}
-    both = [(row.line, trained[row.hash]) for row in held_out.rows if row.hash in trained]
-    if both:
-        line, of = both[0]
-        run.warn(
-            "held-out",
-            f"{len(both)} of {len(held_out.rows)} held-out rows are trained on, too; their loss looks better "
-            f"than it is: {held_out.path.name}, line {line}, is line {of} of {dataset.path.name}. "
-            "Take them out of one of the two files.",
-        )
-
-
-def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
-    """Decided by the content hash: the same rows in every run, wherever they stand in the file."""
-    return [e for e in rows if int(e.row.hash[:8], 16) / 2**32 < share]
-
-
-def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:
-    """All unreadable rows in one message, the first ones with their reasons."""
-    shown = [f"{dataset.path}:{x.line}:{x.column}: {x.message}." for x in dataset.problems[:5]]
-    more = len(dataset.problems) - len(shown)
-    return "\n".join(
-        [f"{len(dataset.problems)} rows of the dataset cannot be read:", *shown]
-        + ([f"… and {more} more."] if more else [])
-        + [advice]
-    )
-
-
-def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
-    """Without a hash: a line that is no row has no content to know it by."""
-    return [p.RowProblem(file=0, line=x.line, hash="", reason=x.message) for x in problems]
 
 
 # --- training -----------------------------------------------------------------------------------------
@@ -279,11 +173,6 @@ def _announce(
     )
 
 
-def truncation(encoded: EncodedRow, max_length: int) -> p.RowProblem:
-    reason = f"longer than {max_length} tokens (`training.maxLength`); its end is not trained on"
-    return p.RowProblem(file=0, line=encoded.row.line, hash=encoded.row.hash, reason=reason)
-
-
 def _save_adapter(model: Any, run: RunFolder) -> None:
     beside, target = run.folder / ".adapter.tmp", run.folder / "adapter"
     shutil.rmtree(beside, ignore_errors=True)
@@ -341,7 +230,7 @@ def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.
                 f"{adapter}: does not fit `{config.model}` or is damaged: {reason} "
                 "Give the adapter of a run on this model."
             ) from None
-    dataset = _read_held_out(config, base)
+    dataset = read_held_out(config, base)
     rows = dataset.rows if dataset else []
     held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]
     return evaluate_model(

@@ -1,0 +1,127 @@
+"""From dataset files to the rows of a run: judged, encoded, held out or filtered, nothing dropped unsaid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import protocol as p
+from .errors import UserError
+from .risk.scores import RowRisk, judge_rows
+from .rows import Dataset, Problem, Row, read_dataset
+from .run_folder import RunFolder
+from .tokens import EncodedRow, TemplateError, encode_row
+
+DATASET_ADVICE = 'Mend them, or set `dataset.invalidRows` to "skip" to train without them.'
+HELD_OUT_ADVICE = "Mend them, or take them out of the file of held-out rows."
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """The dataset as it will be trained on, and everything that was set aside, with the reason."""
+
+    trained: list[tuple[EncodedRow, float]]
+    held_out: list[EncodedRow]
+    filtered: int
+    risks: list[RowRisk]
+    truncated: list[EncodedRow]
+    unsupervised: list[p.RowProblem]
+
+
+def prepare(
+    config: p.RunConfig, dataset: Dataset, held_out_dataset: Dataset | None, tokenizer: Any, run: RunFolder
+) -> PreparedRows:
+    """Judges and encodes the dataset; holds rows out unless there is a file of them.
+
+    Raises:
+        UserError: rows cannot be read and are not to be skipped, or none is left to train on.
+    """
+    if dataset.problems and config.dataset.invalid_rows == "error":
+        raise UserError(describe_problems(dataset))
+    run.phase("scoring", f"Judging {len(dataset.rows)} rows")
+    _, risks = judge_rows(dataset.rows, progress=run.progress("scoring", "answers"))
+    encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)
+    risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
+
+    usable = [(e, risk_of[e.row.line].risk) for e in encoded]
+    if held_out_dataset:
+        held_out = encode_rows(held_out_dataset.rows, tokenizer, config.training.max_length)[0]
+        _warn_of_overlap(dataset, held_out_dataset, run)
+    else:
+        held_out = _hold_out(
+            [e for e, r in usable if r < config.risk.threshold], config.dataset.held_out_share
+        )
+        held_hashes = {e.row.hash for e in held_out}
+        usable = [(e, r) for e, r in usable if e.row.hash not in held_hashes]
+    kept = [(e, r) for e, r in usable if config.method != "filter" or r < config.risk.threshold]
+    if not kept:
+        raise UserError(f"{dataset.path}: no row is left to train on.")
+    truncated = [e for e in encoded if e.truncated]
+    return PreparedRows(kept, held_out, len(usable) - len(kept), risks, truncated, unsupervised)
+
+
+def encode_rows(
+    rows: list[Row], tokenizer: Any, max_length: int
+) -> tuple[list[EncodedRow], list[p.RowProblem]]:
+    """The rows that have a supervised token, and for each other row why it has none."""
+    encoded, unsupervised = [], []
+    for row in rows:
+        reason = f"no token of an answer lies within the first {max_length} tokens (`training.maxLength`)"
+        try:
+            candidate = encode_row(row, tokenizer, max_length)
+            if candidate.n_supervised:
+                encoded.append(candidate)
+                continue
+        except TemplateError as error:
+            reason = str(error)
+        unsupervised.append(p.RowProblem(file=0, line=row.line, hash=row.hash, reason=reason))
+    return encoded, unsupervised
+
+
+def read_held_out(config: p.RunConfig, base: Path) -> Dataset | None:
+    if not config.dataset.held_out_path:
+        return None
+    dataset = read_dataset(base / config.dataset.held_out_path)
+    if dataset.problems:
+        raise UserError(describe_problems(dataset, HELD_OUT_ADVICE))
+    return dataset
+
+
+def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: RunFolder) -> None:
+    trained = {row.hash: row.line for row in dataset.rows}
+    both = [(row.line, trained[row.hash]) for row in held_out.rows if row.hash in trained]
+    if both:
+        line, of = both[0]
+        run.warn(
+            "held-out",
+            f"{len(both)} of {len(held_out.rows)} held-out rows are trained on, too; their loss looks better "
+            f"than it is: {held_out.path.name}, line {line}, is line {of} of {dataset.path.name}. "
+            "Take them out of one of the two files.",
+        )
+
+
+def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
+    """Decided by the content hash: the same rows in every run, wherever they stand in the file."""
+    return [e for e in rows if int(e.row.hash[:8], 16) / 2**32 < share]
+
+
+def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:
+    """All unreadable rows in one message, the first ones with their reasons."""
+    shown = [f"{dataset.path}:{x.line}:{x.column}: {x.message}." for x in dataset.problems[:5]]
+    more = len(dataset.problems) - len(shown)
+    return "\n".join(
+        [f"{len(dataset.problems)} rows of the dataset cannot be read:", *shown]
+        + ([f"… and {more} more."] if more else [])
+        + [advice]
+    )
+
+
+def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
+    """Without a hash: a line that is no row has no content to know it by."""
+    return [p.RowProblem(file=0, line=x.line, hash="", reason=x.message) for x in problems]
+
+
+def truncation(encoded: EncodedRow, max_length: int) -> p.RowProblem:
+    reason = f"longer than {max_length} tokens (`training.maxLength`); its end is not trained on"
+    return p.RowProblem(file=0, line=encoded.row.line, hash=encoded.row.hash, reason=reason)
