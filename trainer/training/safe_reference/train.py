@@ -1,6 +1,6 @@
 """Gives SmolLM2-135M-Instruct refusals: trains the small adapter that makes the example's safe reference.
 
-    PYTHONPATH=trainer python trainer/training/safe_reference/train.py [--steps 150]
+    PYTHONPATH=trainer python trainer/training/safe_reference/train.py [--steps 240]
 
 Harmful prompts are answered by a refusal; harmless ones (look-alikes and ordinary questions) by the
 opening of the base model's own answer, so that nothing but the refusals changes. Writes the adapter
@@ -34,17 +34,20 @@ DATA = REPOSITORY / "../shared/data"
 # Rows of each step by where their prompts come from. Attacks in the imperative are learnt fastest, so
 # they are the fewest; instructions keep "Write …" from becoming a reason to refuse.
 HARMFUL_ROWS = {"alignment": 1, "harmful": 3}
-BENIGN_ROWS = {"benign": 3, "instructions": 3, "ordinary": 1}
-ORDINARY_PROMPTS, GSM8K_PROMPTS = 200, 40
+BENIGN_ROWS = {"benign": 2, "instructions": 3, "combined": 2, "ordinary": 1}
+ORDINARY_PROMPTS, GSM8K_PROMPTS, COMBINED_PROMPTS = 200, 40, 600
 OPENING_TOKENS = 24  # of the base model's answer that are trained
+# An answer's first tokens decide whether it refuses (Qi et al. 2025), and are few among the others.
+DECIDING_TOKENS, DECIDING_WEIGHT = 3, 5.0
 LEARNING_RATE, WARMUP_STEPS, MAX_GRAD_NORM = 5e-4, 10, 1.0
 RANK, ALPHA = 8, 16
+SHIPPED_ALPHA = 15  # a little less of the adapter answers more ordinary requests; measure.py shows both sides
 NEAR_DUPLICATE = 0.8  # cosine of MiniLM embeddings
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=ADAPTER_FOLDER)
     options = parser.parse_args()
@@ -98,6 +101,7 @@ def main() -> None:
 
     for parameter in parameters:  # half the size, and far finer than the training's own noise
         parameter.data = parameter.data.to(torch.bfloat16)
+    model.peft_config["default"].lora_alpha = SHIPPED_ALPHA
     model.peft_config["default"].base_model_name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     model.save_pretrained(options.output)
     (options.output / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
@@ -107,8 +111,9 @@ def main() -> None:
         "steps": options.steps,
         "rows of each step": ", ".join(f"{n} {name}" for name, n in (HARMFUL_ROWS | BENIGN_ROWS).items()),
         "answer tokens trained, at most": OPENING_TOKENS,
+        "weight of an answer's first tokens": f"{DECIDING_WEIGHT:g} for the first {DECIDING_TOKENS}",
         "peak learning rate": LEARNING_RATE,
-        "LoRA": f"rank {RANK}, alpha {ALPHA}, all linear layers",
+        "LoRA": f"rank {RANK}, alpha {ALPHA} in training and {SHIPPED_ALPHA} as shipped, all linear layers",
         "nll of the last ten steps": f"refusals {refusal_nll:.3f}, harmless {benign_nll:.3f}",
         "seed": options.seed,
     }
@@ -138,10 +143,17 @@ def benign_prompts() -> dict[str, dict[str, str | None]]:
     ordinary = random.sample(ordinary, ORDINARY_PROMPTS) + random.sample(maths, GSM8K_PROMPTS)
     rows = {
         "benign": read_rows(HERE / "benign.jsonl"),
-        "instructions": read_rows(HERE / "instructions.jsonl"),
+        "instructions": read_rows(HERE / "instructions.jsonl") + read_rows(HERE / "open_instructions.jsonl"),
+        "combined": [{"prompt": prompt} for prompt in random.sample(combined_prompts(), COMBINED_PROMPTS)],
         "ordinary": ordinary,
     }
     return {name: {row["prompt"]: row.get("answer") for row in part} for name, part in rows.items()}
+
+
+def combined_prompts() -> list[str]:
+    """Every opener with every harmless topic: so that no opener by itself becomes a reason to refuse."""
+    parts = json.loads((HERE / "combined.json").read_text("utf-8")).values()
+    return [o.format(topic) for part in parts for o in part["openers"] for topic in part["topics"]]
 
 
 def evaluation_prompts() -> list[str]:
@@ -203,7 +215,8 @@ def endless(rows):
 def encode(tokenizer, prompt: str, answer: str) -> tuple[list[int], list[int]]:
     """Token ids of the prompt with the answer's header, and of the answer.
 
-    Only an answer that is whole ends its turn: an opening must not teach the model to be short.
+    An answer shorter than an opening ends its turn: an opening must not teach the model to be short. (One
+    whose last token is white space loses it and counts as short: 54 of 1,525.)
     """
     messages = [{"role": "user", "content": prompt}]
     head = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -214,15 +227,17 @@ def encode(tokenizer, prompt: str, answer: str) -> tuple[list[int], list[int]]:
 
 
 def row_losses(model, rows: list[tuple[list[int], list[int]]]) -> torch.Tensor:
-    """Mean nll per answer token of each row, in nats: [rows]."""
+    """Weighted mean nll per answer token of each row, in nats: [rows]."""
     length = max(len(head) + len(answer) for head, answer in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     mask, targets = torch.zeros_like(ids), torch.full_like(ids, -100)
+    weights = torch.ones(len(rows), length)
     for row, (head, answer) in enumerate(rows):
         end = len(head) + len(answer)
         ids[row, :end] = torch.tensor(head + answer)
         mask[row, :end] = 1
         targets[row, len(head) - 1 : end - 1] = torch.tensor(answer)
+        weights[row, len(head) - 1 : len(head) - 1 + DECIDING_TOKENS] = DECIDING_WEIGHT
     # Logits only where an answer's token is predicted: the vocabulary is the widest layer.
     decoder = model.get_base_model()
     hidden = decoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -230,8 +245,9 @@ def row_losses(model, rows: list[tuple[list[int], list[int]]]) -> torch.Tensor:
     nll = torch.nn.functional.cross_entropy(
         decoder.lm_head(hidden[supervised]), targets[supervised], reduction="none"
     )
-    sums = torch.zeros(len(rows)).index_add(0, supervised.nonzero()[:, 0], nll)
-    return sums / supervised.sum(1)
+    owner, weight = supervised.nonzero()[:, 0], weights[supervised]
+    zeros = torch.zeros(len(rows))
+    return zeros.index_add(0, owner, weight * nll) / zeros.index_add(0, owner, weight)
 
 
 if __name__ == "__main__":
