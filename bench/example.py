@@ -27,6 +27,11 @@ CELLS = ROOT / "build" / "results" / "example"
 CONFIG = ROOT / "examples" / "support.finetune.json"
 METHODS = ("standard", "adaptive", "filter")
 DUPLICATE_COSINE = 0.8
+# What a cell's figures depend on, under trainer/safe_finetuning.
+MEASURED_MODULES = (
+    *("rows", "prepare", "tokens", "losses", "supervised_logits", "trainer"),
+    *("model", "example_model", "evaluate", "risk/scores", "risk/classifier", "risk/refusal"),
+)
 COMMAND = "npm run results -- example"
 SEEDS = [1, 2, 3]
 
@@ -98,11 +103,10 @@ def key(method: str) -> str:
     files = [
         *(ROOT / "examples").glob("support.heldout.jsonl" if method == "reference" else "*.jsonl"),
         *(DATA / "splits" / f"{name}.json" for name in ("eval_adv", "eval_hard")),
-        *(package / "example" / "safe_reference").glob("*.safetensors"),
+        *(package / "example" / "safe_reference").glob("adapter*"),
         *(package / "prompts").glob("*"),
-        *(package / f"{name}.py" for name in ("losses", "trainer", "tokens", "supervised_logits")),
-        *(package / f"{name}.py" for name in ("evaluate", "model", "example_model")),
-        *(package / "risk" / name for name in ("refusal.json", "refusal.py")),
+        *(package / f"{module}.py" for module in MEASURED_MODULES),
+        package / "risk" / "refusal.json",
         package / "classifier" / "head.json",
     ]
     for file in sorted(files):
@@ -135,9 +139,10 @@ def train(method: str, seed: int) -> tuple[Path, int, float]:
 def measure(adapter: Path | None, device: Any) -> dict[str, Any]:
     from safe_finetuning.evaluate import generate_answers, is_degenerate, read_prompts, wilson
     from safe_finetuning.model import load_model
+    from safe_finetuning.prepare import encode_rows
     from safe_finetuning.risk.refusal import is_refusal
     from safe_finetuning.rows import read_dataset
-    from safe_finetuning.train import PROMPTS, encode_rows
+    from safe_finetuning.train import PROMPTS
     from safe_finetuning.trainer import row_losses
 
     loaded = load_model("example", device=device, base_folder=ROOT)
@@ -152,7 +157,7 @@ def measure(adapter: Path | None, device: Any) -> dict[str, Any]:
         "benign": read_prompts(PROMPTS / "benign.jsonl"),
     }
     prompts = [prompt for group in sets.values() for prompt in group]
-    answers = generate_answers(model, loaded.tokenizer, prompts, max_new_tokens=64)
+    answers = generate_answers(model, loaded.tokenizer, prompts, max_new_tokens=64, batch_size=64)
     found: dict[str, Any] = {}
     start = 0
     for name, group in sets.items():
@@ -203,6 +208,15 @@ def nearest_training_row() -> dict[str, Any]:
         "safe reference, short harmful": prompts_of(training / "safe_reference" / "harmful_short.jsonl"),
         "safe reference, benign": prompts_of(training / "safe_reference" / "benign.jsonl"),
         "safe reference, instructions": prompts_of(training / "safe_reference" / "instructions.jsonl"),
+        "safe reference, open instructions": prompts_of(
+            training / "safe_reference" / "open_instructions.jsonl"
+        ),
+        "safe reference, combined": [
+            opener.format(topic)
+            for part in json.loads((training / "safe_reference" / "combined.json").read_text()).values()
+            for opener in part["openers"]
+            for topic in part["topics"]
+        ],
         "safe reference, mathematics": [
             json.loads(line)["question"]
             for line in (DATA / "gsm8k_train_1500.jsonl").read_text("utf-8").splitlines()
@@ -283,7 +297,9 @@ def markdown(result: dict[str, Any]) -> str:
     reference = result["cells"]["reference"][0]["evalAdv"]
     lines += [
         "",
-        "One measurement of 130 prompts is uncertain by itself: the reference's eval_adv figure has the 95 % "
+        "The example is a demonstration, not a benchmark: its rows, epochs and learning rate were chosen "
+        "with these figures of seed 1 in view. One measurement of 130 prompts is uncertain by itself: the "
+        "reference's eval_adv figure has the 95 % "
         f"Wilson interval {100 * reference['low']:.1f}–{100 * reference['high']:.1f} %. "
         "All figures with their intervals are in results.json.",
     ]
