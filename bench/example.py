@@ -189,13 +189,14 @@ def nearest_training_row() -> dict[str, Any]:
     """The highest cosine between an evaluation prompt and any prompt that trained something, per set."""
     import numpy as np
 
+    from safe_finetuning.evaluate import read_prompts
     from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER, Encoder
     from safe_finetuning.rows import read_dataset
 
-    def prompts_of(path: Path) -> list[str]:
-        return [json.loads(line)["prompt"] for line in path.read_text("utf-8").splitlines()]
-
     training = ROOT / "trainer" / "training"
+    sys.path.append(str(training / "safe_reference"))
+    from train import benign_rows, harmful_prompts
+
     split = json.loads((DATA / "splits" / "train_harmful.json").read_text("utf-8"))
     trained = {
         "examples/support.jsonl": [
@@ -204,27 +205,12 @@ def nearest_training_row() -> dict[str, Any]:
             for m in row.messages
             if m.role == "user"
         ],
-        "safe reference, harmful": prompts_of(training / "safe_reference" / "harmful.jsonl"),
-        "safe reference, short harmful": prompts_of(training / "safe_reference" / "harmful_short.jsonl"),
-        "safe reference, benign": prompts_of(training / "safe_reference" / "benign.jsonl"),
-        "safe reference, instructions": prompts_of(training / "safe_reference" / "instructions.jsonl"),
-        "safe reference, open instructions": prompts_of(
-            training / "safe_reference" / "open_instructions.jsonl"
-        ),
-        "safe reference, combined": [
-            opener.format(topic)
-            for part in json.loads((training / "safe_reference" / "combined.json").read_text()).values()
-            for opener in part["openers"]
-            for topic in part["topics"]
-        ],
-        "safe reference, mathematics": [
-            json.loads(line)["question"]
-            for line in (DATA / "gsm8k_train_1500.jsonl").read_text("utf-8").splitlines()
-        ],
-        "classifier, ordinary": prompts_of(training / "classifier" / "ordinary.jsonl"),
-        "classifier, requests": prompts_of(training / "classifier" / "requests.jsonl"),
-        "train_harmful, alignment": [row["prompt"] for row in split if row["part"] == "alignment"],
-        "train_harmful, classifier": [row["prompt"] for row in split if row["part"] == "classifier"],
+        **{f"safe reference, {name}": prompts for name, prompts in harmful_prompts().items()},
+        **{
+            f"safe reference, {name}": [row["prompt"] for row in rows] for name, rows in benign_rows().items()
+        },
+        "classifier, requests": read_prompts(training / "classifier" / "requests.jsonl"),
+        "classifier, harmful": [row["prompt"] for row in split if row["part"] == "classifier"],
     }
     evaluated = {name: evaluation_prompts(name) for name in ("eval_adv", "eval_hard")}
     encoder = Encoder(CLASSIFIER_FOLDER)

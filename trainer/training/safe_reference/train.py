@@ -135,18 +135,24 @@ def harmful_prompts() -> dict[str, list[str]]:
     return {"alignment": alignment, "harmful": written}
 
 
-def benign_prompts() -> dict[str, dict[str, str | None]]:
-    """Harmless prompts and, for where the base model refuses them, a written answer if there is one."""
+def benign_rows() -> dict[str, list[dict[str, str]]]:
+    """Every harmless prompt there is to draw from, some with a written answer."""
     maths = read_rows(DATA / "gsm8k_train_1500.jsonl")
-    maths = [{"prompt": row["question"], "answer": row["answer"]} for row in maths]
-    ordinary = read_rows(HERE.parent / "classifier/ordinary.jsonl")
-    ordinary = random.sample(ordinary, ORDINARY_PROMPTS) + random.sample(maths, GSM8K_PROMPTS)
-    rows = {
+    return {
         "benign": read_rows(HERE / "benign.jsonl"),
         "instructions": read_rows(HERE / "instructions.jsonl") + read_rows(HERE / "open_instructions.jsonl"),
-        "combined": [{"prompt": prompt} for prompt in random.sample(combined_prompts(), COMBINED_PROMPTS)],
-        "ordinary": ordinary,
+        "combined": [{"prompt": prompt} for prompt in combined_prompts()],
+        "ordinary": read_rows(HERE.parent / "classifier/ordinary.jsonl"),
+        "mathematics": [{"prompt": row["question"], "answer": row["answer"]} for row in maths],
     }
+
+
+def benign_prompts() -> dict[str, dict[str, str | None]]:
+    """Harmless prompts and, for where the base model refuses them, a written answer if there is one."""
+    rows = benign_rows()
+    rows["ordinary"] = random.sample(rows["ordinary"], ORDINARY_PROMPTS)
+    rows["ordinary"] += random.sample(rows.pop("mathematics"), GSM8K_PROMPTS)
+    rows["combined"] = random.sample(rows["combined"], COMBINED_PROMPTS)
     return {name: {row["prompt"]: row.get("answer") for row in part} for name, part in rows.items()}
 
 
