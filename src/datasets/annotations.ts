@@ -120,7 +120,7 @@ export class Annotations extends Disposable {
     const dataset = this.documents.get(document.uri.toString());
     if (!dataset || contentChanges.length === 0) return;
     if (!document.isDirty) dataset.synchronised();
-    dataset.refresh({ delayMs: TYPING_PAUSE_MS });
+    dataset.refresh(TYPING_PAUSE_MS);
   }
 
   private onSave(document: vscode.TextDocument): void {
@@ -132,7 +132,7 @@ export class Annotations extends Disposable {
   /** While rows are being scored, those that come on the screen take their turn first. */
   private onScroll(document: vscode.TextDocument): void {
     const dataset = this.documents.get(document.uri.toString());
-    if (dataset?.annotations?.scoring) dataset.refresh({ delayMs: SCROLLING_PAUSE_MS });
+    if (dataset?.annotations?.scoring) dataset.refresh(SCROLLING_PAUSE_MS);
   }
 
   private onSettings(change: vscode.ConfigurationChangeEvent): void {

@@ -58,7 +58,7 @@ export class DatasetDocument implements IDisposable {
   ) {}
 
   /** Brings the annotations up to date, in place of a refresh that is under way. */
-  refresh({ delayMs = 0 } = {}): void {
+  refresh(delayMs = 0): void {
     this.cancellation.abort();
     this.cancellation = new AbortController();
     this.work = this.update(delayMs, this.cancellation.signal);
@@ -116,12 +116,12 @@ export class DatasetDocument implements IDisposable {
       await setTimeout(delayMs, undefined, { signal });
       await this.read(signal);
       await this.judge(signal);
-      this.scoringAgain = undefined;
     } catch (error) {
       if (signal.aborted) return;
-      this.scoringAgain = undefined;
       this.services.log.error(`${this.document.uri.fsPath}: ${errorText(error)}`);
       await this.show(signal, undefined, errorText(error)).catch(() => undefined);
+    } finally {
+      if (!signal.aborted) this.scoringAgain = undefined;
     }
   }
 

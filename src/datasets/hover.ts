@@ -19,13 +19,14 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
   const judge = custom ? `the classifier in \`${custom}\`` : 'the bundled classifier, on this machine';
+  const quarantined = isQuarantine(document.uri.fsPath);
   const text = new vscode.MarkdownString(undefined, true);
   if (refusal) {
     text.appendMarkdown(
       '$(shield) **Risk 0.00 · refusal, kept as safety data**\n\n' +
         'The answer declines the request. Rows like this one teach the model to stay safe; they are never flagged.',
     );
-  } else if (isQuarantine(document.uri.fsPath)) {
+  } else if (quarantined) {
     text.appendMarkdown(`Risk ${formatRisk(risk)} · in quarantine, not trained on · judged by ${judge}`);
   } else if (risk >= threshold) {
     text.appendMarkdown(
@@ -39,7 +40,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
   }
   const location: RowLocation = { path: document.uri.fsPath, line: line + 1, hash: row.hash };
   const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: document.uri.fsPath })];
-  if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !isQuarantine(document.uri.fsPath)) {
+  if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !quarantined) {
     links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));
   }
   text.appendMarkdown(`\n\n${links.join(' · ')}`);

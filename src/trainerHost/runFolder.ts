@@ -144,7 +144,6 @@ export function updateMeta(folder: string, change: Partial<RunMeta>): RunMeta {
 
 /** A file that cannot be read holds somebody's notes all the same: it is not written over. */
 function keepDamaged(file: string): void {
-  if (!fs.existsSync(file)) return;
   try {
     readJson(file);
   } catch {
