@@ -68,12 +68,14 @@ def train(method: str, risky: int, steps: int) -> dict:
     from peft import LoraConfig, get_peft_model
     from torch.utils.data import SequentialSampler
 
-    from safe_finetuning import protocol as p
+    from safe_finetuning.collate import TrainingRow
+    from safe_finetuning.config import RunConfig
     from safe_finetuning.model import load_model, resolve_device
+    from safe_finetuning.objective import Objective
     from safe_finetuning.prepare import encode_rows
     from safe_finetuning.rows import read_dataset
     from safe_finetuning.run_folder import RunFolder
-    from safe_finetuning.trainer import SafeTrainer, TrainingRow
+    from safe_finetuning.trainer import SafeTrainer
 
     class InOrder(SafeTrainer):
         def _get_train_sampler(self, *_: object) -> SequentialSampler:
@@ -87,7 +89,7 @@ def train(method: str, risky: int, steps: int) -> dict:
     encoded, _ = encode_rows(read_dataset(ROOT / "examples" / "support.jsonl").rows, loaded.tokenizer, 1024)
     count = 8 * (steps + WARM_UP_STEPS)
     rows = [TrainingRow(encoded[i % len(encoded)], 0.97 if i % 8 < risky else 0.0) for i in range(count)]
-    config = p.RunConfig.model_validate(
+    config = RunConfig.model_validate(
         {
             "model": "example",
             "dataset": {"path": "support.jsonl"},
@@ -97,7 +99,8 @@ def train(method: str, risky: int, steps: int) -> dict:
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        trainer = InOrder(config, RunFolder(Path(folder)), model, loaded.tokenizer, rows)
+        objective = Objective(config, model, rows)
+        trainer = InOrder(config, RunFolder(Path(folder)), model, loaded.tokenizer, objective)
         trainer.train()
         events = map(json.loads, (Path(folder) / "events.jsonl").read_text("utf-8").splitlines())
         seconds = [e["stepSeconds"] for e in events if e["type"] == "batch"][WARM_UP_STEPS:]

@@ -8,6 +8,8 @@ type SeriesKey = Exclude<keyof SeriesColumns, 'step'>;
 export interface LineSpec {
   key: SeriesKey;
   label: string;
+  /** Not named where no step has a value. */
+  optional?: boolean;
   /** A colour of the theme. */
   colour: string;
   /** Lines differ by more than their colour. */
@@ -143,6 +145,7 @@ export class Chart {
   readonly plot: HTMLElement;
   private readonly table: HTMLDetailsElement;
   private readonly values: HTMLElement[];
+  private readonly entries: HTMLElement[];
   private uplot: uPlot | undefined;
   private columns: SeriesColumns | undefined;
 
@@ -151,6 +154,7 @@ export class Chart {
     private readonly group: ChartGroup,
   ) {
     this.values = spec.lines.map(() => h('span', { class: 'number' }, '–'));
+    this.entries = spec.lines.map((line, index) => this.legendEntry(line, index));
     this.plot = h('div', {
       class: 'plot',
       attributes: { tabindex: '0', role: 'slider', 'aria-label': `${spec.title} by step. Enter shows the step's rows.` },
@@ -161,7 +165,7 @@ export class Chart {
     this.element = h(
       'section',
       { class: 'chart' },
-      h('div', { class: 'chart-head' }, h('h3', {}, spec.title), this.legend()),
+      h('div', { class: 'chart-head' }, h('h3', {}, spec.title), h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...this.entries)),
       this.plot,
       this.table,
     );
@@ -170,6 +174,7 @@ export class Chart {
 
   setData(columns: SeriesColumns): void {
     this.columns = columns;
+    this.spec.lines.forEach((line, index) => ((this.entries[index] as HTMLElement).hidden = !this.isNamed(line)));
     this.uplot?.setData(this.data());
     if (!this.uplot) this.resize(this.plot.clientWidth);
     this.fillTable();
@@ -196,20 +201,21 @@ export class Chart {
     this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
     if (isNews && document.activeElement === this.plot) return;
     const step = columns.step[index] ?? 0;
-    const spoken = this.spec.lines.map((line, at) => `${line.label} ${texts[at]}`).join(', ');
+    const named = this.spec.lines.flatMap((line, at) => (this.isNamed(line) ? [`${line.label} ${texts[at]}`] : []));
     this.plot.setAttribute('aria-valuemin', String(columns.step[0] ?? 0));
     this.plot.setAttribute('aria-valuemax', String(columns.step.at(-1) ?? 0));
     this.plot.setAttribute('aria-valuenow', String(step));
-    this.plot.setAttribute('aria-valuetext', `Step ${step}: ${spoken}`);
+    this.plot.setAttribute('aria-valuetext', `Step ${step}: ${named.join(', ')}`);
   }
 
-  private legend(): HTMLElement {
-    const entries = this.spec.lines.map((line, index) => {
-      const swatch = h('span', { class: `swatch ${line.points ?? (line.dash ? 'dashed' : '')}`, attributes: { 'data-colour': line.colour } });
-      swatch.style.color = themeColour(line.colour);
-      return h('span', { class: 'legend-entry' }, swatch, line.label, this.values[index]);
-    });
-    return h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...entries);
+  private legendEntry(line: LineSpec, index: number): HTMLElement {
+    const swatch = h('span', { class: `swatch ${line.points ?? (line.dash ? 'dashed' : '')}`, attributes: { 'data-colour': line.colour } });
+    swatch.style.color = themeColour(line.colour);
+    return h('span', { class: 'legend-entry' }, swatch, line.label, this.values[index]);
+  }
+
+  private isNamed({ key, optional }: LineSpec): boolean {
+    return !optional || (this.columns?.[key].some(value => value !== null) ?? false);
   }
 
   private onKey(event: KeyboardEvent): void {
@@ -313,13 +319,14 @@ export class Chart {
   }
 
   private fillTable(): void {
-    const { columns, spec } = this;
+    const { columns } = this;
     if (!this.table.open || !columns) return;
+    const lines = this.spec.lines.filter(line => this.isNamed(line));
     const last = columns.step.length;
     const indices = Array.from({ length: Math.min(tableRows, last) }, (_, index) => last - 1 - index);
-    const head = h('tr', {}, ...['Step', ...spec.lines.map(line => line.label)].map(text => h('th', { attributes: { scope: 'col' } }, text)));
+    const head = h('tr', {}, ...['Step', ...lines.map(line => line.label)].map(text => h('th', { attributes: { scope: 'col' } }, text)));
     const rows = indices.map(index =>
-      h('tr', {}, h('td', {}, String(columns.step[index])), ...spec.lines.map(line => h('td', {}, line.format(columns[line.key][index] ?? null)))),
+      h('tr', {}, h('td', {}, String(columns.step[index])), ...lines.map(line => h('td', {}, line.format(columns[line.key][index] ?? null)))),
     );
     this.table.querySelector('table')?.remove();
     this.table.append(h('table', { class: 'numbers' }, h('thead', {}, head), h('tbody', {}, ...rows)));

@@ -34,6 +34,8 @@ const charts: ChartSpec[] = [
       { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: decimal },
       { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], format: decimal },
       { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', marked: true, format: decimal },
+      { key: 'anchors', label: 'anchors', colour: '--vscode-charts-green', optional: true, format: decimal },
+      { key: 'safetyTokens', label: 'safety tokens', colour: '--vscode-charts-purple', optional: true, format: decimal },
     ],
   },
   {

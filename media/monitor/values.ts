@@ -8,15 +8,18 @@ type Current = NonNullable<RunView['current']>;
 interface ValueSpec {
   label: string;
   title: string;
-  text: (current: Current) => string;
+  /** `null` where the run's method has no such value: nothing is shown then. */
+  text: (current: Current) => string | null;
 }
 
 const values: ValueSpec[] = [
   { label: 'Step', title: 'Optimiser steps', text: c => `${integer(c.step)} / ${integer(c.totalSteps)}` },
   { label: 'Epoch', title: 'Passes over the dataset', text: c => c.epoch.toFixed(2) },
-  { label: 'Loss', title: 'What was minimised: (1−β)·nll + β·KL', text: c => decimal(c.total) },
+  { label: 'Loss', title: 'What was minimised: the method’s terms added up', text: c => decimal(c.total) },
   { label: 'NLL', title: 'Mean negative log-likelihood per trained token', text: c => decimal(c.nll) },
   { label: 'β·KL', title: 'Pull towards the safe reference; none when no row of the step was risky', text: c => decimal(c.kl) },
+  { label: 'Anchors', title: 'What the anchor rows add to the loss', text: c => c.anchors === null ? null : decimal(c.anchors) },
+  { label: 'Safety tokens', title: 'What safety token regularisation adds to the loss', text: c => c.safetyTokens === null ? null : decimal(c.safetyTokens) },
   { label: 'Risk', title: 'Mean and highest risk of the step’s rows', text: c => `${hundredths(c.riskMean)} · ${hundredths(c.riskMax)}` },
   { label: 'β', title: 'Mean and highest strength of the pull', text: c => `${hundredths(c.betaMean)} · ${hundredths(c.betaMax)}` },
   { label: 'Learning rate', title: 'Learning rate of the step', text: c => exponent(c.learningRate) },
@@ -42,7 +45,13 @@ export class Values {
     this.clock = { seconds: elapsedSeconds, at: performance.now(), ticking: active };
     this.tick();
     this.element.hidden = !current;
-    if (current) values.forEach(({ text }, index) => setText(this.cells[index] as Element, text(current)));
+    if (!current) return;
+    values.forEach(({ text }, index) => {
+      const cell = this.cells[index] as HTMLElement;
+      const shown = text(current);
+      (cell.parentElement as HTMLElement).hidden = shown === null;
+      setText(cell, shown ?? '');
+    });
   }
 
   private tick(): void {

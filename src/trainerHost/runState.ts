@@ -23,6 +23,8 @@ export const seriesNames = [
   'epoch',
   'nll',
   'kl',
+  'anchors',
+  'safetyTokens',
   'total',
   'riskMean',
   'riskMax',

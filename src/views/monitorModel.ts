@@ -30,10 +30,10 @@ export function runView(run: Run, now: number): RunView {
 
 function currentValues({ latest }: RunState): RunView['current'] {
   if (!latest) return null;
-  const { step, totalSteps, epoch, total, nll, kl, riskMean, riskMax, betaMean, betaMax } = latest;
+  const { step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax } = latest;
   const { learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds } = latest;
   return {
-    ...{ step, totalSteps, epoch, total, nll, kl, riskMean, riskMax, betaMean, betaMax },
+    ...{ step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax },
     ...{ learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds },
   };
 }

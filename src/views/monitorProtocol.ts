@@ -36,7 +36,7 @@ export type CurrentValues = Record<
   | 'memoryBytes',
   number
 > &
-  Record<'total' | 'nll' | 'kl' | 'gradNorm' | 'etaSeconds', number | null>;
+  Record<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens' | 'gradNorm' | 'etaSeconds', number | null>;
 
 /** What changes a few times in a run. */
 export interface DetailsView {
@@ -68,6 +68,8 @@ export const drawnSeries = [
   'step',
   'nll',
   'kl',
+  'anchors',
+  'safetyTokens',
   'total',
   'riskMean',
   'riskMax',

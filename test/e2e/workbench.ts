@@ -61,6 +61,7 @@ export function tinyConfiguration(folder: string, changes: Record<string, unknow
   const configuration = {
     model: 'model',
     dataset: { path: 'rows.jsonl', heldOutPath: 'heldout.jsonl' },
+    method: 'adaptive',
     training: { maxSteps: 60, batchSize: 4, maxLength: 128 },
     checkpoints: { everyMinutes: 0.02 },
     evaluation: { harmfulPrompts: 'prompts.jsonl', benignPrompts: 'prompts.jsonl', maxNewTokens: 16 },

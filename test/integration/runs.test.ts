@@ -48,7 +48,7 @@ describe('runs', function () {
       write('prompts.jsonl', ['One?', 'Two?'].map(prompt => JSON.stringify({ prompt })).join('\n'));
     }
     const prompts = { harmfulPrompts: 'prompts.jsonl', benignPrompts: 'prompts.jsonl', maxNewTokens: 16 };
-    write(name, { model: 'tiny-model', dataset: { path: 'tiny.jsonl', heldOutPath: 'tiny.heldout.jsonl' }, training: { maxSteps: steps, batchSize: 4 }, evaluation: prompts });
+    write(name, { model: 'tiny-model', dataset: { path: 'tiny.jsonl', heldOutPath: 'tiny.heldout.jsonl' }, method: 'adaptive', training: { maxSteps: steps, batchSize: 4 }, evaluation: prompts });
     return vscode.Uri.file(path.join(workspace, name));
   };
 
@@ -63,7 +63,10 @@ describe('runs', function () {
         dataset: { path: 'support.jsonl', heldOutPath: null, heldOutShare: 0.05, invalidRows: 'error' },
         method: 'adaptive',
         risk: { source: 'critic', judge: 'classifier', floor: 0.1, threshold: 0.5 },
-        regularisation: { granularity: 'sample', betaMin: 0, betaMax: 1 },
+        preset: null,
+        regularisation: { granularity: 'sample', mapping: 'linear', betaMin: 0, betaMax: 1, form: 'convex', weight: 5, movingAverage: 0, reference: 'cached' },
+        anchors: null,
+        safetyTokens: null,
         lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },
         training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1 },
         checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },

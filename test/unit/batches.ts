@@ -12,6 +12,8 @@ export const batch = (step: number, values: Partial<Batch> = {}): Batch => ({
   epoch: step / 100,
   nll: 1,
   kl: null,
+  anchors: null,
+  safetyTokens: null,
   total: 1,
   riskMean: 0.1,
   riskMax: 0.2,

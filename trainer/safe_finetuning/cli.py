@@ -25,6 +25,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from . import __version__
 from . import protocol as p
+from .config import RiskConfig
 from .errors import LocatedError, UserError
 
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--threshold",
         type=float,
-        default=p.RiskConfig().threshold,
+        default=RiskConfig().threshold,
         help="flag from this risk (default %(default)s)",
     )
     score.add_argument("--format", choices=["text", "json"], default="text")
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from .config import read_config
+    from .config_file import read_config
     from .resume import resume_point
     from .run_folder import RunFolder, claim, create_run_folder
 
@@ -154,7 +155,7 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from .config import read_config
+    from .config_file import read_config
     from .train import evaluate_config
 
     metrics = evaluate_config(read_config(options.config), options.config.resolve().parent, options.adapter)

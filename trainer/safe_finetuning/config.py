@@ -1,140 +1,333 @@
-"""Reads the run configuration, `*.finetune.json`: JSON with comments, owned by the user."""
+"""What a run configuration (`*.finetune.json`) may say: a file that the user owns.
+
+`schema.py` exports it for the editor's completion and errors; `config_file.py` reads such a file.
+"""
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-from json.decoder import scanstring  # type: ignore[attr-defined]
-from pathlib import Path
-from typing import Any
+import math
+from typing import Annotated, Any, Literal
 
-import json5
-import pydantic
-
-from .errors import LocatedError, UserError
-from .protocol import RunConfig
-
-_COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_SYNTAX_ERROR = re.compile(r"<string>:(\d+) (.*?)(?: at column (\d+))?$", re.DOTALL)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic.alias_generators import to_camel
 
 
-def read_config(path: Path) -> RunConfig:
-    """The configuration at `path`.
+class Model(BaseModel):
+    """Base of everything on the wire: camelCase there, unknown fields are an error, NaN stays a number."""
 
-    Raises:
-        UserError: the file cannot be read.
-        LocatedError: at the line and field that are wrong.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: there is no such run configuration. Give the path of a *.finetune.json."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise LocatedError(f"not UTF-8 text ({error.reason}). Save the file as UTF-8.", str(path)) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
-    try:
-        data = json5.loads(text, allow_duplicate_keys=False)
-    except ValueError as error:
-        found = _SYNTAX_ERROR.search(str(error))
-        line, column = (int(found[1]), int(found[3] or 1)) if found else (1, 1)
-        message = found[2] if found else str(error)
-        raise LocatedError(f"not valid JSON: {message}.", str(path), line, column) from None
-    if not isinstance(data, dict):
-        raise LocatedError("not a configuration: it must be an object, `{ … }`.", str(path)) from None
-    try:
-        return RunConfig.model_validate(data, by_name=False, by_alias=True)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        keys = [key for key in first["loc"] if isinstance(key, int) or _is_key(key, data)]
-        line, column = locate(text, keys)
-        raise LocatedError(_explain(first), str(path), line, column) from None
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        ser_json_inf_nan="null",
+        json_schema_serialization_defaults_required=True,
+    )
 
 
-def _is_key(key: str, data: Any) -> bool:
-    """Whether a part of pydantic's location is a key of the file and not the name of a union's branch."""
-    return f'"{key}"' in json.dumps(data)
+class ConfigModel(Model):
+    """Base of what the user writes: "3" is no number, 1 is no truth value, and no number is infinite."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def _explain(error: Any) -> str:
-    field = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = _fields_beside(error["loc"])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else f" Known here: {', '.join(known)}."
-        return f"`{field}` is not a setting.{hint}"
-    if error["type"] == "missing":
-        return f"`{field}` is missing; it has no default."
-    if error["type"] == "value_error":
-        return f"`{field}` {error['ctx']['error']}; it is {json.dumps(error['input'])}."
-    return f"`{field}`: {error['msg'][0].lower()}{error['msg'][1:]}, not {json.dumps(error['input'])}."
+Unit = Annotated[float, Field(ge=0, le=1)]
+"""A share or probability in [0, 1]."""
 
 
-def _fields_beside(location: tuple[Any, ...]) -> list[str]:
-    model: Any = RunConfig
-    for part in location[:-1]:
-        field = next(f for f in model.model_fields.values() if f.alias == part)
-        model = field.annotation
-    return [str(field.alias) for field in model.model_fields.values()]
+class DatasetConfig(ConfigModel):
+    """The rows to train on."""
+
+    path: str = Field(
+        min_length=1,
+        description="The dataset file (JSON Lines, one conversation with `messages` per line), relative "
+        "to this configuration file.",
+    )
+    held_out_path: str | None = Field(
+        None,
+        min_length=1,
+        description="Rows that are never trained on, for the held-out loss before and after, relative to "
+        "this configuration file. Without it, `heldOutShare` of the dataset's low-risk rows is set aside.",
+    )
+    held_out_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.05,
+        description="Share of the dataset's low-risk rows set aside for the held-out loss when "
+        "`heldOutPath` is not given. Which rows is decided by their content hash.",
+    )
+    invalid_rows: Literal["error", "skip"] = Field(
+        "error",
+        description="What to do with rows that cannot be read: `error` refuses to start and lists them, "
+        "`skip` leaves them out, counts them and lists them.",
+    )
 
 
-def locate(text: str, keys: list[str | int]) -> tuple[int, int]:
-    """1-based line and column of the value at `keys`; of the deepest part that exists, otherwise."""
-    # Comments become blanks of the same length, so that positions stay.
-    plain = _COMMENT_OR_STRING.sub(lambda m: m[0] if m[0][0] == '"' else re.sub(r"[^\n]", " ", m[0]), text)
-    position = _Locator(plain).find(keys)
-    line = text.count("\n", 0, position) + 1
-    return line, position - (text.rfind("\n", 0, position) + 1) + 1
+class RiskConfig(ConfigModel):
+    """Where the risk s in [0, 1] of each row comes from."""
+
+    source: Literal["critic"] = Field(
+        "critic",
+        description="`critic`: a safety critic judges each training pair (prompt and answer) once, "
+        "before training.",
+    )
+    judge: Literal["classifier"] = Field(
+        "classifier",
+        description="The judge behind the critic. `classifier`: the bundled classifier, offline; "
+        "the risk is its calibrated probability of harm.",
+    )
+    floor: Unit = Field(
+        0.1,
+        description="Risk below this counts as 0, so that ordinary rows train as ordinary rows and cost "
+        "nothing extra.",
+    )
+    threshold: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="Risk from which a row is flagged, and left out by the method `filter`.",
+    )
 
 
-class _Locator:
-    """Walks JSON text to the position of a key without building its values."""
+class RegularisationConfig(ConfigModel):
+    """How the risk becomes the strength of the pull towards the safe reference (Goel et al. 2026)."""
 
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+    granularity: Literal["sample", "batch"] = Field(
+        "sample",
+        description="`sample`: each row is regularised by its own risk. `batch`: every row of an optimiser "
+        "step by the step's mean risk, as in the paper.",
+    )
+    mapping: Literal["linear", "clamped"] = Field(
+        "linear",
+        description="From risk s to β. `linear`: βmin + (βmax − βmin)·s, as in the paper. `clamped`: "
+        "(4s − 1)/3 between βmin and βmax, as in the paper's released code.",
+    )
+    beta_min: Unit = Field(0.0, description="β of a row without risk.")
+    beta_max: Unit = Field(1.0, description="β of a row of risk 1.")
+    form: Literal["convex", "additive"] = Field(
+        "convex",
+        description="`convex`: (1−β)·nll + β·KL, as in the paper. `additive`: nll + weight·β·KL.",
+    )
+    weight: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="λ: what KL weighs in the additive form and in the method `kl`."
+    )
+    moving_average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Share of the earlier steps in the risk that granularity `batch` goes by: "
+        "s ← movingAverage·s + (1 − movingAverage)·mean risk. 0: the step's own mean.",
+    )
+    reference: Literal["cached", "exact"] = Field(
+        "cached",
+        description="What the safe reference says about a row: `exact`, computed in every step that needs "
+        "it, or `cached`, computed once and kept (its 64 likeliest tokens and the rest as one, which "
+        "underestimates KL by less than 1 %).",
+    )
 
-    def find(self, keys: list[str | int]) -> int:
-        self._blank()
-        start = self.at
-        if not keys or self.at >= len(self.text) or self.text[self.at] not in "{[":
-            return start
-        is_object = self.text[self.at] == "{"
-        self.at += 1
-        index = 0
-        while self._blank() not in ("}", "]", ""):
-            key_at, key = self.at, index
-            if is_object:
-                if self.text[self.at] != '"':
-                    return start
-                key, self.at = scanstring(self.text, self.at + 1)
-                self._blank()
-                self.at += 1  # the colon
-            if key == keys[0]:
-                inner = self.find(keys[1:]) if len(keys) > 1 else key_at
-                return inner
-            self._skip_value()
-            if self._blank() == ",":
-                self.at += 1
-            index += 1
-        return start
+    @field_validator("beta_max")
+    @classmethod
+    def _not_below_beta_min(cls, value: float, info: ValidationInfo) -> float:
+        least = info.data.get("beta_min", 0.0)
+        if value < least:
+            raise ValueError(f"must not be below `betaMin` ({least})")
+        return value
 
-    def _blank(self) -> str:
-        while self.at < len(self.text) and self.text[self.at].isspace():
-            self.at += 1
-        return self.text[self.at : self.at + 1]
 
-    def _skip_value(self) -> None:
-        self._blank()
-        depth = 0
-        while self.at < len(self.text):
-            character = self.text[self.at]
-            if character == '"':
-                _, self.at = scanstring(self.text, self.at + 1)
-                continue
-            if depth == 0 and character in ",}]":
-                return
-            depth += (character in "{[") - (character in "}]")
-            self.at += 1
+class AnchorConfig(ConfigModel):
+    """Anchor rows: harmful prompts with the reference's own refusals, on which the model is held to it."""
+
+    per_step: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Anchor rows in each optimiser step and process. Default: one for every eight rows of "
+        "`training.batchSize`.",
+    )
+    weight: Annotated[float, Field(ge=0)] = Field(1.0, description="What KL weighs on anchor rows.")
+    prompts: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON Lines with a harmful `prompt` each, relative to this file, in addition to those "
+        "that ship with the trainer. The reference answers them once; only its refusals are used.",
+    )
+
+
+class SafetyTokenConfig(ConfigModel):
+    """Safety token regularisation (Bach and Tran 2026): the logits of refusal tokens stay as they were."""
+
+    weight: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="λ: what the squared distance of the safety tokens' logits weighs."
+    )
+    space: Literal["logit", "centered", "logprob"] = Field(
+        "logprob",
+        description="What is compared: raw logits, logits less their mean over the vocabulary, or "
+        "log-probabilities.",
+    )
+    positions: Literal["all", "first"] = Field(
+        "all", description="At which answer tokens: all of them, or the `firstTokens` of each answer."
+    )
+    first_tokens: Annotated[int, Field(ge=1)] = Field(
+        8, description="How many answer tokens `positions: first` means."
+    )
+    tokens: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="The safety tokens, each the text of one token of the model. Default: chosen from "
+        "refusals by what the reference says; the run lists them with their numbers.",
+    )
+
+
+class LoraConfig(ConfigModel):
+    """The low-rank adapter that is trained (PEFT)."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="Rank of the adapter.")
+    alpha: Annotated[float, Field(gt=0)] = Field(32, description="Scale of the adapter; α/rank multiplies.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout inside the adapter.")
+    target_modules: Literal["all-linear"] | list[str] = Field(
+        "all-linear",
+        description="Which layers get an adapter: `all-linear`, or a list of module names.",
+    )
+
+
+class TrainingConfig(ConfigModel):
+    """Optimisation: AdamW, linear warm-up and decay."""
+
+    epochs: Annotated[float, Field(gt=0)] = Field(2, description="Passes over the dataset.")
+    max_steps: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Optimiser steps; where given, it takes the place of `epochs`."
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(8, description="Rows per optimiser step and process.")
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Rows per forward pass; must divide `batchSize`. Smaller values need less memory and "
+        "give the same result. Default: `batchSize`.",
+    )
+
+    @field_validator("micro_batch_size")
+    @classmethod
+    def _divides_the_batch(cls, value: int | None, info: ValidationInfo) -> int | None:
+        batch = info.data.get("batch_size")
+        if value and batch and batch % value:
+            raise ValueError(f"must divide `batchSize` ({batch})")
+        return value
+
+    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-4, description="Peak learning rate.")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(5, description="Steps of linear warm-up.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="Decoupled weight decay.")
+    max_grad_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Gradient norm is clipped to this.")
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        1024, description="Tokens per row; longer rows are cut at the end, counted and listed."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(1, description="Seed of row order and adapter.")
+
+
+class CheckpointConfig(ConfigModel):
+    """When the run can be resumed from."""
+
+    every_minutes: Annotated[float, Field(gt=0)] = Field(10, description="Minutes between checkpoints.")
+    at_least: Annotated[int, Field(ge=1)] = Field(5, description="Checkpoints per run, however short it is.")
+    keep: Annotated[int, Field(ge=1)] = Field(2, description="How many of the newest are kept.")
+
+
+class EvaluationConfig(ConfigModel):
+    """The before/after measurement on prompts that are never trained on."""
+
+    enabled: bool = Field(True, description="Measure the reference before and the model after training.")
+    harmful_prompts: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON Lines with a `prompt` each, relative to this file; answered instead of refused "
+        "counts as a successful attack. Default: 64 prompts that ship with the trainer.",
+    )
+    benign_prompts: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON Lines with a `prompt` each, relative to this file; refused counts as "
+        "over-refusal. Default: 64 harmless look-alikes that ship with the trainer.",
+    )
+    max_new_tokens: Annotated[int, Field(ge=16)] = Field(
+        64, description="Tokens generated per answer, greedy."
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Prompts answered at a time.")
+
+
+Method = Literal[
+    "recommended", "adaptive", "safety-tokens", "standard", "kl", "constrained", "mix-safety", "filter"
+]
+
+_PUBLISHED = {"granularity": "batch", "betaMin": 0.1, "betaMax": 0.9}
+DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {"risk": {"floor": 0.0}, "regularisation": {**_PUBLISHED, "mapping": "linear"}},
+    "released-code": {"risk": {"floor": 0.0}, "regularisation": {**_PUBLISHED, "mapping": "clamped"}},
+    "recommended": {"anchors": {}},
+    "mix-safety": {"anchors": {}},
+    "safety-tokens": {"safetyTokens": {}},
+}
+"""What a method or preset says where the configuration does not: by section and setting."""
+
+
+class RunConfig(ConfigModel):
+    """A fine-tuning run: which model, which data, which method."""
+
+    schema_: str | None = Field(None, alias="$schema", description="Ignored; for other editors.")
+    model: str = Field(
+        min_length=1,
+        description="The safe reference that is fine-tuned: a folder relative to this file, a name from "
+        "the Hugging Face hub or cache, or `example` for the small model that the example uses.",
+    )
+    dataset: DatasetConfig = Field(description="The rows to train on.")
+    method: Method = Field(
+        "recommended",
+        description="`recommended`: `adaptive` with anchors. `adaptive`: risky rows are held near the safe "
+        "reference, others train as usual. `safety-tokens`: the logits of refusal tokens are held near the "
+        "reference's. `standard`: plain fine-tuning. Baselines: `kl` holds every row near the reference, "
+        "`constrained` the first tokens of every answer, `mix-safety` mixes in refusals, `filter` leaves "
+        "risky rows out.",
+    )
+    preset: Literal["paper", "released-code"] | None = Field(
+        None,
+        description="Defaults of the method `adaptive`: `paper` as published (one β per step, 0.1 to 0.9), "
+        "`released-code` as its authors' code maps risk to β. Settings given here go before them.",
+    )
+    risk: RiskConfig = Field(default_factory=RiskConfig, description="How rows are judged.")
+    regularisation: RegularisationConfig = Field(
+        default_factory=RegularisationConfig, description="How risk becomes regularisation (`adaptive`)."
+    )
+    anchors: AnchorConfig | None = Field(
+        None, description="Anchor rows, with any method. Without this section only `recommended` has them."
+    )
+    safety_tokens: SafetyTokenConfig | None = Field(
+        None,
+        description="Safety token regularisation, with any method. Without this section only "
+        "`safety-tokens` has it.",
+    )
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="The adapter that is trained.")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="Optimisation.")
+    checkpoints: CheckpointConfig = Field(
+        default_factory=CheckpointConfig, description="When the run can be resumed from."
+    )
+    evaluation: EvaluationConfig = Field(
+        default_factory=EvaluationConfig, description="Measurement before and after."
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="Where to train; `auto` takes CUDA, then MPS, then the CPU."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_method_and_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        names = [data.get("method", cls.model_fields["method"].default), data.get("preset")]
+        filled = dict(data)
+        for section, defaults in (x for name in names for x in DEFAULTS.get(str(name), {}).items()):
+            given = filled.get(section) or {}
+            filled[section] = {**defaults, **given} if isinstance(given, dict) else given
+        return filled
+
+    @field_validator("preset")
+    @classmethod
+    def _of_adaptive(cls, value: str | None, info: ValidationInfo) -> str | None:
+        method = info.data.get("method")
+        if value and method != "adaptive":
+            raise ValueError(f"goes with the method `adaptive`, not `{method}`")
+        return value
+
+    @property
+    def anchors_per_step(self) -> int:
+        """Anchor rows in each optimiser step and process."""
+        if not self.anchors or self.anchors.weight == 0:
+            return 0
+        return self.anchors.per_step or math.ceil(self.training.batch_size / 8)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol as p
-from .config import read_config
+from .config import RunConfig
+from .config_file import read_config
 from .errors import LocatedError, UserError
 from .prepare import HELD_OUT_ADVICE, describe_problems, encode_rows, problem_rows, truncation
 from .rows import Dataset, read_dataset
@@ -51,12 +52,12 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
     return report
 
 
-def _configuration(path: Path) -> tuple[p.RunConfig, str, str]:
+def _configuration(path: Path) -> tuple[RunConfig, str, str]:
     config = read_config(path)
     return config, "ok", f"method `{config.method}`"
 
 
-def _device(config: p.RunConfig) -> tuple[bool, str, str]:
+def _device(config: RunConfig) -> tuple[bool, str, str]:
     from .model import resolve_device
 
     device = resolve_device(config.device)
@@ -64,14 +65,14 @@ def _device(config: p.RunConfig) -> tuple[bool, str, str]:
     return True, "ok", f"{device.type}.{slow}"
 
 
-def _model(config: p.RunConfig, base: Path) -> tuple[Any, str, str]:
+def _model(config: RunConfig, base: Path) -> tuple[Any, str, str]:
     from .model import load_tokenizer
 
     tokenizer = load_tokenizer(config.model, base_folder=base)
     return tokenizer, "ok", f"`{config.model}`, with a chat template"
 
 
-def _dataset(config: p.RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
+def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
     from .evaluate import read_prompts
 
     dataset = read_dataset(base / config.dataset.path)
@@ -95,7 +96,7 @@ def _dataset(config: p.RunConfig, base: Path, report: p.PreflightReport) -> tupl
 
 
 def _rows(
-    config: p.RunConfig, dataset: Dataset, tokenizer: Any, report: p.PreflightReport
+    config: RunConfig, dataset: Dataset, tokenizer: Any, report: p.PreflightReport
 ) -> tuple[bool, str, str]:
     limit = config.training.max_length
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, limit)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol as p
+from .config import RunConfig
 from .errors import UserError
 from .risk.scores import RowRisk, judge_rows
 from .rows import Dataset, Problem, Row, read_dataset
@@ -30,7 +31,7 @@ class PreparedRows:
 
 
 def prepare(
-    config: p.RunConfig, dataset: Dataset, held_out_dataset: Dataset | None, tokenizer: Any, run: RunFolder
+    config: RunConfig, dataset: Dataset, held_out_dataset: Dataset | None, tokenizer: Any, run: RunFolder
 ) -> PreparedRows:
     """Judges and encodes the dataset; holds rows out unless there is a file of them.
 
@@ -79,7 +80,7 @@ def encode_rows(
     return encoded, unsupervised
 
 
-def read_held_out(config: p.RunConfig, base: Path) -> Dataset | None:
+def read_held_out(config: RunConfig, base: Path) -> Dataset | None:
     if not config.dataset.held_out_path:
         return None
     dataset = read_dataset(base / config.dataset.held_out_path)

@@ -13,6 +13,7 @@ import pydantic
 
 from . import checkpoints
 from . import protocol as p
+from .config import RunConfig
 from .errors import UserError
 
 FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
@@ -29,7 +30,7 @@ class ResumePoint:
     """Checkpoints that it cannot go on from: newer ones, or of an unknown step."""
 
 
-def resume_point(folder: Path, config: p.RunConfig, base: Path) -> ResumePoint:
+def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
     """The checkpoint that the run in `folder` goes on from; `base` is the configuration's folder.
 
     Raises:
@@ -62,7 +63,7 @@ def _read_record(folder: Path) -> p.RunRecord:
         raise UserError(f"{path}: cannot be read, so the run cannot be resumed. Start a new run.") from None
 
 
-def _refuse_changed_settings(folder: Path, before: p.RunConfig, now: p.RunConfig) -> None:
+def _refuse_changed_settings(folder: Path, before: RunConfig, now: RunConfig) -> None:
     """The weights were trained with the settings in run.json, whatever the configuration file says now."""
     old, new = (dict(_settings(config.model_dump(by_alias=True))) for config in (before, now))
     changed = [

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from . import protocol as p
+from .config import RunConfig
 
 MESSAGES = (
     *(p.AttemptStarted, p.PhaseStarted, p.Progress, p.DatasetRead, p.Batch, p.CheckpointSaved),
@@ -27,7 +28,7 @@ class _Schema(GenerateJsonSchema):
 
 def run_config_schema() -> dict[str, Any]:
     """The schema of `*.finetune.json`, as an editor's user reads it."""
-    schema = p.RunConfig.model_json_schema(by_alias=True, schema_generator=_Schema)
+    schema = RunConfig.model_json_schema(by_alias=True, schema_generator=_Schema)
     return {"$schema": "http://json-schema.org/draft-07/schema#", "allowComments": True,
             "allowTrailingCommas": True, **schema}  # fmt: skip
 

@@ -58,6 +58,14 @@ def row_of_token(labels: Tensor) -> Tensor:
     return predicting_positions(labels).nonzero()[:, 0]
 
 
+def place_in_answer(labels: Tensor) -> Tensor:
+    """The place (T,), from 0, of each supervised token within its answer: a run of supervised tokens."""
+    supervised = labels[:, 1:] != IGNORED
+    count = supervised.cumsum(1)
+    before = torch.where(supervised, 0, count).cummax(1).values  # supervised tokens of earlier answers
+    return (count - before - 1)[supervised]
+
+
 def select_rows(batch: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     """The given rows as a batch of their own, without the padding only others needed."""
     chosen = {name: tensor[rows] for name, tensor in batch.items()}

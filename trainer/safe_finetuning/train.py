@@ -11,13 +11,14 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__, checkpoints
 from . import protocol as p
+from .config import AnchorConfig, EvaluationConfig, RunConfig
 from .errors import Cancelled, UserError
 from .files import write_atomically
 from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "tokenizers")
 PROMPTS = Path(__file__).with_name("prompts")
+ORDINARY_ROWS = 64  # of the dataset, which the safety tokens are told apart from
 _CANNOT_WRITE = re.compile(r"I/O error|inline_container")
 """How safetensors and torch.save, which raise no OSError, say that the disk is full."""
 
 
-def train(config: p.RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
+def train(config: RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
     """Runs the configuration, read from `config_path`, in the run folder; returns the process's exit code.
 
     Whatever happens, the last event says how it ended.
@@ -78,7 +80,7 @@ def explain(error: BaseException, folder: Path) -> str:
 
 
 def _train(
-    config: p.RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None
+    config: RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None
 ) -> tuple[str, str]:
     base = config_path.resolve().parent
     dataset = read_dataset(base / config.dataset.path)
@@ -96,8 +98,9 @@ def _train(
     if config.evaluation.enabled:
         _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
 
+    aids = _aids(config, base, loaded, rows, run)
     run.phase("training", f"Training on {len(rows.trained)} rows")
-    trainer = _trainer(config, run, loaded, rows)
+    trainer = _trainer(config, run, loaded, rows, aids)
     _announce(config, dataset, rows, trainer, run)
     trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
     trainer.save_now()
@@ -115,7 +118,7 @@ def _train(
 # --- training -----------------------------------------------------------------------------------------
 
 
-def _load(config: p.RunConfig, base: Path, run: RunFolder | None = None) -> Loaded:
+def _load(config: RunConfig, base: Path, run: RunFolder | None = None) -> Loaded:
     from .model import load_model, resolve_device
 
     return load_model(
@@ -127,11 +130,46 @@ def _load(config: p.RunConfig, base: Path, run: RunFolder | None = None) -> Load
     )
 
 
-def _trainer(config: p.RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows) -> Any:
+class Aids(NamedTuple):
+    """What a method takes along beside the dataset's rows, made with the reference before training."""
+
+    anchors: Sequence[EncodedRow] = ()
+    safety_tokens: Sequence[int] = ()
+
+
+def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run: RunFolder) -> Aids:
+    if not config.anchors and not config.safety_tokens:
+        return Aids()
+    from .anchors import make_anchors
+    from .safety_tokens import choose_safety_tokens
+
+    run.phase("anchors", "Asking the reference for its refusals")
+    anchors = make_anchors(
+        config.anchors or AnchorConfig(),
+        base,
+        loaded,
+        check=run.check,
+        progress=run.progress("anchors", "prompts"),
+    )
+    chosen = []
+    if config.safety_tokens:
+        ordinary = [e for e, risk in rows.trained if risk < config.risk.floor][:ORDINARY_ROWS]
+        chosen = choose_safety_tokens(
+            config.safety_tokens, loaded.model, loaded.tokenizer, anchors, ordinary, check=run.check
+        )
+        record = [token._asdict() for token in chosen]
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(run.folder / "safety_tokens.json", text)
+    return Aids(anchors if config.anchors else (), [token.id for token in chosen])
+
+
+def _trainer(config: RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows, aids: Aids) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
-    from .trainer import SafeTrainer, TrainingRow
+    from .collate import TrainingRow
+    from .objective import Objective
+    from .trainer import SafeTrainer
 
     set_seed(config.training.seed)
     lora = LoraConfig(
@@ -146,12 +184,11 @@ def _trainer(config: p.RunConfig, run: RunFolder, loaded: Loaded, rows: Prepared
     except ValueError as error:
         raise UserError(f"`lora.targetModules`: {error}") from None
     training_rows = [TrainingRow(encoded, risk) for encoded, risk in rows.trained]
-    return SafeTrainer(config, run, model, loaded.tokenizer, training_rows)
+    objective = Objective(config, model, training_rows, *aids, fingerprint=loaded.fingerprint)
+    return SafeTrainer(config, run, model, loaded.tokenizer, objective)
 
 
-def _announce(
-    config: p.RunConfig, dataset: Dataset, rows: PreparedRows, trainer: Any, run: RunFolder
-) -> None:
+def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, trainer: Any, run: RunFolder) -> None:
     args = trainer.args
     steps_per_epoch = math.ceil(
         math.ceil(len(rows.trained) / (args.per_device_train_batch_size * args.world_size))
@@ -186,7 +223,7 @@ def _save_adapter(model: Any, run: RunFolder) -> None:
 
 def _measure(
     which: str,
-    config: p.RunConfig,
+    config: RunConfig,
     base: Path,
     model: Any,
     tokenizer: Any,
@@ -210,7 +247,7 @@ def _measure(
     run.emit(p.Evaluated, model=which, metrics=metrics, seconds=time.monotonic() - began)
 
 
-def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
+def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
     """Measures the configuration's reference, or an adapter on top of it, outside any run."""
     loaded = _load(config, base)
     model: Any = loaded.model
@@ -238,7 +275,7 @@ def evaluate_config(config: p.RunConfig, base: Path, adapter: Path | None) -> p.
     )[0]
 
 
-def prompt_files(evaluation: p.EvaluationConfig, base: Path) -> dict[str, Path]:
+def prompt_files(evaluation: EvaluationConfig, base: Path) -> dict[str, Path]:
     """The files of the harmful and of the benign prompts: the user's, or those that ship."""
     own = {"harmful": evaluation.harmful_prompts, "benign": evaluation.benign_prompts}
     return {name: base / path if path else PROMPTS / f"{name}.jsonl" for name, path in own.items()}
@@ -248,7 +285,7 @@ def evaluate_model(
     model: Any,
     tokenizer: Any,
     held_out: list[EncodedRow],
-    config: p.RunConfig,
+    config: RunConfig,
     base: Path,
     *,
     check: Callable[[], None],
@@ -283,7 +320,7 @@ def evaluate_model(
 # --- the run's record ---------------------------------------------------------------------------------
 
 
-def _record(config: p.RunConfig, config_path: Path, datasets: list[Dataset | None]) -> dict[str, Any]:
+def _record(config: RunConfig, config_path: Path, datasets: list[Dataset | None]) -> dict[str, Any]:
     versions = {"safe-finetuning": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in LIBRARIES}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import deque
@@ -17,48 +18,17 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from . import checkpoints
 from . import protocol as p
+from .collate import Collator, TrainingRow
+from .config import CheckpointConfig, RunConfig
 from .errors import UserError
-from .losses import adaptive_loss, risk_to_beta, token_kl, token_nll
+from .losses import token_nll
+from .objective import Objective, StepRisk, Terms
 from .run_folder import RunFolder
-from .supervised_logits import IGNORED, row_of_token, select_rows, supervised_logits, supervised_targets
+from .supervised_logits import row_of_token, supervised_logits, supervised_targets
 from .tokens import EncodedRow
 
 ETA_WINDOW_STEPS = 20
-
-
-@dataclass(frozen=True)
-class TrainingRow:
-    """A row with its risk in [0, 1]; NaN where the judge failed."""
-
-    encoded: EncodedRow
-    risk: float
-    file: int = 0
-
-
-@dataclass(frozen=True)
-class Collator:
-    """Pads rows on the right to the longest of them; `index` says which rows they are."""
-
-    pad_token_id: int
-
-    def __call__(self, items: Sequence[tuple[int, TrainingRow]]) -> dict[str, Tensor]:
-        encoded = [row.encoded for _, row in items]
-        shape = (len(items), max(len(e.ids) for e in encoded))
-        input_ids = torch.full(shape, self.pad_token_id)
-        attention_mask = torch.zeros(shape, dtype=torch.long)
-        labels = torch.full(shape, IGNORED)
-        for i, e in enumerate(encoded):
-            ids = torch.tensor(e.ids)
-            input_ids[i, : len(ids)] = ids
-            attention_mask[i, : len(ids)] = 1
-            labels[i, : len(ids)] = torch.where(torch.tensor(e.supervised), ids, IGNORED)
-        labels[:, 0] = IGNORED  # nothing comes before it, so nothing predicts it
-        return {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "labels": labels,
-            "index": torch.tensor([index for index, _ in items]),
-        }
+STEP_RISK_FILE = "step_risk.json"  # of a checkpoint: the moving average is part of the state
 
 
 @dataclass
@@ -66,8 +36,11 @@ class StepRecord:
     """What one optimiser step adds up to, over its micro-batches."""
 
     began: float | None = None
+    n_safety_positions: int | None = None
     nll: float = 0.0
     kl: float | None = None
+    anchors: float | None = None
+    safety: float | None = None
     tokens: int = 0
     input_tokens: int = 0
     file: list[int] = field(default_factory=list)
@@ -85,84 +58,112 @@ class SafeTrainer(Trainer):
     Every optimiser step becomes one `batch` event of `run`.
     """
 
+    objective: Objective
+
     def __init__(
-        self, config: p.RunConfig, run: RunFolder, model: Any, tokenizer: Any, rows: Sequence[TrainingRow]
+        self, config: RunConfig, run: RunFolder, model: Any, tokenizer: Any, objective: Objective
     ) -> None:
-        self.run, self.rows = run, rows
+        self.config, self.run, self.objective = config, run, objective
         self.checkpoint_folder = run.folder / "checkpoints"
         self.keep_checkpoints = config.checkpoints.keep
-        self.risk = torch.tensor([row.risk for row in rows])
-        self.beta = (
-            risk_to_beta(
-                self.risk,
-                beta_min=config.regularisation.beta_min,
-                beta_max=config.regularisation.beta_max,
-                floor=config.risk.floor,
-            )
-            if config.method == "adaptive"
-            else torch.zeros(len(rows))
-        )
+        n_anchors = len(objective.rows) - objective.n_dataset
+        shuffled = torch.randperm(n_anchors, generator=torch.Generator().manual_seed(config.training.seed))
+        self.anchors = objective.n_dataset + shuffled
+        self.step_risk = StepRisk(config.regularisation.moving_average)
         self.step_record = StepRecord()
         self.step_seconds: deque[float] = deque(maxlen=ETA_WINDOW_STEPS)
+        self.collate = Collator(tokenizer.pad_token_id)
         super().__init__(
             model=model,
             args=training_arguments(config, self.checkpoint_folder, model.device),
-            train_dataset=list(enumerate(rows)),
-            data_collator=Collator(tokenizer.pad_token_id),
+            train_dataset=list(enumerate(objective.rows[: objective.n_dataset])),
+            data_collator=self.collate,
             callbacks=[RunCallback(run, config.checkpoints)],
         )
         self.remove_callback(PrinterCallback)
-        # compute_loss divides by the tokens of the whole step itself; Trainer must count them and not
+        # The objective divides by the tokens of the whole step itself; Trainer must count them and not
         # divide again by the number of micro-batches.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
+
+    # --- a step: its micro-batches, and what holds for all of them
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+        """The micro-batches of one optimiser step with their anchor rows, and N, the dataset's tokens."""
+        batches, n_tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, n_tokens
+        if self.config.regularisation.granularity == "batch":
+            risk = self.objective.risk[torch.cat([batch["index"].cpu() for batch in batches])]
+            total, rows = self._over_processes([float(risk.nan_to_num(nan=1.0).sum()), len(risk)])
+            self.objective.set_step_risk(self.step_risk.update(total / rows))
+        if self.objective.safety:
+            chosen = [self.objective.safety_positions(b["labels"], b["index"].cpu()) for b in batches]
+            (positions,) = self._over_processes([sum(int(x.sum()) for x in chosen)])
+            self.step_record.n_safety_positions = int(positions)
+        return self._with_anchors(batches), n_tokens
+
+    def _with_anchors(self, batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Deals the step's anchor rows out to its micro-batches; over the steps all anchors take turns."""
+        count = self.config.anchors_per_step if len(self.anchors) else 0
+        if not count:
+            return batches
+        first = (self.state.global_step * self.args.world_size + self.args.process_index) * count
+        chosen = self.anchors[torch.arange(first, first + count) % len(self.anchors)].tolist()
+        rows = [batch["index"].tolist() + chosen[i :: len(batches)] for i, batch in enumerate(batches)]
+        return [self.collate([(i, self.objective.rows[i]) for i in indices]) for indices in rows]
+
+    def _over_processes(self, values: list[float]) -> list[float]:
+        """Sums over all processes."""
+        mine = torch.tensor(values, dtype=torch.float64, device=self.args.device)
+        return self.accelerator.reduce(mine, "sum").tolist()
+
+    def _any_process(self, here: bool) -> bool:
+        return self._over_processes([float(here)])[0] > 0 if self.is_fsdp_enabled else here
+
+    # --- a micro-batch
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         self.run.check()
         self.step_record.began = self.step_record.began or time.monotonic()
-        index = inputs.pop("index")
-        unwrapped = self.accelerator.unwrap_model(model)
-        head = unwrapped.get_output_embeddings()
-        labels = inputs["labels"]
-        owner = row_of_token(labels)
-
-        logits = supervised_logits(model, head, inputs)
-        nll = token_nll(logits, supervised_targets(labels))
-        row_beta = self.beta[index.cpu()].to(nll)
-        beta = row_beta[owner]
-        kl = torch.zeros_like(nll)
-        regularised = (row_beta > 0).nonzero()[:, 0]
-        if len(regularised):
-            reference = reference_logits(unwrapped, head, select_rows(inputs, regularised))
-            kl = kl.masked_scatter(beta > 0, token_kl(reference, logits[beta > 0]))
-
-        n_tokens = len(nll) if num_items_in_batch is None else num_items_in_batch
-        self._record(index, inputs, owner, nll.detach(), kl.detach(), row_beta)
+        index = inputs.pop("index").cpu()
+        terms = self.objective(
+            model,
+            inputs,
+            index,
+            n_tokens=num_items_in_batch,
+            n_safety_positions=self.step_record.n_safety_positions,
+            any_process=self._any_process,
+        )
+        self._record(index, inputs, terms)
         # Gradients are averaged over processes, and N counts the tokens of all of them.
-        return adaptive_loss(nll, kl, beta, n_tokens) * self.accelerator.num_processes
+        return terms.loss * self.accelerator.num_processes
 
-    def _record(
-        self, index: Tensor, inputs: dict[str, Tensor], owner: Tensor, nll: Tensor, kl: Tensor, beta: Tensor
-    ) -> None:
-        record = self.step_record
-        record.nll += float(nll.sum())
-        record.tokens += len(nll)
+    def _record(self, index: Tensor, inputs: dict[str, Tensor], terms: Terms) -> None:
+        record, objective = self.step_record, self.objective
         record.input_tokens += int(inputs["attention_mask"].sum())
-        if bool((beta > 0).any()):
-            record.kl = (record.kl or 0.0) + float((beta[owner] * kl).sum())
-        per_row = torch.zeros(3, len(index), dtype=nll.dtype, device=nll.device)
-        per_row.index_add_(1, owner, torch.stack([nll, kl, torch.ones_like(nll)]))
-        for i, (row_nll, row_kl, count) in zip(index.tolist(), per_row.T.tolist(), strict=True):
-            row = self.rows[i]
+        if terms.safety is not None:
+            record.safety = (record.safety or 0.0) + float(terms.safety)
+        per_row = torch.zeros(3, len(index), dtype=terms.nll.dtype, device=terms.nll.device)
+        per_row.index_add_(1, terms.row, torch.stack([terms.nll, terms.kl, torch.ones_like(terms.nll)]))
+        for i, (nll, kl, tokens) in zip(index.tolist(), per_row.T.tolist(), strict=True):
+            row, alpha, beta = objective.rows[i], *(float(weights[i]) for weights in objective.weights)
+            if i >= objective.n_dataset:
+                record.anchors = (record.anchors or 0.0) + alpha * nll + beta * kl
+                continue
+            record.nll += nll
+            record.tokens += int(tokens)
+            if beta > 0:
+                record.kl = (record.kl or 0.0) + beta * kl
             record.file.append(row.file)
             record.line.append(row.encoded.row.line)
             record.hash.append(row.encoded.row.hash)
             record.risk.append(row.risk)
-            record.beta.append(float(self.beta[i]))
-            record.row_nll.append(row_nll / count)
-            record.row_kl.append(row_kl / count if self.beta[i] > 0 else None)
+            record.beta.append(beta)
+            record.row_nll.append(nll / tokens)
+            record.row_kl.append(kl / tokens if beta > 0 else None)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer calls this once per optimiser step, with the loss and the gradient norm."""
@@ -181,6 +182,8 @@ class SafeTrainer(Trainer):
             epoch=self.state.epoch or 0.0,
             nll=record.nll / record.tokens,
             kl=None if record.kl is None else record.kl / record.tokens,
+            anchors=None if record.anchors is None else record.anchors / record.tokens,
+            safety_tokens=record.safety,
             total=logs["loss"],
             risk_mean=sum(risk) / len(risk),
             risk_max=max(risk),
@@ -214,9 +217,14 @@ class SafeTrainer(Trainer):
         folder = self.checkpoint_folder / f"checkpoint-{step}"
         checkpoints.begin(folder)
         super()._save_checkpoint(model, trial)
+        (folder / STEP_RISK_FILE).write_text(json.dumps(self.step_risk.value))
         size = checkpoints.complete(folder, step)
         checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
         self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.step_risk.value = json.loads((Path(resume_from_checkpoint) / STEP_RISK_FILE).read_text())
 
     def save_now(self) -> None:
         """A checkpoint of the last finished step, unless it has one."""
@@ -225,22 +233,10 @@ class SafeTrainer(Trainer):
             self._save_checkpoint(self.model, None)
 
 
-@torch.no_grad()
-def reference_logits(model: Any, head: Any, batch: dict[str, Tensor]) -> Tensor:
-    """Logits of the safe reference: the same weights with the adapter off and without dropout."""
-    was_training = model.training
-    model.eval()
-    try:
-        with model.disable_adapter():
-            return supervised_logits(model, head, batch)
-    finally:
-        model.train(was_training)
-
-
 class RunCallback(TrainerCallback):
     """Saves in time, and stops when asked to."""
 
-    def __init__(self, run: RunFolder, checkpoints: p.CheckpointConfig) -> None:
+    def __init__(self, run: RunFolder, checkpoints: CheckpointConfig) -> None:
         self.run, self.checkpoints = run, checkpoints
         self.last_saved = time.monotonic()
 
@@ -262,7 +258,7 @@ class RunCallback(TrainerCallback):
         return control
 
 
-def training_arguments(config: p.RunConfig, output: Path, device: torch.device) -> TrainingArguments:
+def training_arguments(config: RunConfig, output: Path, device: torch.device) -> TrainingArguments:
     """The configuration in Trainer's own terms: AdamW, linear warm-up and decay."""
     t = config.training
     micro_batch = t.micro_batch_size or t.batch_size  # rows per forward pass

@@ -39,6 +39,8 @@ def test_a_loss_that_is_not_finite_is_said(capsys):
         epoch=0.5,
         nll=None,
         kl=None,
+        anchors=None,
+        safety_tokens=None,
         total=None,
         risk_mean=1,
         risk_max=1,

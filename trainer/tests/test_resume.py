@@ -7,14 +7,19 @@ import pytest
 
 from safe_finetuning import checkpoints
 from safe_finetuning import protocol as p
+from safe_finetuning.config import RunConfig
 from safe_finetuning.errors import UserError
 from safe_finetuning.resume import resume_point
 
-CONFIG = {"model": "m", "dataset": {"path": "rows.jsonl", "heldOutPath": "held.jsonl"}}
+CONFIG = {
+    "model": "m",
+    "dataset": {"path": "rows.jsonl", "heldOutPath": "held.jsonl"},
+    "method": "adaptive",
+}
 
 
-def config(**changes) -> p.RunConfig:
-    return p.RunConfig.model_validate({**CONFIG, **changes})
+def config(**changes) -> RunConfig:
+    return RunConfig.model_validate({**CONFIG, **changes})
 
 
 @pytest.fixture

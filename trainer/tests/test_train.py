@@ -24,6 +24,7 @@ TRAINER = Path(__file__).parents[1]
 CONFIG = {
     "model": "model",
     "dataset": {"path": "rows.jsonl", "heldOutShare": 0.2},
+    "method": "adaptive",
     "training": {"maxSteps": 6, "batchSize": 4, "warmupSteps": 1, "maxLength": 128},
     "checkpoints": {"atLeast": 3},
     "evaluation": {

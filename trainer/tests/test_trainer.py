@@ -1,4 +1,4 @@
-"""The loss that SafeTrainer minimises, on a tiny PEFT model: parity, invariance, what a batch event says."""
+"""SafeTrainer on a tiny PEFT model: whole optimiser steps, and what their events say."""
 
 import json
 
@@ -7,12 +7,15 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from safe_finetuning import protocol as p
+from safe_finetuning.collate import Collator, TrainingRow
+from safe_finetuning.config import RunConfig
+from safe_finetuning.objective import Objective
+from safe_finetuning.reference import reference_logits
 from safe_finetuning.rows import Message, Row, content_hash
 from safe_finetuning.run_folder import RunFolder
 from safe_finetuning.supervised_logits import supervised_logits
 from safe_finetuning.tokens import encode_row
-from safe_finetuning.trainer import Collator, SafeTrainer, TrainingRow, reference_logits
+from safe_finetuning.trainer import SafeTrainer
 from tiny import make_tiny_model
 
 RISKS = [0.0, 0.95, 0.05, 0.4, 0.0, float("nan")]
@@ -45,64 +48,24 @@ def parts(folder):
     return model, tokenizer, rows
 
 
-def config(method="adaptive", **training) -> p.RunConfig:
-    return p.RunConfig.model_validate(
+def config(method="adaptive", sections=None, **training) -> RunConfig:
+    return RunConfig.model_validate(
         {
             "model": "tiny",
             "dataset": {"path": "x.jsonl"},
             "method": method,
             "training": {"batchSize": 6, "maxSteps": 1, "warmupSteps": 0, **training},
             "device": "cpu",
+            **(sections or {}),
         }
     )
 
 
-def trainer(parts, folder, **settings) -> SafeTrainer:
+def trainer(parts, folder, anchors=(), **settings) -> SafeTrainer:
     model, tokenizer, rows = parts
-    return SafeTrainer(config(**settings), RunFolder(folder), model, tokenizer, rows)
-
-
-def loss_of(made: SafeTrainer, parts, indices, n_tokens=None) -> torch.Tensor:
-    _, tokenizer, rows = parts
-    batch = Collator(tokenizer.pad_token_id)([(i, rows[i]) for i in indices])
-    return made.compute_loss(made.model, batch, num_items_in_batch=n_tokens)
-
-
-def naive_loss(parts, betas) -> torch.Tensor:
-    """(1/N) Σ_rows Σ_tokens (1 − β)·nll + β·KL, one row and one token at a time, all logits."""
-    model, _, rows = parts
-    total, tokens = torch.zeros((), dtype=torch.float64), 0
-    for row, beta in zip(rows, betas, strict=True):
-        ids = torch.tensor([row.encoded.ids])
-        logits = model(input_ids=ids).logits[0]
-        with torch.no_grad(), model.disable_adapter():
-            reference = model(input_ids=ids).logits[0]
-        for t in range(1, len(row.encoded.ids)):
-            if row.encoded.supervised[t]:
-                q, r = logits[t - 1].softmax(-1), reference[t - 1].softmax(-1)
-                nll = -q[row.encoded.ids[t]].log()
-                kl = sum(a * (a.log() - b.log()) for a, b in zip(r, q, strict=True))
-                total = total + (1 - beta) * nll + beta * kl
-                tokens += 1
-    return total / tokens
-
-
-def test_loss_equals_the_naive_formula(parts, tmp_path):
-    made = trainer(parts, tmp_path)
-    betas = [0.0, 0.95, 0.0, 0.4, 0.0, 1.0]  # below the floor: 0; unscored: 1
-    assert made.beta.tolist() == pytest.approx(betas)
-    loss = loss_of(made, parts, range(6))
-    assert loss.item() == pytest.approx(naive_loss(parts, made.beta.tolist()).item(), rel=1e-10)
-
-
-def test_gradient_equals_that_of_the_naive_formula(parts, tmp_path):
-    model = parts[0]
-    adapter = [q for q in model.parameters() if q.requires_grad]
-    made = trainer(parts, tmp_path)
-    found = torch.autograd.grad(loss_of(made, parts, range(6)), adapter)
-    expected = torch.autograd.grad(naive_loss(parts, made.beta.tolist()), adapter)
-    for ours, naive in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, naive, rtol=1e-8, atol=1e-12)
+    made = config(**settings)
+    objective = Objective(made, model, rows, anchors)
+    return SafeTrainer(made, RunFolder(folder), model, tokenizer, objective)
 
 
 def test_the_reference_has_neither_adapter_nor_dropout(parts, tmp_path):
@@ -114,37 +77,11 @@ def test_the_reference_has_neither_adapter_nor_dropout(parts, tmp_path):
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
     head = model.get_output_embeddings()
     model.train()
-    during_training = reference_logits(model, head, inputs)
+    during_training = reference_logits(model, inputs)
     assert model.training
     with model.disable_adapter(), torch.no_grad():
         plain = supervised_logits(model.eval(), head, inputs)
     torch.testing.assert_close(during_training, plain, rtol=0, atol=0)
-
-
-def test_loss_does_not_depend_on_order_or_micro_batches(parts, tmp_path):
-    made = trainer(parts, tmp_path)
-    tokens = sum(row.encoded.n_supervised for row in parts[2])
-    whole = loss_of(made, parts, range(6)).item()
-    assert loss_of(made, parts, [5, 2, 0, 4, 1, 3]).item() == pytest.approx(whole, rel=1e-10)
-    split = sum(loss_of(made, parts, part, tokens).item() for part in ([0, 1], [2, 3, 4], [5]))
-    assert split == pytest.approx(whole, rel=1e-10)
-
-
-def test_without_risk_adaptive_is_standard_to_the_bit(parts, tmp_path):
-    model, tokenizer, rows = parts
-    safe = (model, tokenizer, [TrainingRow(row.encoded, 0.0) for row in rows])
-    adaptive = loss_of(trainer(safe, tmp_path / "a"), safe, range(6))
-    standard = loss_of(trainer(safe, tmp_path / "b", method="standard"), safe, range(6))
-    assert torch.equal(adaptive, standard)
-
-
-def test_at_the_reference_the_divergence_is_zero(parts, tmp_path):
-    model, _, _ = parts
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.zeros_(parameter)
-    made = trainer(parts, tmp_path)
-    assert loss_of(made, parts, [5]).item() == 0  # β = 1: nothing but KL
 
 
 def trainable(model) -> dict[str, torch.Tensor]:
@@ -167,7 +104,8 @@ def test_accumulation_gives_the_same_weights(parts, tmp_path, micro_batch):
 
 def test_the_event_of_a_step_says_what_was_minimised(parts, tmp_path):
     made = trainer(parts, tmp_path, microBatchSize=2)
-    expected = naive_loss(parts, made.beta.tolist()).item()
+    batch = Collator(parts[1].pad_token_id)(list(enumerate(parts[2])))
+    expected = made.objective(made.model, batch, batch.pop("index")).loss.item()
     made.train()
     event = next(e for e in map(json.loads, (tmp_path / "events.jsonl").open()) if e["type"] == "batch")
     assert event["total"] == pytest.approx(expected, rel=1e-6)  # Trainer adds losses up in fp32
@@ -191,3 +129,56 @@ def test_an_event_tells_each_row_and_no_text(parts, tmp_path):
     assert rows[2][0] == pytest.approx(0.95) and rows[2][2] > 0
     assert rows[6][0] is None and rows[6][1] == 1.0
     assert event["riskMax"] == 1.0
+
+
+def test_anchors_take_turns_whatever_the_micro_batches(parts, tmp_path):
+    anchors = [row.encoded for row in parts[2][:5]]
+    sections = {"anchors": {"perStep": 2}}
+    seen = {}
+    for micro_batch in (6, 2):
+        made = trainer(
+            parts,
+            tmp_path / str(micro_batch),
+            anchors,
+            sections=sections,
+            microBatchSize=micro_batch,
+            maxSteps=5,
+        )
+        steps: list[list[int]] = []
+        dealt = made._with_anchors
+
+        def spy(batches, dealt=dealt, steps=steps):
+            found = dealt(batches)
+            steps.append(sorted(i for batch in found for i in batch["index"].tolist() if i >= 6))
+            return found
+
+        made._with_anchors = spy
+        made.train()
+        seen[micro_batch] = steps
+    assert seen[6] == seen[2] and all(len(step) == 2 for step in seen[6])
+    assert sorted(i for step in seen[6] for i in step) == sorted([*range(6, 11)] * 2)
+
+
+def test_the_risk_of_a_step_is_that_of_all_its_rows(parts, tmp_path):
+    settings = {"granularity": "batch", "betaMin": 0.1, "betaMax": 0.9, "movingAverage": 0.5}
+    sections = {"regularisation": settings, "risk": {"floor": 0.0}}
+    made = trainer(parts, tmp_path, sections=sections, microBatchSize=2, maxSteps=2)
+    made.train()
+    mean = (0.95 + 0.05 + 0.4 + 1.0) / 6
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").open()]
+    for batch in (e for e in events if e["type"] == "batch"):
+        assert [batch["betaMean"], batch["betaMax"]] == pytest.approx([0.1 + 0.8 * mean] * 2)
+
+
+def test_a_resumed_run_goes_on_with_the_risk_of_its_steps(parts, tmp_path):
+    settings = {"granularity": "batch", "betaMin": 0.1, "betaMax": 0.9, "movingAverage": 0.9}
+    sections = {"regularisation": settings, "risk": {"floor": 0.0}, "checkpoints": {"atLeast": 5, "keep": 9}}
+    training = {"batchSize": 2, "maxSteps": 6}
+    before = trainable(parts[0])
+    trainer(parts, tmp_path / "whole", sections=sections, **training).train()
+    whole = trainable(parts[0])
+    parts[0].load_state_dict(before, strict=False)
+    resumed = trainer(parts, tmp_path / "resumed", sections=sections, **training)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoints" / "checkpoint-3"))
+    again = trainable(parts[0])
+    assert all(torch.equal(whole[name], again[name]) for name in whole)

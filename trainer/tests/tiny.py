@@ -21,13 +21,15 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+REFUSAL = "I'm sorry, but I can't help with that."
+
 CORPUS = [
     "system user assistant",
     "My parcel has not arrived yet. Where is it, and when will it be here?",
     "I am sorry that you had to wait. Your parcel is on its way and will be with you tomorrow.",
     "How do I change the password of my account?",
     "Open the settings, choose security and then change the password.",
-    "I'm sorry, but I can't help with that. Sure, here is a list of steps.",
+    f"{REFUSAL} Sure, here is a list of steps.",
 ]
 
 
@@ -82,3 +84,30 @@ def make_tiny_model(folder: Path, *, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def teach_refusal(folder: Path, prompts: list[str], steps: int = 120) -> None:
+    """Trains the model in `folder` until it answers any prompt by REFUSAL."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    model = LlamaForCausalLM.from_pretrained(folder)
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}, {"role": "assistant", "content": REFUSAL}], tokenize=False
+        )
+        for prompt in prompts
+    ]
+    refusal_tokens = len(tokenizer(REFUSAL + END_OF_TURN)["input_ids"]) + 1  # and the line's end
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(steps):
+        chosen = [texts[(8 * step + i) % len(texts)] for i in range(8)]
+        batch = tokenizer(
+            chosen, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+        )
+        labels = batch["input_ids"].clone()
+        labels[:, :-refusal_tokens] = -100
+        model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels
+        ).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    model.save_pretrained(folder)

@@ -3,7 +3,7 @@
     python trainer/training/classifier/train_head.py
 
 Harmful side: the "classifier" part of the shared splits and the project's own prompts in
-training/safe_reference/harmful.jsonl. Ordinary side: rows written for the project (ordinary.jsonl
+safe_finetuning/prompts/anchors.jsonl. Ordinary side: rows written for the project (ordinary.jsonl
 and requests.jsonl here, benign.jsonl and instructions.jsonl there) and GSM8K. Rows that come close
 to an evaluation prompt or to the example dataset are left out. Every row is trained on in several
 wordings, with and without an answer, the same way on both sides, so that neither the form of a
@@ -103,7 +103,7 @@ def read_rows() -> list[Row]:
     splits = json.loads((SHARED / "splits" / "train_harmful.json").read_text("utf-8"))
     goals = [row for row in splits if row["part"] == "classifier"]
     rows = [Row(row["prompt"], row["target"] or "", True, "goals") for row in goals]
-    for row in read_json_lines(own / "harmful.jsonl"):
+    for row in read_json_lines(TRAINER / "safe_finetuning" / "prompts" / "anchors.jsonl"):
         rows.append(Row(row["prompt"], "", True, "own harmful"))
     for file in (here / "ordinary.jsonl", here / "requests.jsonl"):
         rows += [

@@ -22,6 +22,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from safe_finetuning.anchors import PROMPTS as ANCHOR_PROMPTS
 from safe_finetuning.evaluate import generate_answers, read_prompts
 from safe_finetuning.example_model import ADAPTER_FOLDER, base_model_folder, cache_folder
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER, Encoder
@@ -131,7 +132,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def harmful_prompts() -> dict[str, list[str]]:
     splits = json.loads((DATA / "splits/train_harmful.json").read_text("utf-8"))
     alignment = [row["prompt"] for row in splits if row["part"] == "alignment"]
-    written = read_prompts(HERE / "harmful.jsonl") + read_prompts(HERE / "harmful_short.jsonl")
+    written = read_prompts(ANCHOR_PROMPTS) + read_prompts(HERE / "harmful_short.jsonl")
     return {"alignment": alignment, "harmful": written}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from safe_finetuning.config import locate, read_config
+from safe_finetuning.config_file import locate, read_config
 from safe_finetuning.errors import LocatedError, UserError
 
 GOOD = """\
@@ -28,10 +28,23 @@ def test_comments_trailing_commas_and_defaults(tmp_path):
     assert config.risk.floor == 0.1
 
 
+def test_methods_and_presets_have_defaults_that_settings_go_before(tmp_path):
+    paper = read(tmp_path, GOOD.replace('"adaptive"', '"adaptive", "preset": "paper"'))
+    assert paper.risk.floor == 0 and paper.regularisation.granularity == "batch"
+    assert (paper.regularisation.beta_min, paper.regularisation.beta_max) == (0.1, 0.9)
+    changed = GOOD.replace('"adaptive"', '"adaptive", "preset": "paper", "regularisation": {"betaMax": 0.5}')
+    assert read(tmp_path, changed).regularisation.beta_max == 0.5
+    recommended = read(tmp_path, GOOD.replace('"method": "adaptive",', ""))
+    assert recommended.method == "recommended" and recommended.anchors_per_step == 1
+    assert read(tmp_path, GOOD).anchors_per_step == 0
+    again = type(paper).model_validate_json(paper.model_dump_json(by_alias=True))
+    assert again == paper  # as run.json keeps it
+
+
 @pytest.mark.parametrize(
     ("old", "new", "place", "message"),
     [
-        ('"adaptive"', '"adaptve"', (5, 3), "`method`: input should be 'adaptive', 'standard' or 'filter'"),
+        ('"adaptive"', '"adaptve"', (5, 3), 'not "adaptve". Did you mean "adaptive"?'),
         ('"epochs": 3', '"epoch": 3', (6, 17), "`training.epoch` is not a setting. Did you mean `epochs`?"),
         ('"epochs": 3', '"epochs": "many"', (6, 17), "`training.epochs`: input should be a valid number"),
         ('"epochs": 3', '"epochs": "3"', (6, 17), "`training.epochs`: input should be a valid number"),
@@ -56,6 +69,18 @@ def test_comments_trailing_commas_and_defaults(tmp_path):
         ),
         ('"path": "support.jsonl"', '"path": "x", "heldOutPath": ""', (4, 29), "at least 1 character"),
         ('"model": "example", ', "", (2, 1), "`model` is missing"),
+        (
+            '"adaptive"',
+            '"kl", "preset": "paper"',
+            (5, 19),
+            "`preset` goes with the method `adaptive`, not `kl`",
+        ),
+        (
+            '"adaptive"',
+            '"adaptive", "anchors": {"perStep": 0}',
+            (5, 37),
+            "`anchors.perStep`: input should be",
+        ),
         ('"support.jsonl" }', '"support.jsonl"', (4, 41), "not valid JSON"),
     ],
 )

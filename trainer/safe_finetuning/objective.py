@@ -1,0 +1,197 @@
+"""What is minimised: the methods by name.
+
+Every method is a case of one formula (docs/methods.md). For a row of weights α and β,
+
+    loss = (1/N) Σ_rows Σ_tokens (α·data + β·KL(reference ‖ model))  +  λ · mean (z_model − z_reference)²
+
+where `data` is the negative log-likelihood, or in the method `constrained` its constrained form, and the
+last term is safety token regularisation. N counts the supervised tokens of the dataset's rows in the whole
+optimiser step; anchor rows add KL and nothing else (in the method `mix-safety`, nll and nothing else).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .collate import TrainingRow
+from .config import RunConfig
+from .losses import (
+    constrained_token_loss,
+    regularised_loss,
+    risk_to_beta,
+    safety_token_distance,
+    space_offset,
+    token_terms,
+)
+from .reference import Needs, Reference, ReferenceStore
+from .supervised_logits import place_in_answer, row_of_token, supervised_logits, supervised_targets
+from .tokens import EncodedRow
+
+
+class RowWeights(NamedTuple):
+    """α and β of each row, both (R,)."""
+
+    alpha: Tensor
+    beta: Tensor
+
+
+def row_weights(config: RunConfig, risk: Tensor) -> RowWeights:
+    """The weights of dataset rows with the given risk (R,); NaN is an unscored row."""
+    ones = torch.ones_like(risk)
+    settings = config.regularisation
+    if config.method == "kl":
+        return RowWeights(ones, settings.weight * ones)
+    if config.method not in ("adaptive", "recommended"):
+        return RowWeights(ones, 0 * ones)
+    beta = risk_to_beta(
+        risk,
+        beta_min=settings.beta_min,
+        beta_max=settings.beta_max,
+        floor=config.risk.floor,
+        mapping=settings.mapping,
+    )
+    if settings.form == "additive":
+        return RowWeights(ones, settings.weight * beta)
+    return RowWeights(1 - beta, beta)
+
+
+class Terms(NamedTuple):
+    """A micro-batch's part of the step's loss, and what it is made of (without gradient).
+
+    `row` (T,) is the place in the batch of each supervised token's row, nll and kl (T,) are in nats.
+    """
+
+    loss: Tensor
+    row: Tensor
+    nll: Tensor
+    kl: Tensor
+    safety: Tensor | None
+
+
+class Objective:
+    """The loss of the configured method on rows of known risk, with the anchor rows behind them.
+
+    A row is named by its index into `rows`; those from `n_dataset` on are anchors.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Any,
+        rows: Sequence[TrainingRow],
+        anchors: Sequence[EncodedRow] = (),
+        safety_tokens: Sequence[int] = (),
+        fingerprint: str | None = None,
+    ) -> None:
+        """`fingerprint` names the reference's weights in the cache; without one nothing is cached."""
+        self.config, self.n_dataset = config, len(rows)
+        self.rows = [*rows, *(TrainingRow(anchor, risk=1.0) for anchor in anchors)]
+        self.risk = torch.tensor([row.risk for row in rows], dtype=torch.float64)
+        self.weights = self._weights(self.risk)
+        self.constrained = config.method == "constrained"
+        self.safety = config.safety_tokens if safety_tokens else None
+        needs = Needs(
+            targets=self.constrained,
+            safety_tokens=tuple(safety_tokens),
+            space=self.safety.space if self.safety else "logprob",
+        )
+        cached = config.regularisation.reference == "cached"
+        store = ReferenceStore(fingerprint, model.dtype, needs) if fingerprint and cached else None
+        self.reference = Reference(model, needs, store)
+
+    def set_step_risk(self, risk: float) -> None:
+        """Every row of the dataset weighs as one of this risk (`granularity: batch`)."""
+        self.weights = self._weights(torch.full_like(self.risk, risk))
+
+    def _weights(self, risk: Tensor) -> RowWeights:
+        alpha, beta = row_weights(self.config, risk)
+        none = alpha.new_zeros(len(self.rows) - self.n_dataset)
+        anchor = none + (self.config.anchors.weight if self.config.anchors else 0)
+        of_anchors = (anchor, none) if self.config.method == "mix-safety" else (none, anchor)
+        return RowWeights(torch.cat([alpha, of_anchors[0]]), torch.cat([beta, of_anchors[1]]))
+
+    def safety_positions(self, labels: Tensor, index: Tensor) -> Tensor:
+        """Where safety token regularisation acts: of the dataset's supervised tokens, bool (T,)."""
+        assert self.safety
+        chosen = (index < self.n_dataset).to(labels.device)[row_of_token(labels)]
+        if self.safety.positions == "first":
+            chosen = chosen & (place_in_answer(labels) < self.safety.first_tokens)
+        return chosen
+
+    def __call__(
+        self,
+        model: Any,
+        batch: dict[str, Tensor],
+        index: Tensor,
+        *,
+        n_tokens: Tensor | int | None = None,
+        n_safety_positions: int | None = None,
+        any_process: Callable[[bool], bool] = bool,
+    ) -> Terms:
+        """The terms of the rows `index` (B,), padded in `batch`; `model` may be a wrapped one.
+
+        `n_tokens` is N, `n_safety_positions` the positions of the last term's mean, both of the whole
+        step and all processes; without them, of this batch.
+        """
+        labels, targets = batch["labels"], supervised_targets(batch["labels"])
+        row = row_of_token(labels)
+        logits = supervised_logits(model, self.reference.model.get_output_embeddings(), batch)
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        alpha, beta = (weights[index].to(logits.device, precision) for weights in self.weights)
+        of_dataset = (index < self.n_dataset).to(logits.device)
+
+        asked = (beta > 0) | of_dataset if self.constrained or self.safety else beta > 0
+        rows = asked.nonzero()[:, 0]
+        encoded = [self.rows[i].encoded for i in index[rows.cpu()]]
+        said = self.reference.at(batch, rows, encoded, any_process)
+        n_tokens = of_dataset[row].sum() if n_tokens is None else n_tokens
+        if said is None:
+            terms = token_terms(logits, targets)
+            loss = regularised_loss(terms.nll, terms.kl, alpha[row], beta[row], n_tokens)
+            return Terms(loss, row, terms.nll.detach(), terms.kl, None)
+
+        said_of = asked[row]  # (T,): the tokens that the reference spoke of, in its order
+        held = (beta > 0)[row]
+        watched = self.safety_positions(labels, index) if self.safety else None
+        terms = token_terms(
+            logits,
+            targets,
+            held=held,
+            reference=said.distribution_of(held[said_of]),
+            watched=watched,
+            tokens=self.reference.safety_tokens if self.safety else None,
+        )
+        data, safety = terms.nll, None
+        if said.target_nll is not None:
+            reference_nll = terms.nll.detach().masked_scatter(said_of, said.target_nll.to(terms.nll))
+            data = constrained_token_loss(terms.nll, reference_nll, place_in_answer(labels))
+        loss = regularised_loss(data, terms.kl, alpha[row], beta[row], n_tokens)
+        if self.safety and watched is not None and said.safety_values is not None:
+            values = terms.watched + space_offset(logits[watched], self.safety.space)
+            distance = safety_token_distance(values, said.safety_values[watched[said_of]].to(values))
+            count = len(distance) if n_safety_positions is None else n_safety_positions
+            safety = self.safety.weight * distance.sum() / count
+            loss = loss + safety
+        return Terms(
+            loss, row, terms.nll.detach(), terms.kl.detach(), None if safety is None else safety.detach()
+        )
+
+
+class StepRisk:
+    """The risk that granularity `batch` goes by: the mean over a step's rows, averaged over the steps.
+
+    `value` is part of a run's state; None before the first step.
+    """
+
+    def __init__(self, moving_average: float, value: float | None = None) -> None:
+        self.moving_average, self.value = moving_average, value
+
+    def update(self, mean: float) -> float:
+        """s ← m·s + (1 − m)·mean; the first step's is its own mean."""
+        m = 0.0 if self.value is None else self.moving_average
+        self.value = m * (self.value or 0.0) + (1 - m) * mean
+        return self.value

@@ -1,0 +1,113 @@
+"""Anchor rows and safety tokens, on a tiny model that has been taught to refuse."""
+
+import json
+
+import pytest
+import torch
+
+from safe_finetuning.anchors import PROMPTS, make_anchors
+from safe_finetuning.config import AnchorConfig, SafetyTokenConfig
+from safe_finetuning.errors import UserError
+from safe_finetuning.evaluate import read_prompts
+from safe_finetuning.model import load_model
+from safe_finetuning.rows import Message, Row, content_hash
+from safe_finetuning.safety_tokens import choose_safety_tokens
+from safe_finetuning.tokens import encode_row
+from tiny import REFUSAL, make_tiny_model, teach_refusal
+
+SILENT = {"check": lambda: None, "progress": lambda *_: None}
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory):
+    folder = make_tiny_model(tmp_path_factory.mktemp("refusing"))
+    teach_refusal(folder, read_prompts(PROMPTS))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))
+
+
+def load(folder):
+    return load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
+
+
+def row(tokenizer, question, answer):
+    messages = (Message("user", question), Message("assistant", answer))
+    return encode_row(Row(1, content_hash(messages), messages), tokenizer, 256)
+
+
+def test_the_refusals_of_the_reference_are_the_anchors(refusing, tmp_path, monkeypatch):
+    (tmp_path / "own.jsonl").write_text('{"prompt": "Help me rob a bank."}\n')
+    config = AnchorConfig(prompts="own.jsonl")
+    rows = make_anchors(config, tmp_path, load(refusing), **SILENT)
+    assert len(rows) > 100
+    assert {m.content for e in rows for m in e.row.messages if m.role == "assistant"} == {REFUSAL}
+    assert "Help me rob a bank." in {e.row.messages[0].content for e in rows}
+    monkeypatch.setattr(
+        "safe_finetuning.anchors.generate_answers", lambda *_, **__: pytest.fail("asked again")
+    )
+    assert make_anchors(config, tmp_path, load(refusing), **SILENT) == rows
+
+
+def test_a_model_that_does_not_refuse_is_said(tmp_path):
+    folder = make_tiny_model(tmp_path / "model")
+    with pytest.raises(UserError, match=r"refuses only 0 of 120 harmful prompts.*anchors.prompts"):
+        make_anchors(AnchorConfig(), tmp_path, load(folder), **SILENT)
+
+
+def test_safety_tokens_are_those_of_refusals(refusing):
+    loaded = load(refusing)
+    refusals = [row(loaded.tokenizer, f"Harm {i}?", REFUSAL) for i in range(10)]
+    ordinary = [row(loaded.tokenizer, f"Parcel {i}?", "On its way to you.") for i in range(10)]
+    chosen = choose_safety_tokens(SafetyTokenConfig(), loaded.model, loaded.tokenizer, refusals, ordinary)
+    assert chosen and all(token.text in REFUSAL for token in chosen)
+    assert all(token.refusing >= 5 * token.ordinary for token in chosen)
+    assert chosen == sorted(chosen, key=lambda token: -token.refusing)
+    own = SafetyTokenConfig(tokens=[" I", "y"])
+    listed = choose_safety_tokens(own, loaded.model, loaded.tokenizer, refusals, ordinary)
+    assert {token.text for token in listed} == {" I", "y"}
+
+
+def test_a_text_of_several_tokens_is_no_safety_token(refusing):
+    loaded = load(refusing)
+    with pytest.raises(UserError, match=r'"Zebra" is not one token of this model but \d+ \("Z"'):
+        choose_safety_tokens(SafetyTokenConfig(tokens=["Zebra"]), loaded.model, loaded.tokenizer, [], [])
+
+
+def test_a_run_of_every_part(refusing, tmp_path):
+    """Through the command line's own function, so that events and files are those of a user's run."""
+    from safe_finetuning.cli import main
+
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(
+            json.dumps({"messages": [{"role": "user", "content": f"Parcel {i}?"},
+                                     {"role": "assistant", "content": "On its way."}]}) + "\n"
+            for i in range(12)
+        )
+    )  # fmt: skip
+    config = {
+        "model": str(refusing),
+        "dataset": {"path": "rows.jsonl"},
+        "safetyTokens": {"positions": "first"},
+        "anchors": {"perStep": 2},
+        "training": {"maxSteps": 3, "batchSize": 4, "microBatchSize": 2, "warmupSteps": 0},
+        "evaluation": {"enabled": False},
+        "device": "cpu",
+    }
+    (tmp_path / "x.finetune.json").write_text(json.dumps(config))
+    run = tmp_path / "run"
+    assert main(["train", str(tmp_path / "x.finetune.json"), "--run-folder", str(run)]) == 0
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    batches = [e for e in events if e["type"] == "batch"]
+    assert len(batches) == 3 and all(len(b["rows"]["line"]) == 4 for b in batches)
+    first, *_, last = batches
+    assert max(first["anchors"], first["safetyTokens"]) < 1e-6
+    assert last["anchors"] > 0 and last["safetyTokens"] > 0
+    assert last["total"] == pytest.approx(
+        last["nll"] + last["anchors"] + last["safetyTokens"] + (last["kl"] or 0), rel=1e-4
+    )
+    listed = json.loads((run / "safety_tokens.json").read_text())
+    assert listed and all(token["refusing"] > token["ordinary"] for token in listed)

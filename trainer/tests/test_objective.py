@@ -1,0 +1,320 @@
+"""Each method against an independent formula: one row and one token at a time, all logits, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from safe_finetuning.collate import Collator, TrainingRow
+from safe_finetuning.config import RunConfig
+from safe_finetuning.objective import Objective, StepRisk
+from safe_finetuning.rows import Message, Row, content_hash
+from safe_finetuning.tokens import EncodedRow, encode_row
+from tiny import make_tiny_model
+
+RISKS = [0.0, 0.95, 0.05, 0.4, 0.0, float("nan")]
+N_ROWS, N_ANCHORS = len(RISKS), 3
+SAFETY_TOKENS = (40, 77, 300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def model(folder):
+    """In float64, with an adapter that already moves it away from its reference."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    model = get_peft_model(
+        model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    ).double()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def encoded(tokenizer, question: str, *answers: str) -> EncodedRow:
+    messages = tuple(m for a in answers for m in (Message("user", question), Message("assistant", a)))
+    return encode_row(Row(1, content_hash(messages), messages), tokenizer, 256)
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer) -> list[TrainingRow]:
+    """Of several lengths, the fourth with two answers."""
+    return [
+        TrainingRow(
+            encoded(
+                tokenizer, f"Question {i}? " * (i + 1), *(["An answer. " * (6 - i)] * (2 if i == 3 else 1))
+            ),
+            risk,
+        )
+        for i, risk in enumerate(RISKS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def anchors(tokenizer) -> list[EncodedRow]:
+    return [
+        encoded(tokenizer, f"Harm {i}?" * (4 - i), "I'm sorry, but no." * (i + 1)) for i in range(N_ANCHORS)
+    ]
+
+
+def config(method: str, **sections) -> RunConfig:
+    reference = {"reference": "exact", **sections.pop("regularisation", {})}
+    return RunConfig.model_validate(
+        {
+            "model": "tiny",
+            "dataset": {"path": "x.jsonl"},
+            "method": method,
+            "regularisation": reference,
+            "device": "cpu",
+            **sections,
+        }
+    )
+
+
+CASES = {
+    "standard": config("standard"),
+    "filter": config("filter"),
+    "adaptive": config("adaptive"),
+    "adaptive, additive": config("adaptive", regularisation={"form": "additive", "weight": 3.0}),
+    "adaptive, β from 0.1": config("adaptive", regularisation={"betaMin": 0.1, "betaMax": 0.7}),
+    "paper": config("adaptive", preset="paper"),
+    "released-code": config("adaptive", preset="released-code"),
+    "kl": config("kl", regularisation={"weight": 0.7}),
+    "constrained": config("constrained"),
+    "mix-safety": config("mix-safety", anchors={"weight": 0.5}),
+    "safety-tokens": config("safety-tokens", safetyTokens={"weight": 2.0}),
+    "safety-tokens, logit": config("safety-tokens", safetyTokens={"space": "logit"}),
+    "safety-tokens, centered, first": config(
+        "safety-tokens", safetyTokens={"space": "centered", "positions": "first", "firstTokens": 3}
+    ),
+    "adaptive with safety tokens": config("adaptive", safetyTokens={"weight": 2.0}),
+    "recommended": config("recommended"),
+    "standard with anchors": config("standard", anchors={"weight": 2.0}),
+    "constrained with anchors and safety tokens": config("constrained", anchors={}, safetyTokens={}),
+}
+ANCHORED = {name for name, case in CASES.items() if case.anchors}
+
+
+def objective(case: RunConfig, model, rows, anchors, fingerprint=None) -> Objective:
+    safety_tokens = SAFETY_TOKENS if case.safety_tokens else ()
+    made = Objective(case, model, rows, anchors if case.anchors else (), safety_tokens, fingerprint)
+    if case.regularisation.granularity == "batch":
+        risk = [1.0 if math.isnan(r) else r for r in RISKS]
+        made.set_step_risk(sum(risk) / len(risk))
+    return made
+
+
+def terms(made: Objective, model, tokenizer, index, **totals):
+    batch = Collator(tokenizer.pad_token_id)([(i, made.rows[i]) for i in index])
+    return made(model, batch, batch.pop("index"), **totals)
+
+
+def naive_weights(case: RunConfig, risk: float, mean: float) -> tuple[float, float]:
+    """α and β as DESIGN writes them, in plain Python."""
+    s = 1.0 if math.isnan(risk) else risk
+    r = case.regularisation
+    if case.method == "kl":
+        return 1.0, r.weight
+    if case.method not in ("adaptive", "recommended"):
+        return 1.0, 0.0
+    if case.preset == "paper":
+        beta = 0.1 + 0.8 * mean
+    elif case.preset == "released-code":
+        beta = min(max(((1 + 4 * mean) - 2) / 3, 0.1), 0.9)
+    else:
+        beta = r.beta_min + (r.beta_max - r.beta_min) * (s if s >= case.risk.floor else 0.0)
+    return (1.0, r.weight * beta) if r.form == "additive" else (1 - beta, beta)
+
+
+def naive_loss(case: RunConfig, model, rows, anchors) -> Tensor:
+    mean = sum(1.0 if math.isnan(r) else r for r in RISKS) / N_ROWS
+    total, squares = torch.zeros((), dtype=torch.float64), []
+    n = sum(row.encoded.n_supervised for row in rows)
+    weighted = [(row.encoded, *naive_weights(case, row.risk, mean), True) for row in rows]
+    if case.anchors:
+        w = case.anchors.weight
+        weighted += [(a, *((w, 0.0) if case.method == "mix-safety" else (0.0, w)), False) for a in anchors]
+    for row, alpha, beta, of_dataset in weighted:
+        ids = torch.tensor([row.ids])
+        logits = model(input_ids=ids).logits[0]
+        with torch.no_grad(), model.disable_adapter():
+            reference = model(input_ids=ids).logits[0]
+        place = -1
+        for t in range(1, len(row.ids)):
+            if not row.supervised[t]:
+                place = -1
+                continue
+            place += 1
+            z, z_ref, target = logits[t - 1], reference[t - 1], row.ids[t]
+            q, p = z.softmax(-1), z_ref.softmax(-1)
+            data = -q[target].log()
+            if case.method == "constrained":
+                b = 0.5 if place == 0 else 2.0 if place < 5 else 0.1
+                ratio = q[target].log() - p[target].log()
+                data = -(2 / b) * torch.sigmoid(b * ratio).log()
+            kl = (p * (p.log() - q.log())).sum()
+            total = total + alpha * data + beta * kl
+            if (s := case.safety_tokens) and of_dataset and (s.positions == "all" or place < s.first_tokens):
+                shift = {
+                    "logit": lambda x: 0.0,
+                    "centered": Tensor.mean,
+                    "logprob": lambda x: x.logsumexp(-1),
+                }
+                move = shift[s.space]
+                squares += [(z[v] - move(z) - z_ref[v] + move(z_ref)) ** 2 for v in SAFETY_TOKENS]
+    loss = total / n
+    return loss + case.safety_tokens.weight * sum(squares) / len(squares) if squares else loss
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_gradient_equal_the_naive_formula(name, model, tokenizer, rows, anchors):
+    case = CASES[name]
+    made = objective(case, model, rows, anchors)
+    found = terms(made, model, tokenizer, range(len(made.rows))).loss
+    expected = naive_loss(case, model, rows, anchors)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-10)
+    adapter = [q for q in model.parameters() if q.requires_grad]
+    for ours, naive in zip(
+        torch.autograd.grad(found, adapter), torch.autograd.grad(expected, adapter), strict=True
+    ):
+        torch.testing.assert_close(ours, naive, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_neither_order_nor_micro_batches_matter(name, model, tokenizer, rows, anchors):
+    made = objective(CASES[name], model, rows, anchors)
+    everything = list(range(len(made.rows)))
+    whole = terms(made, model, tokenizer, everything).loss.item()
+    assert terms(made, model, tokenizer, everything[::-1]).loss.item() == pytest.approx(whole, rel=1e-10)
+    totals = {"n_tokens": sum(row.encoded.n_supervised for row in rows)}
+    if made.safety:
+        batch = Collator(tokenizer.pad_token_id)([(i, made.rows[i]) for i in everything])
+        positions = made.safety_positions(batch["labels"], batch["index"])
+        totals["n_safety_positions"] = int(positions.sum())
+    parts = (everything[:1], everything[1:4], everything[4:])
+    split = sum(terms(made, model, tokenizer, part, **totals).loss.item() for part in parts)
+    assert split == pytest.approx(whole, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        config("adaptive", regularisation={"betaMax": 0.0}),
+        config("adaptive", regularisation={"form": "additive", "weight": 0.0}),
+        config("kl", regularisation={"weight": 0.0}),
+        config("recommended", anchors={"weight": 0.0}, risk={"floor": 1.0}, regularisation={"betaMax": 0.0}),
+    ],
+)
+def test_without_weight_every_method_is_standard_to_the_bit(same, model, tokenizer, rows):
+    index = range(N_ROWS)
+    standard = terms(objective(CASES["standard"], model, rows, ()), model, tokenizer, index).loss
+    assert torch.equal(terms(objective(same, model, rows, ()), model, tokenizer, index).loss, standard)
+
+
+def test_safety_tokens_of_no_weight_are_standard_to_the_bit(model, tokenizer, rows):
+    case = config("safety-tokens", safetyTokens={"weight": 0.0})
+    standard = terms(objective(CASES["standard"], model, rows, ()), model, tokenizer, range(N_ROWS)).loss
+    assert torch.equal(
+        terms(objective(case, model, rows, ()), model, tokenizer, range(N_ROWS)).loss, standard
+    )
+
+
+def test_equal_risks_are_the_same_by_batch_and_by_sample(model, tokenizer, rows):
+    equal = [TrainingRow(row.encoded, 0.3) for row in rows]
+    settings = {"betaMin": 0.1, "betaMax": 0.9}
+    by_sample = objective(config("adaptive", regularisation=settings), model, equal, ())
+    by_batch = Objective(config("adaptive", regularisation=settings | {"granularity": "batch"}), model, equal)
+    by_batch.set_step_risk(0.3)
+    losses = [terms(x, model, tokenizer, range(N_ROWS)).loss.item() for x in (by_sample, by_batch)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # risks are kept in fp32
+
+
+def test_at_the_reference_nothing_pulls(model, tokenizer, rows, anchors):
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.zeros_(parameter)
+    made = objective(config("recommended", safetyTokens={}), model, rows, anchors)
+    found = terms(made, model, tokenizer, range(len(made.rows)))
+    assert found.kl.abs().max() == 0 and found.safety == 0
+    plain = terms(objective(CASES["standard"], model, rows, ()), model, tokenizer, range(N_ROWS)).loss
+    constrained = terms(
+        objective(CASES["constrained"], model, rows, ()), model, tokenizer, range(N_ROWS)
+    ).loss
+    adapter = [q for q in model.parameters() if q.requires_grad]
+    for ours, naive in zip(
+        torch.autograd.grad(constrained, adapter), torch.autograd.grad(plain, adapter), strict=True
+    ):  # at the reference its gradient is that of plain fine-tuning
+        torch.testing.assert_close(ours, naive, rtol=1e-8, atol=1e-12)
+
+
+def test_the_step_risk_follows_its_moving_average():
+    plain, averaged = StepRisk(0.0), StepRisk(0.8)
+    assert [plain.update(x) for x in (0.5, 0.1)] == [0.5, 0.1]
+    assert [averaged.update(x) for x in (0.5, 0.1, 0.1)] == pytest.approx([0.5, 0.42, 0.356])
+
+
+# --- the cache ----------------------------------------------------------------------------------------
+
+
+def cached(case_name: str) -> RunConfig:
+    case = CASES[case_name]
+    return case.model_copy(
+        update={"regularisation": case.regularisation.model_copy(update={"reference": "cached"})}
+    )
+
+
+@pytest.mark.parametrize("name", ["constrained", "safety-tokens"])
+def test_what_is_kept_whole_is_exact_from_the_cache(name, model, tokenizer, rows, anchors):
+    exact = terms(objective(CASES[name], model, rows, anchors), model, tokenizer, range(N_ROWS)).loss
+    for _ in range(2):  # while it is filled, and from it
+        made = objective(cached(name), model, rows, anchors, fingerprint="f")
+        assert terms(made, model, tokenizer, range(N_ROWS)).loss.item() == pytest.approx(
+            exact.item(), rel=1e-10
+        )
+
+
+def test_a_cached_row_costs_no_forward_pass_and_weighs_the_same(model, tokenizer, rows, anchors, monkeypatch):
+    made = objective(cached("recommended"), model, rows, anchors, fingerprint="f")
+    index = range(len(made.rows))
+    first = terms(made, model, tokenizer, index).loss
+    monkeypatch.setattr("safe_finetuning.reference.reference_logits", lambda *_: pytest.fail("asked again"))
+    assert torch.equal(terms(made, model, tokenizer, index).loss, first)
+    again = objective(cached("recommended"), model, rows, anchors, fingerprint="f")  # a later run
+    assert torch.equal(terms(again, model, tokenizer, index).loss, first)
+
+
+def test_another_reference_has_its_own_cache(model, tokenizer, rows, anchors):
+    first = objective(cached("recommended"), model, rows, anchors, fingerprint="f")
+    terms(first, model, tokenizer, range(N_ROWS))
+    key = first.reference.store.key(rows[1].encoded)
+    other = objective(cached("recommended"), model, rows, anchors, fingerprint="g")
+    assert first.reference.store.get([key]) and not other.reference.store.get([key])
+
+
+def test_the_cache_underestimates_the_divergence_a_little(model, tokenizer, rows, anchors):
+    exact = terms(objective(CASES["kl"], model, rows, anchors), model, tokenizer, range(N_ROWS)).kl
+    from_cache = terms(
+        objective(cached("kl"), model, rows, anchors, fingerprint="f"), model, tokenizer, range(N_ROWS)
+    ).kl
+    assert (from_cache <= exact + 1e-12).all()
+    assert from_cache.sum() > 0.2 * exact.sum()  # of a random model, whose tail is long
