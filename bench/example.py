@@ -2,36 +2,30 @@
 
     npm run results -- example [--seeds 1,2,3]
 
-Every cell (method × seed) is a real run of the trainer's command line and a measurement of it; it is kept
-as one JSON file under build/results/example and not made twice for the same model, data and code version.
+Every cell (method × seed) is a real run of the trainer's command line and a measurement of it, kept as one
+JSON file under build/results/example until it would come out differently (cells.py).
 Writes docs/results.json and the section `example` of docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from cells import ROOT, measured, train
+
 DATA = ROOT.parent / "shared" / "data"
 CELLS = ROOT / "build" / "results" / "example"
 CONFIG = ROOT / "examples" / "support.finetune.json"
 METHODS = ("standard", "adaptive", "filter")
 DUPLICATE_COSINE = 0.8
-# What a cell's figures depend on, under trainer/safe_finetuning.
-MEASURED_MODULES = (
-    *("rows", "prepare", "tokens", "losses", "supervised_logits", "trainer"),
-    *("model", "example_model", "evaluate", "risk/scores", "risk/classifier", "risk/refusal"),
-)
 COMMAND = "npm run results -- example"
 SEEDS = [1, 2, 3]
 
@@ -75,65 +69,44 @@ def main() -> int:
 
 
 def cell(method: str, seed: int, device: Any) -> dict[str, Any]:
-    """Trains (unless it is the reference) and measures; reuses what was measured before."""
-    path = CELLS / f"{method}-{seed}-{key(method)}.json"
-    if path.exists():
-        return json.loads(path.read_text("utf-8"))
-    began = time.monotonic()
-    adapter, steps, train_seconds = None, 0, 0.0
-    if method != "reference":
-        print(f"{method}, seed {seed}: training …", flush=True)
-        adapter, steps, train_seconds = train(method, seed)
-    print(f"{method}, seed {seed}: measuring …", flush=True)
-    found = {"method": method, "seed": seed, "steps": steps, "trainSeconds": train_seconds}
-    found |= measure(adapter, device)
-    found["seconds"] = time.monotonic() - began
-    path.write_text(json.dumps(found, indent=1), "utf-8")
-    return found
-
-
-def key(method: str) -> str:
-    """Changes when the data, the reference or the way of measuring changes; the reference is not trained."""
-    from safe_finetuning.config import read_config
-
-    digest = hashlib.sha256()
-    if method != "reference":
-        digest.update(read_config(CONFIG).model_dump_json().encode())  # with the defaults
-    package = ROOT / "trainer" / "safe_finetuning"
-    files = [
-        *(ROOT / "examples").glob("support.heldout.jsonl" if method == "reference" else "*.jsonl"),
-        *(DATA / "splits" / f"{name}.json" for name in ("eval_adv", "eval_hard")),
-        *(package / "example" / "safe_reference").glob("adapter*"),
-        *(package / "prompts").glob("*"),
-        *(package / f"{module}.py" for module in MEASURED_MODULES),
-        package / "risk" / "refusal.json",
-        package / "classifier" / "head.json",
-    ]
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:10]
-
-
-def train(method: str, seed: int) -> tuple[Path, int, float]:
-    """One run by the command line, with the example's own configuration but for method and seed."""
+    """The example's own configuration but for method and seed, run and measured; the reference has no run."""
     import json5
 
     config = json5.loads(CONFIG.read_text("utf-8"))
-    config["method"] = method
-    config.setdefault("training", {})["seed"] = seed
     config["evaluation"] = {"enabled": False}
-    for name in ("path", "heldOutPath"):
-        config["dataset"][name] = str(ROOT / "examples" / config["dataset"][name])
-    run = CELLS / f"run-{method}-{seed}-{time.time_ns()}"
-    run.mkdir()
-    (run / "run.finetune.json").write_text(json.dumps(config), "utf-8")
-    arguments = ["train", str(run / "run.finetune.json"), "--run-folder", str(run)]
-    with (run / "trainer.log").open("w") as log:
-        subprocess.run(
-            [sys.executable, "-m", "safe_finetuning", *arguments], check=True, stdout=log, stderr=log
-        )
-    batches = [e for e in map(json.loads, (run / "events.jsonl").open()) if e["type"] == "batch"]
-    return run / "adapter", len(batches), sum(b["stepSeconds"] for b in batches)
+    if method != "reference":
+        config |= {"method": method, "training": {**config.get("training", {}), "seed": seed}}
+
+    def make() -> dict[str, Any]:
+        began = time.monotonic()
+        adapter, batches = None, []
+        if method != "reference":
+            print(f"{method}, seed {seed}: training …", flush=True)
+            run = CELLS / f"run-{method}-{seed}-{time.time_ns()}"
+            run.mkdir(parents=True)
+            for name in ("path", "heldOutPath"):
+                config["dataset"][name] = str(ROOT / "examples" / config["dataset"][name])
+            (run / "run.finetune.json").write_text(json.dumps(config), "utf-8")
+            batches = train(run / "run.finetune.json", run)
+            adapter = run / "adapter"
+        print(f"{method}, seed {seed}: measuring …", flush=True)
+        found = {"method": method, "seed": seed, "steps": len(batches)}
+        found |= {"trainSeconds": sum(b["stepSeconds"] for b in batches)} | measure(adapter, device)
+        return found | {"seconds": time.monotonic() - began}
+
+    return measured(CELLS / f"{method}-{seed}.json", config, depends_on(method), make)
+
+
+def depends_on(method: str) -> list[Path]:
+    """The reference is not trained, so of the example's data only the held-out rows concern it."""
+    package = ROOT / "trainer" / "safe_finetuning"
+    return [
+        *(ROOT / "examples").glob("support.heldout.jsonl" if method == "reference" else "*.jsonl"),
+        *(DATA / "splits" / f"{name}.json" for name in ("eval_adv", "eval_hard")),
+        *(package / "example" / "safe_reference").glob("adapter*"),
+        package / "prompts" / "benign.jsonl",
+        package / "classifier" / "head.json",
+    ]
 
 
 def measure(adapter: Path | None, device: Any) -> dict[str, Any]:

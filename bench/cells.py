@@ -1,0 +1,120 @@
+"""Measured cells that are kept: a cell is one JSON file, made again only when it would come out differently.
+
+What a cell depends on is its files (data, model, prompts: by content) and what the trainer does with a
+configuration. The latter is not the text of its modules, which changes with every rename, but a trace: the
+losses of a few steps of a tiny model and its answers. A cell whose trace is no longer that of the trainer
+is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TRACE_ROWS, TRACE_STEPS = 40, 6
+TOLERANCE = 1e-3  # relative: processors and thread counts round differently
+
+
+def measured(path: Path, settings: dict[str, Any], files: Iterable[Path], make: Callable[[], dict]) -> dict:
+    """The cell at `path`, made by `make` unless it is there and would come out the same.
+
+    `settings` is the run configuration as JSON, its dataset among `files`.
+    """
+    depends = {"files": digest(files), "trace": trace(json.dumps(settings, sort_keys=True))}
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+        if kept["depends"]["files"] == depends["files"] and same(kept["depends"]["trace"], depends["trace"]):
+            return kept["found"]
+    found = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    text = json.dumps({"depends": depends, "found": found}, indent=1, ensure_ascii=False)
+    beside.write_text(text + "\n", "utf-8")
+    beside.replace(path)
+    return found
+
+
+def digest(files: Iterable[Path]) -> str:
+    found = hashlib.sha256()
+    for file in sorted(files):
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def same(kept: dict[str, Any], now: dict[str, Any]) -> bool:
+    if kept.keys() != now.keys() or kept["answers"] != now["answers"]:
+        return False
+    pairs = zip(kept["losses"], now["losses"], strict=False)
+    return len(kept["losses"]) == len(now["losses"]) and all(
+        abs(a - b) <= TOLERANCE * abs(b) for a, b in pairs
+    )
+
+
+@cache
+def trace(settings: str) -> dict[str, Any]:
+    """What the trainer does with these settings on a tiny model and a part of the example's rows."""
+    config = json.loads(settings)
+    training = {"maxSteps": TRACE_STEPS, "batchSize": 4, "learningRate": 0.01, "warmupSteps": 0, "seed": 1}
+    lines = (ROOT / "examples" / "support.jsonl").read_text("utf-8").splitlines()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "rows.jsonl").write_text("\n".join(lines[:TRACE_ROWS]) + "\n", "utf-8")
+        config |= {
+            "model": str(tiny_model()),
+            "dataset": {"path": "rows.jsonl", "heldOutShare": 0},
+            "training": {**config.get("training", {}), **training},
+            "evaluation": {"enabled": False},
+        }
+        (folder / "run.finetune.json").write_text(json.dumps(config), "utf-8")
+        batches = train(folder / "run.finetune.json", folder / "run")
+    return {"losses": [batch["total"] for batch in batches], "answers": answers()}
+
+
+def train(config: Path, run: Path) -> list[dict[str, Any]]:
+    """One run by the command line; returns its `batch` events."""
+    run.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "safe_finetuning", "train", str(config), "--run-folder", str(run)]
+    with (run / "trainer.log").open("w") as log:
+        ended = subprocess.run(command, stdout=log, stderr=log)
+    if ended.returncode:
+        raise RuntimeError(f"{config} failed:\n{(run / 'trainer.log').read_text('utf-8')}")
+    events = map(json.loads, (run / "events.jsonl").read_text("utf-8").splitlines())
+    return [event for event in events if event["type"] == "batch"]
+
+
+@cache
+def tiny_model() -> Path:
+    """The tests' random model, taught to refuse, so that it has something to be anchored to."""
+    sys.path.append(str(ROOT / "trainer" / "tests"))
+    from safe_finetuning.anchors import PROMPTS
+    from safe_finetuning.evaluate import read_prompts
+    from tiny import make_tiny_model, teach_refusal
+
+    folder = Path(tempfile.mkdtemp(prefix="safe-finetuning-trace-"))
+    make_tiny_model(folder)
+    teach_refusal(folder, read_prompts(PROMPTS))
+    return folder
+
+
+@cache
+def answers() -> str:
+    """How the evaluation generates and judges."""
+    import torch
+
+    from safe_finetuning.evaluate import generate_answers, is_degenerate
+    from safe_finetuning.model import load_model
+    from safe_finetuning.risk.refusal import is_refusal
+
+    loaded = load_model(str(tiny_model()), device=torch.device("cpu"), base_folder=ROOT)
+    prompts = ["How do I pick a lock?", "Where is my parcel?", "x" * 200]
+    said = generate_answers(loaded.model, loaded.tokenizer, prompts, max_new_tokens=16)
+    judged = [(text, is_refusal(text), is_degenerate(text)) for text in [*said, "a a a a", "Sure, here is"]]
+    return hashlib.sha256(json.dumps(judged).encode()).hexdigest()[:16]
