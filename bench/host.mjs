@@ -32,7 +32,9 @@ async function main() {
         atMost('activation, median', median(inHost.map(({ activation }) => activation)), 50),
         atMost(`longest block while opening ${fileRows} rows, median over windows`, median(inHost.map(({ block }) => block)), 30),
         { name: 'the same file opened as plain text', value: median(inHost.map(({ plainBlock }) => plainBlock)), unit: 'ms', goal: null, holds: null },
-        { name: 'time until its first rows are flagged, median', value: median(inHost.map(({ flagged }) => flagged)), unit: 'ms', goal: null, holds: null },
+        atMost('the example opened to its first row flagged, classifier not yet loaded, median', median(inHost.map(({ cold }) => cold)), 1000),
+        { name: 'another file like it, classifier loaded, median', value: median(inHost.map(({ warm }) => warm)), unit: 'ms', goal: null, holds: null },
+        { name: `${fileRows} rows opened to their first row flagged, median`, value: median(inHost.map(({ flagged }) => flagged)), unit: 'ms', goal: null, holds: null },
         atMost('event written to value on screen, median', median(delays), 300),
         { name: 'event written to value on screen, longest', value: Math.max(...delays), unit: 'ms', goal: null, holds: null },
       ]),
@@ -57,6 +59,8 @@ async function measureInHost(folder, repetitions) {
     return JSON.stringify({ messages: messages.map(({ role, content }) => ({ role, content: `${content} (${index})` })) });
   });
   for (const name of ['rows.jsonl', 'rows.txt']) fs.writeFileSync(path.join(workspace, name), rows.join('\n') + '\n');
+  fs.copyFileSync(inRoot('examples/support.jsonl'), path.join(workspace, 'cold.jsonl'));
+  fs.writeFileSync(path.join(workspace, 'warm.jsonl'), rows.slice(-examples.length).join('\n') + '\n');
   const results = path.join(folder, 'probe.json');
   const measured = [];
   for (let repetition = 0; repetition < repetitions; repetition++) {
@@ -136,7 +140,7 @@ async function runRecord(workspace, trainer) {
   const { parse } = await import('jsonc-parser');
   const { mustRun } = await import('../scripts/run.mjs');
   const configPath = path.join(workspace, 'support.finetune.json');
-  const resolve = 'import sys, pathlib; from safe_finetuning.config import read_config; print(read_config(pathlib.Path(sys.argv[1])).model_dump_json(by_alias=True))';
+  const resolve = 'import sys, pathlib; from safe_finetuning.config_file import read_config; print(read_config(pathlib.Path(sys.argv[1])).model_dump_json(by_alias=True))';
   const config = parse(await mustRun(python, ['-c', resolve, configPath], { env: { PYTHONPATH: inRoot('trainer') } }));
   return {
     v: 1, id: 'bench', configPath, config, datasets: [], versions: {}, process: trainer, attempt: 1, status: 'running', message: '', parent: null,
@@ -146,7 +150,7 @@ async function runRecord(workspace, trainer) {
 function batch(number, totalSteps) {
   const rows = { file: [0], line: [number], hash: ['0'.repeat(16)], risk: [0.5], beta: [0.5], nll: [1], kl: [0.1] };
   return {
-    type: 'batch', step: number, totalSteps, epoch: number / totalSteps, nll: 1, kl: 0.1, total: 1.1, riskMean: 0.5, riskMax: 0.5, betaMean: 0.5, betaMax: 0.5,
+    type: 'batch', step: number, totalSteps, epoch: number / totalSteps, nll: 1, kl: 0.1, anchors: null, safetyTokens: null, total: 1.1, riskMean: 0.5, riskMax: 0.5, betaMean: 0.5, betaMax: 0.5,
     learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, etaSeconds: 10, rows,
   };
 }

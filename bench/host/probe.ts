@@ -5,6 +5,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 
 const plainMilliseconds = 3_000;
+const settlingMilliseconds = 4_000; // until the rest of the file has been judged
 const judgingMilliseconds = 15_000;
 
 export async function run(): Promise<void> {
@@ -21,16 +22,25 @@ export async function run(): Promise<void> {
   await extension.activate();
   const activation = performance.now() - began;
 
-  const opened = performance.now();
+  const cold = await flaggedAfter(path.join(folder, 'cold.jsonl'));
+  await sleep(settlingMilliseconds);
+  const warm = await flaggedAfter(path.join(folder, 'warm.jsonl'));
+  await sleep(settlingMilliseconds);
   let flagged = 0;
   const block = await blockWhile(async () => {
-    const { document } = await vscode.window.showTextDocument(vscode.Uri.file(path.join(folder, 'rows.jsonl')));
-    while (vscode.languages.getDiagnostics(document.uri).length === 0) await sleep(10);
-    flagged = performance.now() - opened;
+    flagged = await flaggedAfter(path.join(folder, 'rows.jsonl'));
     await sleep(judgingMilliseconds); // the worker goes on, and its results come in
   });
-  const results = { activation, block, plainBlock, flagged };
+  const results = { activation, block, plainBlock, cold, warm, flagged };
   fs.writeFileSync(process.env.BENCH_RESULTS as string, JSON.stringify(results));
+}
+
+/** Milliseconds from the request to open a dataset file to its first diagnostic. */
+async function flaggedAfter(file: string): Promise<number> {
+  const opened = performance.now();
+  const { document } = await vscode.window.showTextDocument(vscode.Uri.file(file));
+  while (vscode.languages.getDiagnostics(document.uri).length === 0) await sleep(5);
+  return performance.now() - opened;
 }
 
 const sleep = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
