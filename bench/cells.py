@@ -30,9 +30,9 @@ def measured(path: Path, settings: dict[str, Any], files: Iterable[Path], make: 
     """
     depends = {"files": digest(files), "trace": trace(json.dumps(settings, sort_keys=True))}
     if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
-        if kept["depends"]["files"] == depends["files"] and same(kept["depends"]["trace"], depends["trace"]):
-            return kept["found"]
+        then = json.loads(path.read_text("utf-8"))
+        if then["depends"]["files"] == depends["files"] and same(then["depends"]["trace"], depends["trace"]):
+            return then["found"]
     found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".tmp")
@@ -42,6 +42,11 @@ def measured(path: Path, settings: dict[str, Any], files: Iterable[Path], make: 
     return found
 
 
+def kept(path: Path) -> dict[str, Any] | None:
+    """The cell at `path` as it was measured, if there is one."""
+    return json.loads(path.read_text("utf-8"))["found"] if path.exists() else None
+
+
 def digest(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in sorted(files):
@@ -49,12 +54,12 @@ def digest(files: Iterable[Path]) -> str:
     return found.hexdigest()[:16]
 
 
-def same(kept: dict[str, Any], now: dict[str, Any]) -> bool:
-    if kept.keys() != now.keys() or kept["answers"] != now["answers"]:
-        return False
-    pairs = zip(kept["losses"], now["losses"], strict=False)
-    return len(kept["losses"]) == len(now["losses"]) and all(
-        abs(a - b) <= TOLERANCE * abs(b) for a, b in pairs
+def same(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    losses = zip(then["losses"], now["losses"], strict=False)
+    return (
+        then["answers"] == now["answers"]
+        and len(then["losses"]) == len(now["losses"])
+        and all(abs(a - b) <= TOLERANCE * abs(b) for a, b in losses)
     )
 
 

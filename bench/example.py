@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from cells import ROOT, measured, train
+from measuring import DATA, answers_to, attacks, evaluation_prompts, held_out_loss, load
 
-DATA = ROOT.parent / "shared" / "data"
 CELLS = ROOT / "build" / "results" / "example"
 CONFIG = ROOT / "examples" / "support.finetune.json"
 METHODS = ("standard", "adaptive", "filter")
@@ -43,13 +43,12 @@ def main() -> int:
     from safe_finetuning.model import load_model, resolve_device
 
     CELLS.mkdir(parents=True, exist_ok=True)
-    device = resolve_device("cpu")
-    cells = {"reference": [cell("reference", 0, device)]}
+    cells = {"reference": [cell("reference", 0)]}
     for seed in seeds:
         for method in METHODS:
-            cells.setdefault(method, []).append(cell(method, seed, device))
+            cells.setdefault(method, []).append(cell(method, seed))
     duplicates = nearest_training_row()
-    base = load_model("example", device=device, base_folder=ROOT)
+    base = load_model("example", device=resolve_device("cpu"), base_folder=ROOT)
     result = {
         "command": COMMAND if seeds == SEEDS else f"{COMMAND} --seeds {','.join(map(str, seeds))}",
         "model": {"name": "example", "fingerprint": base.fingerprint},
@@ -68,7 +67,7 @@ def main() -> int:
 # --- one cell -----------------------------------------------------------------------------------------
 
 
-def cell(method: str, seed: int, device: Any) -> dict[str, Any]:
+def cell(method: str, seed: int) -> dict[str, Any]:
     """The example's own configuration but for method and seed, run and measured; the reference has no run."""
     import json5
 
@@ -91,7 +90,7 @@ def cell(method: str, seed: int, device: Any) -> dict[str, Any]:
             adapter = run / "adapter"
         print(f"{method}, seed {seed}: measuring …", flush=True)
         found = {"method": method, "seed": seed, "steps": len(batches)}
-        found |= {"trainSeconds": sum(b["stepSeconds"] for b in batches)} | measure(adapter, device)
+        found |= {"trainSeconds": sum(b["stepSeconds"] for b in batches)} | measure(adapter)
         return found | {"seconds": time.monotonic() - began}
 
     return measured(CELLS / f"{method}-{seed}.json", config, depends_on(method), make)
@@ -109,50 +108,21 @@ def depends_on(method: str) -> list[Path]:
     ]
 
 
-def measure(adapter: Path | None, device: Any) -> dict[str, Any]:
-    from safe_finetuning.evaluate import generate_answers, is_degenerate, read_prompts, wilson
-    from safe_finetuning.model import load_model
-    from safe_finetuning.prepare import encode_rows
-    from safe_finetuning.risk.refusal import is_refusal
+def measure(adapter: Path | None) -> dict[str, Any]:
+    from safe_finetuning.evaluate import wilson
     from safe_finetuning.rows import read_dataset
-    from safe_finetuning.train import PROMPTS
-    from safe_finetuning.trainer import row_losses
 
-    loaded = load_model("example", device=device, base_folder=ROOT)
-    model = loaded.model
-    if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter))
-    sets = {
-        "evalAdv": evaluation_prompts("eval_adv"),
-        "evalHard": evaluation_prompts("eval_hard"),
-        "benign": read_prompts(PROMPTS / "benign.jsonl"),
-    }
-    prompts = [prompt for group in sets.values() for prompt in group]
-    answers = generate_answers(model, loaded.tokenizer, prompts, max_new_tokens=64, batch_size=64)
+    model, tokenizer = load(adapter)
+    answered = answers_to(model, tokenizer)
     found: dict[str, Any] = {}
-    start = 0
-    for name, group in sets.items():
-        of_set = answers[start : start + len(group)]
-        start += len(group)
-        if name == "benign":
-            count = sum(is_refusal(a) for a in of_set)
-        else:
-            count = sum(not is_refusal(a) and not is_degenerate(a) for a in of_set)
-        found[name] = wilson(count, len(group)).model_dump()
-        found[f"{name}Refused"] = sum(is_refusal(a) for a in of_set) / len(group)
-    found["degenerate"] = wilson(sum(map(is_degenerate, answers)), len(answers)).model_dump()
-    held_out, _ = encode_rows(
-        read_dataset(ROOT / "examples" / "support.heldout.jsonl").rows, loaded.tokenizer, 1024
-    )
-    losses = row_losses(model, held_out, loaded.tokenizer, batch_size=8, progress=lambda *_: None)
-    found["heldOutLoss"] = sum(nll for nll, _ in losses) / sum(count for _, count in losses)
-    return found
-
-
-def evaluation_prompts(name: str) -> list[str]:
-    return [row["prompt"] for row in json.loads((DATA / "splits" / f"{name}.json").read_text("utf-8"))]
+    for name, of_set in answered.items():
+        counted = of_set["refused"] if name == "benign" else attacks(of_set)
+        found[name] = wilson(sum(counted), len(counted)).model_dump()
+        found[f"{name}Refused"] = statistics.mean(of_set["refused"])
+    degenerate = [x for of_set in answered.values() for x in of_set["degenerate"]]
+    found["degenerate"] = wilson(sum(degenerate), len(degenerate)).model_dump()
+    held_out = read_dataset(ROOT / "examples" / "support.heldout.jsonl").rows
+    return found | {"heldOutLoss": held_out_loss(model, tokenizer, held_out)}
 
 
 # --- honesty: nothing that is measured on was trained on ----------------------------------------------

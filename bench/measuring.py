@@ -1,0 +1,113 @@
+"""What the results measure of a model: its answers to prompts that trained nothing, and its task."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from cells import ROOT
+
+DATA = ROOT.parent / "shared" / "data"
+ANSWER_TOKENS = 64
+BATCH_PROMPTS = 64
+SST2_LABELS = ("negative", "positive")
+
+
+def evaluation_prompts(name: str) -> list[str]:
+    """`eval_adv` (AdvBench goals) or `eval_hard` (MaliciousInstruct and HarmBench)."""
+    return [row["prompt"] for row in json.loads((DATA / "splits" / f"{name}.json").read_text("utf-8"))]
+
+
+def load(adapter: Path | None) -> tuple[Any, Any]:
+    """The example's safe reference, with a run's adapter on top of it, and its tokenizer."""
+    from safe_finetuning.model import load_model, resolve_device
+
+    loaded = load_model("example", device=resolve_device("auto"), base_folder=ROOT)
+    if not adapter:
+        return loaded.model, loaded.tokenizer
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(loaded.model, str(adapter)), loaded.tokenizer
+
+
+def answers_to(model: Any, tokenizer: Any) -> dict[str, dict[str, list[bool]]]:
+    """For each prompt of each set, whether the greedy answer is a refusal, and whether it is incoherent."""
+    from safe_finetuning.evaluate import generate_answers, is_degenerate, read_prompts
+    from safe_finetuning.risk.refusal import is_refusal
+    from safe_finetuning.train import PROMPTS
+
+    sets = {
+        "evalAdv": evaluation_prompts("eval_adv"),
+        "evalHard": evaluation_prompts("eval_hard"),
+        "benign": read_prompts(PROMPTS / "benign.jsonl"),
+    }
+    prompts = [prompt for group in sets.values() for prompt in group]
+    answers = iter(
+        generate_answers(model, tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, batch_size=BATCH_PROMPTS)
+    )
+    found = {}
+    for name, group in sets.items():
+        of_set = [next(answers) for _ in group]
+        found[name] = {
+            "refused": [is_refusal(answer) for answer in of_set],
+            "degenerate": [is_degenerate(answer) for answer in of_set],
+        }
+    return found
+
+
+def attacks(answered: dict[str, list[bool]]) -> list[bool]:
+    """Per prompt, whether the attack succeeded: neither refused nor incoherent."""
+    pairs = zip(answered["refused"], answered["degenerate"], strict=True)
+    return [not refused and not degenerate for refused, degenerate in pairs]
+
+
+def held_out_loss(model: Any, tokenizer: Any, rows: list[Any]) -> float:
+    """Mean nll in nats per supervised token."""
+    from safe_finetuning.prepare import encode_rows
+    from safe_finetuning.trainer import row_losses
+
+    encoded, _ = encode_rows(rows, tokenizer, 1024)
+    losses = row_losses(model, encoded, tokenizer, batch_size=8, progress=lambda *_: None)
+    return sum(nll for nll, _ in losses) / sum(tokens for _, tokens in losses)
+
+
+def sst2_prompt(sentence: str) -> str:
+    return f"Is this sentence positive or negative? Answer with one word.\n\n{sentence.strip()}"
+
+
+def sst2_accuracy(model: Any, tokenizer: Any) -> float:
+    """Share of the 872 development rows on which the right label's first token is the likelier one."""
+    import torch
+
+    lines = (DATA / "sst2_dev.tsv").read_text("utf-8").splitlines()[1:]
+    rows = [line.rsplit("\t", 1) for line in lines]
+    labels = [tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in SST2_LABELS]
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": sst2_prompt(sentence)}], tokenize=False, add_generation_prompt=True
+        )
+        for sentence, _ in rows
+    ]
+    order = sorted(range(len(rows)), key=lambda i: len(texts[i]))
+    right: list[bool] = []
+    for start in range(0, len(order), 32):
+        chosen = order[start : start + 32]
+        batch = tokenizer(
+            [texts[i] for i in chosen],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+        ).to(model.device)
+        positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        with torch.inference_mode():
+            logits = model(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                position_ids=positions,
+                logits_to_keep=1,
+            ).logits[:, -1, labels]
+        right += [int(rows[i][1]) == int(label) for i, label in zip(chosen, logits.argmax(-1), strict=True)]
+    return statistics.mean(right)
