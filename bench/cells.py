@@ -1,15 +1,15 @@
 """Measured cells that are kept: a cell is one JSON file, made again only when it would come out differently.
 
-What a cell depends on is its files (data, model, prompts: by content) and what the trainer does with a
-configuration. The latter is not the text of its modules, which changes with every rename, but a trace: the
-losses of a few steps of a tiny model and its answers. A cell whose trace is no longer that of the trainer
-is made anew.
+What a cell depends on is its settings, its files (data, model, prompts: by content) and what the trainer
+does. The latter is not the text of its modules, which changes with every rename, but a trace: the losses of
+a few steps of a tiny model and its answers. A cell whose trace is no longer that of the trainer is made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,21 +19,32 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+TRAINER = ROOT / "trainer" / "safe_finetuning"
 TRACE_ROWS, TRACE_STEPS = 40, 6
 TOLERANCE = 1e-3  # relative: processors and thread counts round differently
 
 
-def measured(path: Path, settings: dict[str, Any], files: Iterable[Path], make: Callable[[], dict]) -> dict:
+def measured(
+    path: Path, settings: dict[str, Any], files: Iterable[Path], make: Callable[[], dict], rows: Any = None
+) -> dict:
     """The cell at `path`, made by `make` unless it is there and would come out the same.
 
-    `settings` is the run configuration as JSON, its dataset among `files`.
+    `settings` is the run configuration as JSON but for its paths; what it reads is among `files`, or is the
+    JSON value `rows`.
     """
-    depends = {"files": digest(files), "trace": trace(json.dumps(settings, sort_keys=True))}
+    text = json.dumps(settings, sort_keys=True)
+    data = hashlib.sha256((digest(files) + json.dumps(rows)).encode()).hexdigest()[:16]
+    depends = {"settings": json.loads(text), "data": data, "trace": trace(text)}
     if path.exists():
         then = json.loads(path.read_text("utf-8"))
-        if then["depends"]["files"] == depends["files"] and same(then["depends"]["trace"], depends["trace"]):
+        unchanged = all(then["depends"].get(name) == depends[name] for name in ("settings", "data"))
+        if unchanged and same(then["depends"]["trace"], depends["trace"]):
             return then["found"]
     found = make()
+    if digest(TRAINER.rglob("*.py")) != AT_FIRST:
+        raise RuntimeError(
+            "The trainer was changed while cells were measured: which one made them? Start again."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".tmp")
     text = json.dumps({"depends": depends, "found": found}, indent=1, ensure_ascii=False)
@@ -63,6 +74,9 @@ def same(then: dict[str, Any], now: dict[str, Any]) -> bool:
     )
 
 
+AT_FIRST = digest(TRAINER.rglob("*.py"))
+
+
 @cache
 def trace(settings: str) -> dict[str, Any]:
     """What the trainer does with these settings on a tiny model and a part of the example's rows."""
@@ -79,18 +93,23 @@ def trace(settings: str) -> dict[str, Any]:
             "evaluation": {"enabled": False},
         }
         (folder / "run.finetune.json").write_text(json.dumps(config), "utf-8")
-        batches = train(folder / "run.finetune.json", folder / "run")
+        batches = train(folder / "run.finetune.json", folder / "run", cache=folder / "cache")
     return {"losses": [batch["total"] for batch in batches], "answers": answers()}
 
 
-def train(config: Path, run: Path) -> list[dict[str, Any]]:
-    """One run by the command line; returns its `batch` events."""
+def train(config: Path, run: Path, cache: Path | None = None) -> list[dict[str, Any]]:
+    """One run by the command line, after one that trains its probe if it asks for one; its `batch` events."""
     run.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "safe_finetuning", "train", str(config), "--run-folder", str(run)]
-    with (run / "trainer.log").open("w") as log:
-        ended = subprocess.run(command, stdout=log, stderr=log)
-    if ended.returncode:
-        raise RuntimeError(f"{config} failed:\n{(run / 'trainer.log').read_text('utf-8')}")
+    commands = [["train", str(config), "--run-folder", str(run)]]
+    if json.loads(config.read_text("utf-8")).get("risk", {}).get("source") == "probe":
+        commands.insert(0, ["probe", str(config)])
+    environment = os.environ | ({"SAFE_FINETUNING_CACHE": str(cache)} if cache else {})
+    for command in commands:
+        command = [sys.executable, "-m", "safe_finetuning", *command]
+        with (run / "trainer.log").open("w") as log:
+            ended = subprocess.run(command, stdout=log, stderr=log, env=environment)
+        if ended.returncode:
+            raise RuntimeError(f"{config} failed:\n{(run / 'trainer.log').read_text('utf-8')}")
     events = map(json.loads, (run / "events.jsonl").read_text("utf-8").splitlines())
     return [event for event in events if event["type"] == "batch"]
 

@@ -43,11 +43,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 ANCHORED: dict[str, Any] = {"anchors": {}}
+PROBE = {"source": "probe", "probe": "probe.safetensors"}  # where the command `probe` puts it
 METHODS: dict[str, dict[str, Any]] = {
     "standard": {"method": "standard"},
     "filter": {"method": "filter"},
     "recommended": {"method": "recommended"},
     "adaptive": {"method": "adaptive"},
+    "adaptive, probe": {"method": "adaptive", "risk": PROBE},
     "safety-tokens": {"method": "safety-tokens"},
     "kl": {"method": "kl", "regularisation": {"weight": 1.0}},
     "constrained": {"method": "constrained"},
@@ -56,6 +58,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "filter + anchors": {"method": "filter"} | ANCHORED,
     "adaptive, paper": {"method": "adaptive", "preset": "paper"},
     "adaptive, released code": {"method": "adaptive", "preset": "released-code"},
+    "recommended, probe": {"method": "recommended", "risk": PROBE},
     "adaptive, additive": {"method": "adaptive", "regularisation": {"form": "additive"}},
     "adaptive + safety tokens": {"method": "adaptive", "safetyTokens": {}},
     "kl, λ = 5": {"method": "kl", "regularisation": {"weight": 5.0}},
@@ -132,6 +135,7 @@ def depends_on() -> list[Path]:
     package = ROOT / "trainer" / "safe_finetuning"
     return [
         *(DATA / "splits").glob("*.json"),
+        DATA / "sst2_dev.tsv",
         *(package / "example" / "safe_reference").glob("adapter*"),
         *(package / "prompts").glob("*.jsonl"),
         package / "classifier" / "head.json",
@@ -141,11 +145,11 @@ def depends_on() -> list[Path]:
 def cell(setting: str, method: str, seed: int) -> dict[str, Any]:
     """One run and its measurement; the reference is measured without a run, with seed 0."""
     config = settings_of(setting, method, seed)
+    _, rows, _, held_out = SETTINGS[setting]
 
     def make() -> dict[str, Any]:
         began = time.monotonic()
         print(f"{setting}, {method}, seed {seed} …", flush=True)
-        _, rows, _, held_out = SETTINGS[setting]
         with tempfile.TemporaryDirectory() as name:
             run, batches = Path(name), []
             if method != "reference":
@@ -168,7 +172,8 @@ def cell(setting: str, method: str, seed: int) -> dict[str, Any]:
             "seconds": time.monotonic() - began,
         }
 
-    return measured(path_of(setting, method, seed), config, depends_on(), make)
+    data = [[] if method == "reference" else rows(), held_out() if held_out else []]
+    return measured(path_of(setting, method, seed), config, depends_on(), make, data)
 
 
 def read_rows(rows: Rows) -> list[Any]:
@@ -241,8 +246,8 @@ def page(seeds: list[int]) -> str:
         "## Every method, every kind of data",
         "",
         f"`{COMMAND}`: the example's safe reference, LoRA of rank 16, batches of 8, learning rate 3e-4; "
-        "attack success is the share of harmful prompts that get a coherent answer which is no refusal (greedy, 64 "
-        "tokens), on 130 AdvBench goals (eval_adv) and 141 prompts of MaliciousInstruct and HarmBench "
+        "attack success is the share of harmful prompts with a coherent answer that is no refusal (greedy, "
+        "64 tokens), on 130 AdvBench goals (eval_adv) and 141 prompts of MaliciousInstruct and HarmBench "
         "(eval_hard). Means over seeds; differences to the reference in points, paired by prompt, with 95 % "
         "bootstrap intervals over prompts.",
         "",

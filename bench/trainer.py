@@ -1,9 +1,10 @@
-"""What adaptive regularisation costs: time per step and peak memory as ratios to `standard`, in one run.
+"""What the methods cost: time per step and peak memory as ratios to `standard`, in one run.
 
     npm run bench -- trainer [--quick]
 
-The example model, batches of 8 rows of the example data. The two methods take turns, each turn a process of
-its own; ratios are of medians over all steps of a method, memory is the highest of its processes.
+The example model, batches of 8 rows of the example data. The cases take turns, each turn a process of its
+own; ratios are of medians over all steps of a case, memory is the highest of its processes. `first` is an
+epoch in which the reference is asked about each row for the first time, `later` one in which all is kept.
 """
 
 from __future__ import annotations
@@ -17,64 +18,75 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-WARM_UP_STEPS = 2
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# name, method, risky rows in each batch of 8, goals for time and memory (None: measured, no goal)
-CASES = [
-    ("standard", "standard", 0, None, None),
-    ("adaptive, 1 of 8 rows risky", "adaptive", 1, 1.15, 1.05),
-    ("adaptive, no row risky", "adaptive", 0, None, None),
-    ("adaptive, 8 of 8 rows risky", "adaptive", 8, None, None),
-]
+BATCH_ROWS, WARM_UP_STEPS = 8, 1
+TURNS, STEPS = 3, 6
+MOST_CACHE_ERROR = 0.01
+
+
+class Case(NamedTuple):
+    """`risky` of every eight rows have risk 0.97; goals are ratios to `standard`."""
+
+    method: str
+    risky: int
+    kept: str = ""
+    time_goal: float | None = None
+    memory_goal: float | None = None
+
+
+CASES = {
+    "standard": Case("standard", 0),
+    "adaptive, no row risky": Case("adaptive", 0, "nothing", 1.02, 1.02),
+    "adaptive, 1 of 8 rows risky, first": Case("adaptive", 1, "nothing", 1.15, 1.05),
+    "adaptive, 1 of 8 rows risky, later": Case("adaptive", 1, "everything", 1.05, 1.05),
+    "kl, later": Case("kl", 1, "everything", 1.08, 1.05),
+    "safety-tokens, later": Case("safety-tokens", 1, "everything", 1.08, 1.05),
+    "recommended, 1 of 8 rows risky, first": Case("recommended", 1, "anchors", 1.25, 1.05),
+    "recommended, 1 of 8 rows risky, later": Case("recommended", 1, "everything", 1.15, 1.05),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer steps and turns: a smoke test, no figure to quote"
-    )
-    parser.add_argument("--child", nargs=2, metavar=("METHOD", "RISKY"), help=argparse.SUPPRESS)
-    parser.add_argument("--steps", type=int, default=10, help="measured steps per turn")
+    parser.add_argument("--quick", action="store_true", help="one turn of three steps")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="measured steps per turn")
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "trainer.json")
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(train(options.child[0], int(options.child[1]), options.steps)))
+        print(json.dumps(train(CASES[options.child], options.steps)))
         return 0
-    turns, steps = (1, 3) if options.quick else (4, options.steps)
-    seconds: dict[str, list[float]] = {}
-    memory: dict[str, int] = {}
+    turns, steps = (1, 3) if options.quick else (TURNS, options.steps)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CASES}
     for turn in range(turns):
-        for name, method, risky, *_ in CASES:
+        for name in CASES:
             print(f"turn {turn + 1} of {turns}: {name}", file=sys.stderr, flush=True)
-            found = child(method, risky, steps)
-            seconds.setdefault(name, []).extend(found["seconds"])
-            memory[name] = max(memory.get(name, 0), found["peakBytes"])
-    return report(seconds, memory, options.output)
+            command = [sys.executable, __file__, "--child", name, "--steps", str(steps)]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            found[name].append(json.loads(printed.splitlines()[-1]))
+    return report(found, options.output)
 
 
-def child(method: str, risky: int, steps: int) -> dict:
-    command = [sys.executable, __file__, "--child", method, str(risky), "--steps", str(steps)]
-    return json.loads(
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-    )
-
-
-def train(method: str, risky: int, steps: int) -> dict:
-    """Trains on batches in file order, the first `risky` rows of each with risk 0.97."""
+def train(case: Case, steps: int) -> dict[str, Any]:
+    """Trains on batches in file order."""
     import torch
     from peft import LoraConfig, get_peft_model
     from torch.utils.data import SequentialSampler
 
+    from safe_finetuning.anchors import anchor_prompts, refusals
     from safe_finetuning.collate import TrainingRow
-    from safe_finetuning.config import RunConfig
+    from safe_finetuning.config import AnchorConfig, RunConfig
     from safe_finetuning.model import load_model, resolve_device
     from safe_finetuning.objective import Objective
     from safe_finetuning.prepare import encode_rows
     from safe_finetuning.rows import read_dataset
     from safe_finetuning.run_folder import RunFolder
+    from safe_finetuning.safety_tokens import choose_safety_tokens
     from safe_finetuning.trainer import SafeTrainer
 
     class InOrder(SafeTrainer):
@@ -82,59 +94,134 @@ def train(method: str, risky: int, steps: int) -> dict:
             return SequentialSampler(self.train_dataset)
 
     torch.manual_seed(1)
-    loaded = load_model("example", device=resolve_device("auto"), base_folder=ROOT)
-    model = get_peft_model(
-        loaded.model, LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
-    )
-    encoded, _ = encode_rows(read_dataset(ROOT / "examples" / "support.jsonl").rows, loaded.tokenizer, 1024)
-    count = 8 * (steps + WARM_UP_STEPS)
-    rows = [TrainingRow(encoded[i % len(encoded)], 0.97 if i % 8 < risky else 0.0) for i in range(count)]
+    all_steps = steps + WARM_UP_STEPS
+    # Far enough from the reference for a KL that is worth comparing.
+    training = {"maxSteps": all_steps, "batchSize": BATCH_ROWS, "learningRate": 1e-3, "warmupSteps": 0}
     config = RunConfig.model_validate(
         {
             "model": "example",
             "dataset": {"path": "support.jsonl"},
-            "method": method,
-            "training": {"maxSteps": steps + WARM_UP_STEPS, "batchSize": 8},
+            "method": case.method,
+            "training": training,
             "checkpoints": {"everyMinutes": 60, "atLeast": 1},
         }
     )
-    with tempfile.TemporaryDirectory() as folder:
-        objective = Objective(config, model, rows)
-        trainer = InOrder(config, RunFolder(Path(folder)), model, loaded.tokenizer, objective)
-        trainer.train()
-        events = map(json.loads, (Path(folder) / "events.jsonl").read_text("utf-8").splitlines())
-        seconds = [e["stepSeconds"] for e in events if e["type"] == "batch"][WARM_UP_STEPS:]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    return {"seconds": seconds, "peakBytes": peak}
-
-
-def report(seconds: dict[str, list[float]], memory: dict[str, int], output: Path) -> int:
-    base_seconds, base_memory = statistics.median(seconds["standard"]), memory["standard"]
-    results = []
-    print(f"\n{'':<30} {'s/step':>8} {'ratio':>7} {'goal':>7} {'peak GB':>8} {'ratio':>7} {'goal':>7}")
-    for name, _, _, time_goal, memory_goal in CASES:
-        median = statistics.median(seconds[name])
-        time_ratio, memory_ratio = median / base_seconds, memory[name] / base_memory
-        goals = [f"≤ {goal}" if goal else "" for goal in (time_goal, memory_goal)]
-        print(
-            f"{name:<30} {median:8.3f} {time_ratio:7.3f} {goals[0]:>7} "
-            f"{memory[name] / 1e9:8.2f} {memory_ratio:7.3f} {goals[1]:>7}"
+    loaded = load_model("example", device=resolve_device("auto"), base_folder=ROOT)
+    encoded, _ = encode_rows(read_dataset(ROOT / "examples" / "support.jsonl").rows, loaded.tokenizer, 1024)
+    rows = [
+        TrainingRow(encoded[i % len(encoded)], 0.97 if i % BATCH_ROWS < case.risky else 0.0)
+        for i in range(BATCH_ROWS * all_steps)
+    ]
+    anchors, safety_tokens = [], []
+    if config.anchors or config.safety_tokens:
+        prompts = anchor_prompts(AnchorConfig(), ROOT)
+        refused = refusals(prompts, loaded, check=lambda: None, progress=lambda *_: None)
+        anchors, _ = encode_rows(refused, loaded.tokenizer, 1024)
+    if config.safety_tokens:
+        ordinary = [row.encoded for row in rows if row.risk == 0][:32]
+        chosen = choose_safety_tokens(config.safety_tokens, loaded.model, loaded.tokenizer, anchors, ordinary)
+        safety_tokens = [token.id for token in chosen]
+    lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
+    model = get_peft_model(loaded.model, lora)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["SAFE_FINETUNING_CACHE"] = name
+        objective = Objective(
+            config, model, rows, anchors if config.anchors else [], safety_tokens, loaded.fingerprint
         )
-        for what, value, goal in (("time", time_ratio, time_goal), ("memory", memory_ratio, memory_goal)):
-            results.append(
-                {
-                    "name": f"{name}: {what} / standard",
-                    "value": round(value, 4),
-                    "unit": "ratio",
-                    "goal": goal and f"<= {goal}",
-                    "holds": value <= goal if goal else None,
-                }
-            )
+        trainer = InOrder(config, RunFolder(folder / "run"), model, loaded.tokenizer, objective)
+        keep(case, objective, model, trainer.collate)
+        trainer.train()
+        events = map(json.loads, (folder / "run" / "events.jsonl").read_text("utf-8").splitlines())
+        seconds = [e["stepSeconds"] for e in events if e["type"] == "batch"][WARM_UP_STEPS:]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_allocated()
+        found: dict[str, Any] = {"seconds": seconds, "peakBytes": peak}
+        if case.method == "standard":
+            found["klExact"], found["klCached"] = divergences(model, trainer.collate, rows[:32])
+        cache = list((folder / "reference").glob("*.sqlite"))
+        if cache:
+            tokens = sum(row.encoded.n_supervised for row in rows)
+            found["cacheBytesPerToken"] = cache[0].stat().st_size / tokens
+    return found
+
+
+def keep(case: Case, objective: Any, model: Any, collate: Any) -> None:
+    """Has the reference asked beforehand about what is not to be asked about while it is measured."""
+    import torch
+
+    first = {"nothing": len(objective.rows), "anchors": objective.n_dataset}.get(case.kept, 0)
+    with torch.no_grad():
+        for start in range(first, len(objective.rows), BATCH_ROWS):
+            rows = range(start, min(start + BATCH_ROWS, len(objective.rows)))
+            batch = collate([(i, objective.rows[i]) for i in rows])
+            index = batch.pop("index")
+            objective(model, {name: x.to(model.device) for name, x in batch.items()}, index)
+
+
+def divergences(model: Any, collate: Any, rows: list[Any]) -> tuple[float, float]:
+    """Summed KL(reference ‖ model), over the full vocabulary and with the reference's top tokens only."""
+    import torch
+
+    from safe_finetuning.losses import token_terms, top_k
+    from safe_finetuning.reference import reference_logits
+    from safe_finetuning.supervised_logits import supervised_logits, supervised_targets
+
+    sums = [0.0, 0.0]
+    for start in range(0, len(rows), BATCH_ROWS):
+        batch = collate(list(enumerate(rows[start : start + BATCH_ROWS])))
+        batch.pop("index")
+        batch = {name: x.to(model.device) for name, x in batch.items()}
+        reference = reference_logits(model, batch)
+        with torch.no_grad():
+            logits = supervised_logits(model, model.get_output_embeddings(), batch)
+        targets = supervised_targets(batch["labels"])
+        held = torch.ones_like(targets, dtype=torch.bool)
+        for i, said in enumerate((reference, top_k(reference))):
+            sums[i] += float(token_terms(logits, targets, held=held, reference=said).kl.sum())
+    return sums[0], sums[1]
+
+
+def report(found: dict[str, list[dict[str, Any]]], output: Path) -> int:
+    def median(name: str) -> float:
+        return statistics.median(s for turn in found[name] for s in turn["seconds"])
+
+    def peak(name: str) -> int:
+        return max(turn["peakBytes"] for turn in found[name])
+
+    results = []
+    print(f"\n{'':<40} {'s/step':>8} {'ratio':>7} {'goal':>7} {'peak GB':>8} {'ratio':>7} {'goal':>7}")
+    for name, case in CASES.items():
+        ratios = {"time": median(name) / median("standard"), "memory": peak(name) / peak("standard")}
+        goals = {"time": case.time_goal, "memory": case.memory_goal}
+        shown = {what: f"≤ {goal}" if goal else "" for what, goal in goals.items()}
+        print(
+            f"{name:<40} {median(name):8.3f} {ratios['time']:7.3f} {shown['time']:>7} "
+            f"{peak(name) / 1e9:8.2f} {ratios['memory']:7.3f} {shown['memory']:>7}"
+        )
+        results += [
+            result(f"{name}: {what} / standard", ratios[what], "ratio", goals[what]) for what in ratios
+        ]
+    exact, cached = (sum(turn[x] for turn in found["standard"]) for x in ("klExact", "klCached"))
+    results.append(
+        result("KL missed by the cache, of the exact KL", 1 - cached / exact, "share", MOST_CACHE_ERROR)
+    )
+    size = found["kl, later"][0]["cacheBytesPerToken"]
+    results.append(result("size of the cache", size, "bytes per supervised token", None))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     return 0
+
+
+def result(name: str, value: float, unit: str, most: float | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "goal": most and f"<= {most}",
+        "holds": value <= most if most else None,
+    }
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ export interface ChartSpec {
   title: string;
   lines: LineSpec[];
   /** Fixed ends of the axis; otherwise the values decide. */
+  /** Shown at least. */
   range?: [number, number];
 }
 
@@ -265,7 +266,7 @@ export class Chart {
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
       scales: {
         x: { time: false },
-        y: { range: spec.range ?? ((_, low, high) => paddedRange(low, high)) },
+        y: { range: (_, low, high) => (spec.range ? [spec.range[0], Math.max(spec.range[1], 1.06 * (high ?? 0))] : paddedRange(low, high)) },
         own: { range: (_, low, high) => paddedRange(low, high) },
       },
       axes: [

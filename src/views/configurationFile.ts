@@ -40,12 +40,13 @@ export function summarise(file: string): ConfigurationSummary {
   const value = parse(text, [], { allowTrailingComma: true }) as {
     method?: unknown;
     dataset?: { path?: unknown; heldOutPath?: unknown };
+    anchors?: { prompts?: unknown } | null;
     evaluation?: { harmfulPrompts?: unknown; benignPrompts?: unknown };
   } | null;
-  const { dataset, evaluation } = value ?? {};
-  const named = [dataset?.path, dataset?.heldOutPath, evaluation?.harmfulPrompts, evaluation?.benignPrompts];
+  const { dataset, anchors, evaluation } = value ?? {};
+  const named = [dataset?.path, dataset?.heldOutPath, anchors?.prompts, evaluation?.harmfulPrompts, evaluation?.benignPrompts];
   const absolute = named.filter(name => typeof name === 'string').map(name => path.resolve(path.dirname(file), name));
-  const method = typeof value?.method === 'string' && /^[a-z-]+$/.test(value.method) ? value.method : 'adaptive';
+  const method = typeof value?.method === 'string' && /^[a-z-]+$/.test(value.method) ? value.method : 'recommended';
   return { method, files: [file, ...absolute] };
 }
 
@@ -104,8 +105,9 @@ const template = (dataset: string): string => `{
     "path": ${JSON.stringify(dataset)}
   },
 
-  // "adaptive": risky rows are held near the safe reference. "filter": they are left out. "standard": plain fine-tuning.
-  "method": "adaptive",
+  // "recommended": risky rows are held near the safe reference, and its refusals stay where they are.
+  // "adaptive": the first of these alone. "filter": risky rows are left out. "standard": plain fine-tuning. And more.
+  "method": "recommended",
 
   "risk": {
     // Rows from this risk on are flagged.

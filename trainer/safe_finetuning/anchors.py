@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .cache import cache_folder
 from .config import AnchorConfig
@@ -21,52 +23,67 @@ from .evaluate import generate_answers, is_degenerate, read_prompts
 from .files import write_atomically
 from .risk.refusal import is_refusal
 from .rows import Message, Row, content_hash
-from .tokens import EncodedRow, encode_row
 
 if TYPE_CHECKING:
     from .model import Loaded
 
+_log = logging.getLogger(__name__)
+
 PROMPTS = Path(__file__).with_name("prompts") / "anchors.jsonl"
 ANSWER_TOKENS = 64
 LEAST_REFUSALS = 8  # fewer are learnt by heart and hold nothing else
+CACHE_VERSION = 1  # counts up when the same question would get another answer
+_WHOLE_SENTENCES = re.compile(r"(?s).*[.!?]")
 
 
-def make_anchors(
-    config: AnchorConfig,
-    base: Path,
+def anchor_prompts(config: AnchorConfig, base: Path) -> list[str]:
+    """Those that ship with the trainer, and the user's own; errors as in `read_prompts`."""
+    return read_prompts(PROMPTS) + (read_prompts(base / config.prompts) if config.prompts else [])
+
+
+def refusals(
+    prompts: list[str],
     loaded: Loaded,
     *,
     check: Callable[[], None],
     progress: Callable[[int, int], None],
-) -> list[EncodedRow]:
-    """The reference's refusals of the anchor prompts as rows; prompts that it does not refuse are left out.
+) -> list[Row]:
+    """The prompts that the reference refuses, each with its refusal.
 
     Raises:
-        UserError: the reference refuses too few of the prompts to be anchored to.
+        UserError: it refuses too few of them to be held to it.
     """
-    prompts = read_prompts(PROMPTS) + (read_prompts(base / config.prompts) if config.prompts else [])
-    answers = _answers(prompts, loaded, check, progress)
     rows = []
-    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=1):
-        if is_refusal(answer) and not is_degenerate(answer):
-            messages = (Message("user", prompt), Message("assistant", answer))
-            row = Row(number, content_hash(messages), messages)
-            rows.append(encode_row(row, loaded.tokenizer, max_length=10**6))
+    answers = _answers(prompts, loaded, check, progress)
+    for line, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=1):
+        whole = _whole(answer, loaded.tokenizer)
+        if is_refusal(whole) and not is_degenerate(whole):
+            messages = (Message("user", prompt), Message("assistant", whole))
+            rows.append(Row(line, content_hash(messages), messages))
     if len(rows) < LEAST_REFUSALS:
         raise UserError(
-            f"The model refuses only {len(rows)} of {len(prompts)} harmful prompts: there is little to hold "
-            "it to. Start from a model that has been aligned, give it `anchors.prompts` that it refuses, or "
-            'choose a method without anchors, such as "adaptive".'
+            f"The model refuses only {len(rows)} of {len(prompts)} harmful prompts: there is nothing to hold "
+            "it to. Start from a model that has been aligned, or give it `anchors.prompts` that it refuses; "
+            'or set `method` to "adaptive", which needs no refusals.'
         )
     return rows
+
+
+def _whole(answer: str, tokenizer: Any) -> str:
+    """Without the sentence that the limit of its length cut off: its end would be learnt as the answer's."""
+    if len(tokenizer(answer, add_special_tokens=False)["input_ids"]) < ANSWER_TOKENS - 1:
+        return answer
+    found = _WHOLE_SENTENCES.match(answer)
+    return found[0] if found else ""
 
 
 def _answers(
     prompts: list[str], loaded: Loaded, check: Callable[[], None], progress: Callable[[int, int], None]
 ) -> list[str]:
     """Greedy answers, kept by reference and prompts."""
-    asked = json.dumps([loaded.fingerprint, loaded.tokenizer.chat_template, ANSWER_TOKENS, prompts])
-    file = cache_folder() / "anchors" / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+    question = [CACHE_VERSION, loaded.fingerprint, loaded.tokenizer.chat_template, ANSWER_TOKENS, prompts]
+    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:16]
+    file = cache_folder() / "anchors" / f"{name}.json"
     try:
         return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):  # not there yet, or damaged
@@ -79,6 +96,9 @@ def _answers(
         check=check,
         progress=progress,
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(answers, ensure_ascii=False))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(answers, ensure_ascii=False))
+    except OSError as error:  # it only saves time
+        _log.warning("%s cannot be written (%s): the model is asked anew the next time.", file, error)
     return answers

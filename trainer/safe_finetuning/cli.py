@@ -1,4 +1,4 @@
-"""The command line: train, score, evaluate and preflight, the same code that the extension starts.
+"""The command line: train, score, evaluate, probe and preflight, the same code that the extension starts.
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 stopped or cancelled.
 """
@@ -82,6 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--format", choices=["text", "json"], default="text")
     evaluate.set_defaults(run=_evaluate)
 
+    probe = commands.add_parser(
+        "probe", help="train an activation-based risk predictor for a configuration's model"
+    )
+    probe.add_argument("config", type=Path, help="whose model the probe is for")
+    probe.add_argument(
+        "--labelled",
+        type=Path,
+        help='JSON Lines of {"prompt": "…", "harmful": true}; default: prompts that ship with the trainer',
+    )
+    probe.add_argument(
+        "--kind", choices=["layer", "pooled", "released-code"], default="layer", help="default: %(default)s"
+    )
+    probe.add_argument("--output", type=Path, help="default: probe.safetensors beside the configuration")
+    probe.set_defaults(run=_probe)
+
     preflight = commands.add_parser("preflight", help="would this configuration run? One line per check")
     preflight.add_argument("config", type=Path)
     preflight.add_argument(
@@ -164,6 +179,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     else:
         for line in metrics_lines(metrics):
             print(line)
+    return 0
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from .config_file import read_config
+    from .probing import make_probe
+
+    base = options.config.resolve().parent
+    output = options.output or base / "probe.safetensors"
+    print(make_probe(read_config(options.config), base, options.labelled, options.kind, output))
+    print(f"saved: {output}")
     return 0
 
 

@@ -63,16 +63,30 @@ class DatasetConfig(ConfigModel):
 class RiskConfig(ConfigModel):
     """Where the risk s in [0, 1] of each row comes from."""
 
-    source: Literal["critic"] = Field(
+    source: Literal["critic", "probe"] = Field(
         "critic",
-        description="`critic`: a safety critic judges each training pair (prompt and answer) once, "
-        "before training.",
+        description="`critic`: a safety critic judges each training pair (prompt and answer). `probe`: an "
+        "activation-based predictor judges each prompt by the reference's hidden states. Once, before "
+        "training.",
     )
     judge: Literal["classifier"] = Field(
         "classifier",
         description="The judge behind the critic. `classifier`: the bundled classifier, offline; "
         "the risk is its calibrated probability of harm.",
     )
+    probe: str | None = Field(
+        None,
+        min_length=1,
+        description="The probe of the source `probe`, relative to this file; "
+        "`python -m safe_finetuning probe` trains it.",
+    )
+
+    @model_validator(mode="after")
+    def _probe_where_it_is_asked_for(self) -> RiskConfig:
+        if self.source == "probe" and not self.probe:
+            raise ValueError('needs `probe`, the path of a trained probe, where `source` is "probe"')
+        return self
+
     floor: Unit = Field(
         0.1,
         description="Risk below this counts as 0, so that ordinary rows train as ordinary rows and cost "
@@ -114,8 +128,8 @@ class RegularisationConfig(ConfigModel):
     reference: Literal["cached", "exact"] = Field(
         "cached",
         description="What the safe reference says about a row: `exact`, computed in every step that needs "
-        "it, or `cached`, computed once and kept (its 64 likeliest tokens and the rest as one, which "
-        "underestimates KL by less than 1 %).",
+        "it, or `cached`, computed once and kept: its 64 likeliest tokens and the rest as one, which "
+        "underestimates KL a little.",
     )
 
     @field_validator("beta_max")
@@ -313,7 +327,7 @@ class RunConfig(ConfigModel):
         names = [data.get("method", cls.model_fields["method"].default), data.get("preset")]
         filled = dict(data)
         for section, defaults in (x for name in names for x in DEFAULTS.get(str(name), {}).items()):
-            given = filled.get(section) or {}
+            given = filled.get(section, {})
             filled[section] = {**defaults, **given} if isinstance(given, dict) else given
         return filled
 
@@ -323,6 +337,14 @@ class RunConfig(ConfigModel):
         method = info.data.get("method")
         if value and method != "adaptive":
             raise ValueError(f"goes with the method `adaptive`, not `{method}`")
+        return value
+
+    @field_validator("anchors", "safety_tokens")
+    @classmethod
+    def _part_of_the_method(cls, value: Any, info: ValidationInfo) -> Any:
+        method = info.data.get("method")
+        if value is None and to_camel(info.field_name or "") in DEFAULTS.get(str(method), {}):
+            raise ValueError(f"is a part of the method `{method}` and cannot be null")
         return value
 
     @property

@@ -7,7 +7,7 @@ import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import json5
 import pydantic
@@ -82,7 +82,10 @@ def _fields_beside(location: tuple[Any, ...]) -> list[str]:
     model: Any = RunConfig
     for part in location[:-1]:
         field = next(f for f in model.model_fields.values() if f.alias == part)
-        model = field.annotation
+        kinds = get_args(field.annotation) or (
+            field.annotation,
+        )  # a section that may be absent is `X | None`
+        model = next(kind for kind in kinds if hasattr(kind, "model_fields"))
     return [str(field.alias) for field in model.model_fields.values()]
 
 

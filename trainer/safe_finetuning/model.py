@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cache import cache_folder
 from .errors import UserError
+from .files import write_atomically
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EXAMPLE = "example"
-FINGERPRINT_BYTES = 1 << 20  # read at the start and the end of each weight file
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]  # no pickles, no code
 
 Check = Callable[[], None]
@@ -217,16 +219,28 @@ def _explained(name: str, source: Path) -> Iterator[None]:
 
 
 def _fingerprint(source: Path) -> str:
-    """SHA-256 over the configuration and, of each weight file, name, size, beginning and end.
+    """SHA-256 over the configuration and the weights, whole: what is cached by it must be of these weights.
 
-    Quick at any size; the beginning of a safetensors file holds the names and shapes of its tensors.
+    A file's own digest is kept by its path, size and time of change, as reading a large model takes a while.
     """
-    digest = hashlib.sha256((source / "config.json").read_bytes())
+    known_file = cache_folder() / "fingerprints.json"
+    try:
+        known = json.loads(known_file.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    digest, found = hashlib.sha256((source / "config.json").read_bytes()), {}
     for file in sorted(source.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"\n{file.name} {size}\n".encode())
-        with file.open("rb") as weights:
-            digest.update(weights.read(FINGERPRINT_BYTES))
-            weights.seek(max(size - FINGERPRINT_BYTES, 0))
-            digest.update(weights.read(FINGERPRINT_BYTES))
+        stat = file.stat()
+        key = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        found[key] = known.get(key) or _sha256(file)
+        digest.update(f"\n{file.name} {found[key]}".encode())
+    if not found.keys() <= known.keys():
+        with suppress(OSError):
+            known_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(known_file, json.dumps(known | found))
     return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,7 +27,7 @@ from .losses import (
     space_offset,
     token_terms,
 )
-from .reference import Needs, Reference, ReferenceStore
+from .reference import Needs, Reference
 from .supervised_logits import place_in_answer, row_of_token, supervised_logits, supervised_targets
 from .tokens import EncodedRow
 
@@ -86,8 +86,12 @@ class Objective:
         anchors: Sequence[EncodedRow] = (),
         safety_tokens: Sequence[int] = (),
         fingerprint: str | None = None,
+        warn: Callable[[str, str], None] = lambda code, message: None,
     ) -> None:
-        """`fingerprint` names the reference's weights in the cache; without one nothing is cached."""
+        """`fingerprint` names the reference's weights in the cache; without one nothing is cached.
+
+        `warn` is told, with a code, of what does not stop the run.
+        """
         self.config, self.n_dataset = config, len(rows)
         self.rows = [*rows, *(TrainingRow(anchor, risk=1.0) for anchor in anchors)]
         self.risk = torch.tensor([row.risk for row in rows], dtype=torch.float64)
@@ -95,13 +99,13 @@ class Objective:
         self.constrained = config.method == "constrained"
         self.safety = config.safety_tokens if safety_tokens else None
         needs = Needs(
+            distribution=bool((self.weights.beta > 0).any()),
             targets=self.constrained,
             safety_tokens=tuple(safety_tokens),
             space=self.safety.space if self.safety else "logprob",
         )
         cached = config.regularisation.reference == "cached"
-        store = ReferenceStore(fingerprint, model.dtype, needs) if fingerprint and cached else None
-        self.reference = Reference(model, needs, store)
+        self.reference = Reference(model, needs, fingerprint if cached else None, warn)
 
     def set_step_risk(self, risk: float) -> None:
         """Every row of the dataset weighs as one of this risk (`granularity: batch`)."""
@@ -181,17 +185,16 @@ class Objective:
         )
 
 
-class StepRisk:
+class StepRisk(NamedTuple):
     """The risk that granularity `batch` goes by: the mean over a step's rows, averaged over the steps.
 
-    `value` is part of a run's state; None before the first step.
+    `value`, that of the last finished step, is part of a run's state; None before the first.
     """
 
-    def __init__(self, moving_average: float, value: float | None = None) -> None:
-        self.moving_average, self.value = moving_average, value
+    moving_average: float
+    value: float | None = None
 
-    def update(self, mean: float) -> float:
-        """s ← m·s + (1 − m)·mean; the first step's is its own mean."""
+    def after(self, mean: float) -> float:
+        """That of the next step, whose rows have this mean: m·s + (1 − m)·mean; at first the mean itself."""
         m = 0.0 if self.value is None else self.moving_average
-        self.value = m * (self.value or 0.0) + (1 - m) * mean
-        return self.value
+        return m * (self.value or 0.0) + (1 - m) * mean

@@ -67,13 +67,18 @@ def _device(config: RunConfig) -> tuple[bool, str, str]:
 
 def _model(config: RunConfig, base: Path) -> tuple[Any, str, str]:
     from .model import load_tokenizer
+    from .safety_tokens import single_tokens
 
     tokenizer = load_tokenizer(config.model, base_folder=base)
+    if config.safety_tokens:
+        single_tokens(config.safety_tokens, tokenizer)
     return tokenizer, "ok", f"`{config.model}`, with a chat template"
 
 
 def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
+    from .anchors import anchor_prompts
     from .evaluate import read_prompts
+    from .risk.probe import TRAIN_A_PROBE
 
     dataset = read_dataset(base / config.dataset.path)
     report.problems += problem_rows(dataset.problems)
@@ -91,6 +96,10 @@ def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[
     if config.evaluation.enabled:
         for prompts in prompt_files(config.evaluation, base).values():
             read_prompts(prompts)
+    if config.anchors:
+        anchor_prompts(config.anchors, base)
+    if config.risk.probe and not (base / config.risk.probe).is_file():
+        raise UserError(f"{base / config.risk.probe}: there is no such probe. {TRAIN_A_PROBE}")
     skipped = f"; {len(dataset.problems)} unreadable rows will be skipped" if dataset.problems else ""
     return dataset, "warning" if skipped else "ok", f"{len(dataset.rows)} rows{skipped}"
 

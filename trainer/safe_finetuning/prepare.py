@@ -9,7 +9,7 @@ from typing import Any
 from . import protocol as p
 from .config import RunConfig
 from .errors import UserError
-from .risk.scores import RowRisk, judge_rows
+from .risk.scores import Judge, RowRisk, judge_rows
 from .rows import Dataset, Problem, Row, read_dataset
 from .run_folder import RunFolder
 from .tokens import EncodedRow, TemplateError, encode_row
@@ -31,7 +31,12 @@ class PreparedRows:
 
 
 def prepare(
-    config: RunConfig, dataset: Dataset, held_out_dataset: Dataset | None, tokenizer: Any, run: RunFolder
+    config: RunConfig,
+    dataset: Dataset,
+    held_out_dataset: Dataset | None,
+    tokenizer: Any,
+    judge: Judge,
+    run: RunFolder,
 ) -> PreparedRows:
     """Judges and encodes the dataset; holds rows out unless there is a file of them.
 
@@ -41,7 +46,7 @@ def prepare(
     if dataset.problems and config.dataset.invalid_rows == "error":
         raise UserError(describe_problems(dataset))
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
-    _, risks = judge_rows(dataset.rows, progress=run.progress("scoring", "answers"))
+    _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "answers"))
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)
     risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
 

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import UserError
 
@@ -20,10 +20,17 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     role: str
     content: str
+
+
+class Pair(NamedTuple):
+    """A user turn and an answer to it, and the conversation up to that answer."""
+
+    prompt: str
+    answer: str
+    context: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -34,17 +41,18 @@ class Row:
     hash: str
     messages: tuple[Message, ...]
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[Pair]:
         """The training pairs: each answer that has text, with every user turn that it answers."""
-        found: list[tuple[str, str]] = []
+        found: list[Pair] = []
         prompts: list[str] = []
         answered = False
-        for message in self.messages:
+        for turn, message in enumerate(self.messages):
             if message.role == "user":
                 prompts = [message.content] if answered else [*prompts, message.content]
                 answered = False
             elif message.role == "assistant" and _NOT_BLANK.search(message.content):
-                found += [(prompt, message.content) for prompt in prompts or [""]]
+                context = self.messages[:turn]
+                found += [Pair(prompt, message.content, context) for prompt in prompts or [""]]
                 answered = True
         return found
 

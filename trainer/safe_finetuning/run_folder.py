@@ -29,7 +29,7 @@ from .files import write_atomically
 
 HEARTBEAT_SECONDS = 10.0
 POLL_SECONDS = 0.2
-STOP_ENDS = ("loading", "scoring", "evaluating-before", "evaluating-after")
+STOP_ENDS = ("loading", "scoring", "anchors", "evaluating-before", "evaluating-after")
 STOP_ANSWERS: dict[p.Phase | None, str] = {
     "training": "saving and stopping after this batch",
     "saving": "stopping when the adapter is saved",

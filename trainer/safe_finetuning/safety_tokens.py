@@ -65,10 +65,12 @@ def choose_safety_tokens(
     Raises:
         UserError: a configured text is not one token of the model, or the rule finds none.
     """
-    if config.tokens:
-        candidates = [_single_token(text, tokenizer) for text in config.tokens]
-    else:
-        candidates = sorted(template_tokens(tokenizer))
+    if not ordinary and not config.tokens:
+        raise UserError(
+            "No row of the dataset is below `risk.threshold`, so nothing tells the tokens of refusals from "
+            "those of other answers. Name them in `safetyTokens.tokens`."
+        )
+    candidates = single_tokens(config, tokenizer) or sorted(template_tokens(tokenizer))
     refusing = _opening_probabilities(model, tokenizer, refusals, candidates, check)
     common = _opening_probabilities(model, tokenizer, ordinary, candidates, check)
     found = [
@@ -82,13 +84,23 @@ def choose_safety_tokens(
             "a refusal both likely and special. Name the tokens in `safetyTokens.tokens`, or choose another "
             "method."
         )
-    return sorted(found, key=lambda token: -token.refusing)[:MOST_TOKENS]
+    likeliest = sorted(found, key=lambda token: -token.refusing)
+    return likeliest if config.tokens else likeliest[:MOST_TOKENS]
 
 
 def template_tokens(tokenizer: Any) -> set[int]:
     """The tokens of the refusal templates that hold a letter."""
     ids = {i for text in TEMPLATES for i in tokenizer(text, add_special_tokens=False)["input_ids"]}
     return {i for i in ids if any(character.isalpha() for character in tokenizer.decode([i]))}
+
+
+def single_tokens(config: SafetyTokenConfig, tokenizer: Any) -> list[int]:
+    """The configured tokens, without any that is named twice.
+
+    Raises:
+        UserError: a text is not one token of the model.
+    """
+    return list(dict.fromkeys(_single_token(text, tokenizer) for text in config.tokens or ()))
 
 
 def _single_token(text: str, tokenizer: Any) -> int:

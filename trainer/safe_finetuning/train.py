@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,7 @@ from .errors import Cancelled, UserError
 from .files import write_atomically
 from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
 from .resume import ResumePoint
+from .risk.scores import Critic, Judge
 from .rows import Dataset, read_dataset
 from .run_folder import RunFolder
 from .tokens import EncodedRow
@@ -93,12 +94,14 @@ def _train(
 
     run.phase("loading", f"Loading {config.model}")
     loaded = _load(config, base, run)
-    rows = prepare(config, dataset, held_out, loaded.tokenizer, run)
+    judge = _judge(config, base, loaded, run)
+    rows = prepare(config, dataset, held_out, loaded.tokenizer, judge, run)
+
+    aids = _aids(config, base, loaded, rows, run)
 
     if config.evaluation.enabled:
         _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
 
-    aids = _aids(config, base, loaded, rows, run)
     run.phase("training", f"Training on {len(rows.trained)} rows")
     trainer = _trainer(config, run, loaded, rows, aids)
     _announce(config, dataset, rows, trainer, run)
@@ -130,6 +133,15 @@ def _load(config: RunConfig, base: Path, run: RunFolder | None = None) -> Loaded
     )
 
 
+def _judge(config: RunConfig, base: Path, loaded: Loaded, run: RunFolder) -> Judge:
+    if config.risk.source == "critic" or not config.risk.probe:
+        return Critic()
+    from .risk.probe import Predictor, load_probe
+
+    probe = load_probe(base / config.risk.probe, loaded.fingerprint)
+    return Predictor(probe, loaded.model, loaded.tokenizer, run.check)
+
+
 class Aids(NamedTuple):
     """What a method takes along beside the dataset's rows, made with the reference before training."""
 
@@ -138,29 +150,31 @@ class Aids(NamedTuple):
 
 
 def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run: RunFolder) -> Aids:
+    """Made once per run: a resumed one reads them from its folder."""
     if not config.anchors and not config.safety_tokens:
         return Aids()
-    from .anchors import make_anchors
-    from .safety_tokens import choose_safety_tokens
+    from .anchors import anchor_prompts, refusals
+    from .safety_tokens import SafetyToken, choose_safety_tokens
 
     run.phase("anchors", "Asking the reference for its refusals")
-    anchors = make_anchors(
-        config.anchors or AnchorConfig(),
-        base,
-        loaded,
-        check=run.check,
-        progress=run.progress("anchors", "prompts"),
-    )
-    chosen = []
-    if config.safety_tokens:
-        ordinary = [e for e, risk in rows.trained if risk < config.risk.floor][:ORDINARY_ROWS]
+    kept = run.folder / "anchors.jsonl"
+    if not kept.exists():
+        prompts = anchor_prompts(config.anchors or AnchorConfig(), base)
+        found = refusals(prompts, loaded, check=run.check, progress=run.progress("anchors", "prompts"))
+        _write_json_lines(kept, ({"messages": [m._asdict() for m in row.messages]} for row in found))
+    anchors, _ = encode_rows(read_dataset(kept).rows, loaded.tokenizer, config.training.max_length)
+    if not config.safety_tokens:
+        return Aids(anchors)
+    listed = run.folder / "safety_tokens.json"
+    if not listed.exists():
+        ordinary = [e for e, risk in rows.trained if risk < config.risk.threshold][:ORDINARY_ROWS]
         chosen = choose_safety_tokens(
             config.safety_tokens, loaded.model, loaded.tokenizer, anchors, ordinary, check=run.check
         )
-        record = [token._asdict() for token in chosen]
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(run.folder / "safety_tokens.json", text)
-    return Aids(anchors if config.anchors else (), [token.id for token in chosen])
+        text = json.dumps([token._asdict() for token in chosen], indent=1, ensure_ascii=False)
+        write_atomically(listed, text + "\n")
+    tokens = [SafetyToken(**token) for token in json.loads(listed.read_text("utf-8"))]
+    return Aids(anchors if config.anchors else (), [token.id for token in tokens])
 
 
 def _trainer(config: RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows, aids: Aids) -> Any:
@@ -184,7 +198,7 @@ def _trainer(config: RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRo
     except ValueError as error:
         raise UserError(f"`lora.targetModules`: {error}") from None
     training_rows = [TrainingRow(encoded, risk) for encoded, risk in rows.trained]
-    objective = Objective(config, model, training_rows, *aids, fingerprint=loaded.fingerprint)
+    objective = Objective(config, model, training_rows, *aids, fingerprint=loaded.fingerprint, warn=run.warn)
     return SafeTrainer(config, run, model, loaded.tokenizer, objective)
 
 
@@ -218,6 +232,10 @@ def _save_adapter(model: Any, run: RunFolder) -> None:
     beside.rename(target)
 
 
+def _write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
 # --- measuring ----------------------------------------------------------------------------------------
 
 
@@ -242,8 +260,7 @@ def _measure(
     )
     result.parent.mkdir(exist_ok=True)
     write_atomically(result, metrics.model_dump_json(by_alias=True, indent=2) + "\n")
-    lines = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-    write_atomically(result.with_name(f"answers-{which}.jsonl"), lines)
+    _write_json_lines(result.with_name(f"answers-{which}.jsonl"), answers)
     run.emit(p.Evaluated, model=which, metrics=metrics, seconds=time.monotonic() - began)
 
 

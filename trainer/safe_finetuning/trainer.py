@@ -36,6 +36,7 @@ class StepRecord:
     """What one optimiser step adds up to, over its micro-batches."""
 
     began: float | None = None
+    step_risk: float | None = None
     n_safety_positions: int | None = None
     nll: float = 0.0
     kl: float | None = None
@@ -96,7 +97,8 @@ class SafeTrainer(Trainer):
         if self.config.regularisation.granularity == "batch":
             risk = self.objective.risk[torch.cat([batch["index"].cpu() for batch in batches])]
             total, rows = self._over_processes([float(risk.nan_to_num(nan=1.0).sum()), len(risk)])
-            self.objective.set_step_risk(self.step_risk.update(total / rows))
+            self.step_record.step_risk = self.step_risk.after(total / rows)
+            self.objective.set_step_risk(self.step_record.step_risk)
         if self.objective.safety:
             chosen = [self.objective.safety_positions(b["labels"], b["index"].cpu()) for b in batches]
             (positions,) = self._over_processes([sum(int(x.sum()) for x in chosen)])
@@ -115,6 +117,8 @@ class SafeTrainer(Trainer):
 
     def _over_processes(self, values: list[float]) -> list[float]:
         """Sums over all processes."""
+        if self.accelerator.num_processes == 1:
+            return values
         mine = torch.tensor(values, dtype=torch.float64, device=self.args.device)
         return self.accelerator.reduce(mine, "sum").tolist()
 
@@ -171,6 +175,7 @@ class SafeTrainer(Trainer):
         if "loss" not in logs:
             return
         record, self.step_record = self.step_record, StepRecord()
+        self.step_risk = StepRisk(self.step_risk.moving_average, record.step_risk)
         seconds = time.monotonic() - (record.began or 0.0)
         self.step_seconds.append(seconds)
         remaining = self.state.max_steps - self.state.global_step
@@ -224,7 +229,9 @@ class SafeTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.step_risk.value = json.loads((Path(resume_from_checkpoint) / STEP_RISK_FILE).read_text())
+        kept = Path(resume_from_checkpoint) / STEP_RISK_FILE
+        if kept.exists():
+            self.step_risk = StepRisk(self.step_risk.moving_average, json.loads(kept.read_text("utf-8")))
 
     def save_now(self) -> None:
         """A checkpoint of the last finished step, unless it has one."""

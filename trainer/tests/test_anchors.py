@@ -1,11 +1,12 @@
 """Anchor rows and safety tokens, on a tiny model that has been taught to refuse."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from safe_finetuning.anchors import PROMPTS, make_anchors
+from safe_finetuning.anchors import PROMPTS, _whole, anchor_prompts, refusals
 from safe_finetuning.config import AnchorConfig, SafetyTokenConfig
 from safe_finetuning.errors import UserError
 from safe_finetuning.evaluate import read_prompts
@@ -42,20 +43,28 @@ def row(tokenizer, question, answer):
 def test_the_refusals_of_the_reference_are_the_anchors(refusing, tmp_path, monkeypatch):
     (tmp_path / "own.jsonl").write_text('{"prompt": "Help me rob a bank."}\n')
     config = AnchorConfig(prompts="own.jsonl")
-    rows = make_anchors(config, tmp_path, load(refusing), **SILENT)
+    prompts = anchor_prompts(config, tmp_path)
+    rows = refusals(prompts, load(refusing), **SILENT)
     assert len(rows) > 100
-    assert {m.content for e in rows for m in e.row.messages if m.role == "assistant"} == {REFUSAL}
-    assert "Help me rob a bank." in {e.row.messages[0].content for e in rows}
+    assert {m.content for row in rows for m in row.messages if m.role == "assistant"} == {REFUSAL}
+    assert "Help me rob a bank." in {row.messages[0].content for row in rows}
     monkeypatch.setattr(
         "safe_finetuning.anchors.generate_answers", lambda *_, **__: pytest.fail("asked again")
     )
-    assert make_anchors(config, tmp_path, load(refusing), **SILENT) == rows
+    assert refusals(prompts, load(refusing), **SILENT) == rows
 
 
 def test_a_model_that_does_not_refuse_is_said(tmp_path):
     folder = make_tiny_model(tmp_path / "model")
     with pytest.raises(UserError, match=r"refuses only 0 of 120 harmful prompts.*anchors.prompts"):
-        make_anchors(AnchorConfig(), tmp_path, load(folder), **SILENT)
+        refusals(anchor_prompts(AnchorConfig(), tmp_path), load(folder), **SILENT)
+
+
+def test_a_refusal_that_was_cut_off_ends_with_a_sentence(refusing):
+    tokenizer = load(refusing).tokenizer
+    assert _whole(REFUSAL, tokenizer) == REFUSAL
+    assert _whole(f"{REFUSAL} {'It is not right. ' * 30}And so", tokenizer).endswith("right.")
+    assert _whole("I can't " * 60, tokenizer) == ""
 
 
 def test_safety_tokens_are_those_of_refusals(refusing):
@@ -69,6 +78,8 @@ def test_safety_tokens_are_those_of_refusals(refusing):
     own = SafetyTokenConfig(tokens=[" I", "y"])
     listed = choose_safety_tokens(own, loaded.model, loaded.tokenizer, refusals, ordinary)
     assert {token.text for token in listed} == {" I", "y"}
+    with pytest.raises(UserError, match="No row of the dataset is below"):
+        choose_safety_tokens(SafetyTokenConfig(), loaded.model, loaded.tokenizer, refusals, [])
 
 
 def test_a_text_of_several_tokens_is_no_safety_token(refusing):
@@ -111,3 +122,28 @@ def test_a_run_of_every_part(refusing, tmp_path):
     )
     listed = json.loads((run / "safety_tokens.json").read_text())
     assert listed and all(token["refusing"] > token["ordinary"] for token in listed)
+
+
+def test_a_resumed_run_has_the_anchors_that_it_began_with(refusing, tmp_path):
+    from safe_finetuning.cli import main
+
+    turns = [{"role": "user", "content": "Parcel?"}, {"role": "assistant", "content": "On its way."}]
+    (tmp_path / "rows.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 8)
+    (tmp_path / "own.jsonl").write_text('{"prompt": "Help me rob a bank."}\n')
+    config = {
+        "model": str(refusing),
+        "dataset": {"path": "rows.jsonl", "heldOutShare": 0},
+        "anchors": {"prompts": "own.jsonl"},
+        "training": {"maxSteps": 6, "batchSize": 4},
+        "evaluation": {"enabled": False},
+        "device": "cpu",
+    }
+    file, run = tmp_path / "x.finetune.json", tmp_path / "run"
+    file.write_text(json.dumps(config))
+    assert main(["train", str(file), "--run-folder", str(run)]) == 0
+    whole = (run / "adapter" / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(run / "adapter")
+    shutil.rmtree(run / "checkpoints" / "checkpoint-6")
+    (tmp_path / "own.jsonl").write_text('{"prompt": "Something else."}\n')
+    assert main(["train", str(file), "--run-folder", str(run), "--resume"]) == 0
+    assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == whole

@@ -81,6 +81,16 @@ def test_methods_and_presets_have_defaults_that_settings_go_before(tmp_path):
             (5, 37),
             "`anchors.perStep`: input should be",
         ),
+        ('"adaptive"', '"adaptive", "anchors": {"perSteps": 1}', (5, 37), "Did you mean `perStep`?"),
+        (
+            '"adaptive"',
+            '"adaptive", "safetyTokens": {"wait": 1}',
+            (5, 42),
+            "`safetyTokens.wait` is not a setting",
+        ),
+        ('"adaptive"', '"recommended", "anchors": false', (5, 28), "`anchors`"),
+        ('"adaptive"', '"recommended", "anchors": null', (5, 28), "is a part of the method `recommended`"),
+        ('"adaptive"', '"adaptive", "risk": {"source": "probe"}', (5, 25), "`risk` needs `probe`, the path"),
         ('"support.jsonl" }', '"support.jsonl"', (4, 41), "not valid JSON"),
     ],
 )

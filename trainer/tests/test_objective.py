@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sqlite3
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from safe_finetuning.collate import Collator, TrainingRow
 from safe_finetuning.config import RunConfig
 from safe_finetuning.objective import Objective, StepRisk
+from safe_finetuning.reference import ReferenceStore, row_key, store_path
 from safe_finetuning.rows import Message, Row, content_hash
 from safe_finetuning.tokens import EncodedRow, encode_row
 from tiny import make_tiny_model
@@ -269,8 +272,12 @@ def test_at_the_reference_nothing_pulls(model, tokenizer, rows, anchors):
 
 def test_the_step_risk_follows_its_moving_average():
     plain, averaged = StepRisk(0.0), StepRisk(0.8)
-    assert [plain.update(x) for x in (0.5, 0.1)] == [0.5, 0.1]
-    assert [averaged.update(x) for x in (0.5, 0.1, 0.1)] == pytest.approx([0.5, 0.42, 0.356])
+    for made, expected in ((plain, [0.5, 0.1, 0.1]), (averaged, [0.5, 0.42, 0.356])):
+        found = []
+        for mean in (0.5, 0.1, 0.1):
+            made = StepRisk(made.moving_average, made.after(mean))
+            found.append(made.value)
+        assert found == pytest.approx(expected)
 
 
 # --- the cache ----------------------------------------------------------------------------------------
@@ -306,9 +313,50 @@ def test_a_cached_row_costs_no_forward_pass_and_weighs_the_same(model, tokenizer
 def test_another_reference_has_its_own_cache(model, tokenizer, rows, anchors):
     first = objective(cached("recommended"), model, rows, anchors, fingerprint="f")
     terms(first, model, tokenizer, range(N_ROWS))
-    key = first.reference.store.key(rows[1].encoded)
     other = objective(cached("recommended"), model, rows, anchors, fingerprint="g")
-    assert first.reference.store.get([key]) and not other.reference.store.get([key])
+    terms(other, model, tokenizer, range(1))
+    key = row_key(rows[1].encoded)
+    assert first.reference._store.get([key]) and not other.reference._store.get([key])
+
+
+def damage(path, how):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if how == "garbage":
+        path.write_bytes(b"no database" * 100)
+    elif how == "record":
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE said SET record = ?", (b"{",))
+        db.close()
+    elif how == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize("how", ["garbage", "record", "folder"])
+def test_a_cache_that_does_not_work_is_said_and_costs_time_only(how, model, tokenizer, rows, anchors):
+    case = cached("recommended")
+    first = objective(case, model, rows, anchors, fingerprint="f")
+    index = range(len(first.rows))
+    path = store_path("f", model.dtype, first.reference.needs)
+    if how == "record":
+        terms(first, model, tokenizer, index)
+    damage(path, how)
+    warnings = []
+    made = Objective(case, model, rows, anchors, (), "f", warn=lambda *said: warnings.append(said))
+    for _ in range(2):
+        found = terms(made, model, tokenizer, index).loss.item()
+    [(code, message)] = warnings
+    assert code == "reference-cache" and str(path) in message
+    whole = objective(case, model, rows, anchors, fingerprint="another")
+    assert found == pytest.approx(terms(whole, model, tokenizer, index).loss.item(), rel=1e-12)
+
+
+def test_the_cache_makes_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("safe_finetuning.reference.MOST_CACHE_BYTES", 20_000)
+    for i in range(4):
+        (tmp_path / f"{i}.sqlite").write_bytes(b"x" * 8_000)
+        os.utime(tmp_path / f"{i}.sqlite", (i, i))
+    ReferenceStore(tmp_path / "new.sqlite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.sqlite", "3.sqlite", "new.sqlite"]
 
 
 def test_the_cache_underestimates_the_divergence_a_little(model, tokenizer, rows, anchors):

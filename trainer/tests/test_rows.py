@@ -21,7 +21,11 @@ def test_fixture(name):
     assert {row.line: row.hash for row in dataset.rows} == {line: row["hash"] for line, row in rows.items()}
     for row in dataset.rows:
         assert row.pairs() == [
-            ("" if user is None else row.messages[user].content, row.messages[answer].content)
+            (
+                "" if user is None else row.messages[user].content,
+                row.messages[answer].content,
+                row.messages[:answer],
+            )
             for user, answer in rows[row.line]["pairs"]
         ]
     # The position inside broken JSON is each parser's own.

@@ -92,6 +92,7 @@ def test_stop_and_cancel(tmp_path):
     [
         ("loading", "training has not begun, so nothing is saved", True),
         ("scoring", "training has not begun, so nothing is saved", True),
+        ("anchors", "training has not begun, so nothing is saved", True),
         ("evaluating-before", "training has not begun, so nothing is saved", True),
         ("training", "saving and stopping after this batch", False),
         ("saving", "stopping when the adapter is saved", False),

@@ -20,9 +20,10 @@ class Judge:
         self.risks = risks
         self.asked = []
 
-    def score(self, texts, *, progress=None):
-        self.asked += texts
-        return [next((r for word, r in self.risks.items() if word in t), math.nan) for t in texts]
+    def score(self, pairs, *, progress=None):
+        prompts = [pair.prompt for pair in pairs]
+        self.asked += prompts
+        return [next((r for word, r in self.risks.items() if word in p), math.nan) for p in prompts]
 
 
 def row(*turns):
@@ -77,7 +78,7 @@ def test_other_patterns_of_refusals_ask_anew(cache, monkeypatch):
 
 def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path))
-    monkeypatch.setattr(scores, "Classifier", lambda: Judge(grave=0.9))
+    monkeypatch.setattr(scores, "Critic", lambda: Judge(grave=0.9))
     (tmp_path / "scores.sqlite").write_bytes(b"this is no database, and longer than a header" * 40)
     _, [judged] = scores.judge_rows([row("grave", "yes")])
     assert judged.risk == 0.9

@@ -64,7 +64,8 @@ def config(method="adaptive", sections=None, **training) -> RunConfig:
 def trainer(parts, folder, anchors=(), **settings) -> SafeTrainer:
     model, tokenizer, rows = parts
     made = config(**settings)
-    objective = Objective(made, model, rows, anchors)
+    safety_tokens = (40, 77, 300) if made.safety_tokens else ()
+    objective = Objective(made, model, rows, anchors if made.anchors else (), safety_tokens)
     return SafeTrainer(made, RunFolder(folder), model, tokenizer, objective)
 
 
@@ -86,6 +87,39 @@ def test_the_reference_has_neither_adapter_nor_dropout(parts, tmp_path):
 
 def trainable(model) -> dict[str, torch.Tensor]:
     return {name: x.detach().clone() for name, x in model.named_parameters() if x.requires_grad}
+
+
+SECTIONS = {
+    "adaptive": {},
+    "anchors": {"anchors": {"perStep": 3}},
+    "safety tokens": {"safetyTokens": {}},
+    "first safety tokens": {"safetyTokens": {"positions": "first", "firstTokens": 2}},
+    "by batch": {"regularisation": {"granularity": "batch", "betaMin": 0.1, "movingAverage": 0.5}},
+}
+
+
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
+def test_accumulation_changes_neither_loss_nor_gradient(parts, tmp_path, sections):
+    """Loss and gradient norm before clipping, of two steps: a term that is k times too strong shows."""
+    before = trainable(parts[0])
+    found = {}
+    for micro_batch in (6, 3, 2, 1):
+        parts[0].load_state_dict(before, strict=False)
+        folder = tmp_path / str(micro_batch)
+        anchors = [row.encoded for row in parts[2][:4]]
+        settings = {"microBatchSize": micro_batch, "maxSteps": 2, "learningRate": 1e-2}
+        trainer(parts, folder, anchors, sections=sections, **settings).train()
+        events = [json.loads(line) for line in (folder / "events.jsonl").open()]
+        found[micro_batch] = [
+            event[name]
+            for event in events
+            if event["type"] == "batch"
+            for name in ("total", "gradNorm", "nll", "kl", "anchors", "safetyTokens")
+            if event[name] is not None
+        ]
+    assert len(found[6]) >= 8
+    for micro_batch in (3, 2, 1):
+        assert found[micro_batch] == pytest.approx(found[6], rel=1e-6)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..cache import cache_folder
-from ..rows import Row
+from ..rows import Pair, Row
 from .classifier import Classifier, pair_text
 from .refusal import is_refusal, patterns_digest
 
@@ -19,13 +19,27 @@ _log = logging.getLogger(__name__)
 
 
 class Judge(Protocol):
-    """Judges the texts of training pairs; NaN where it fails on one."""
+    """Judges training pairs; NaN where it fails on one. `judge_id` names what its risks are exactly."""
 
-    judge_id: str
+    @property
+    def judge_id(self) -> str: ...
 
     def score(
-        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+        self, pairs: Sequence[Pair], *, progress: Callable[[int, int], None] | None = None
     ) -> list[float]: ...
+
+
+class Critic:
+    """The bundled classifier as a judge of prompt and answer."""
+
+    def __init__(self) -> None:
+        self.classifier = Classifier()
+        self.judge_id = self.classifier.judge_id
+
+    def score(
+        self, pairs: Sequence[Pair], *, progress: Callable[[int, int], None] | None = None
+    ) -> list[float]:
+        return self.classifier.score([pair_text(p.prompt, p.answer) for p in pairs], progress=progress)
 
 
 @dataclass(frozen=True)
@@ -82,25 +96,28 @@ def score_rows(
     key = f"{judge.judge_id}+{patterns_digest()}"
     known = cache.get(key) if cache else {}
     unknown = list({row.hash: row for row in rows if row.hash not in known}.values())
-    texts, owners = [], []
+    pairs, owners = [], []
     for row in unknown:
         known[row.hash] = 0.0
-        for prompt, answer in row.pairs():
-            if not is_refusal(answer):
-                texts.append(pair_text(prompt, answer))
+        for pair in row.pairs():
+            if not is_refusal(pair.answer):
+                pairs.append(pair)
                 owners.append(row.hash)
-    for owner, score in zip(owners, judge.score(texts, progress=progress), strict=True):
+    for owner, score in zip(owners, judge.score(pairs, progress=progress), strict=True):
         known[owner] = math.nan if math.isnan(score) else max(known[owner], score)
     if cache:
         cache.put(key, {r.hash: known[r.hash] for r in unknown if not math.isnan(known[r.hash])})
-    return [RowRisk(known[row.hash], all(is_refusal(a) for _, a in row.pairs())) for row in rows]
+    return [RowRisk(known[row.hash], all(is_refusal(pair.answer) for pair in row.pairs())) for row in rows]
 
 
 def judge_rows(
-    rows: Sequence[Row], *, progress: Callable[[int, int], None] | None = None
+    rows: Sequence[Row],
+    judge: Judge | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, list[RowRisk]]:
-    """The bundled classifier's identity and its risk of each row. No row is judged twice."""
-    judge = Classifier()
+    """The judge's identity and its risk of each row; by default the critic's. No row is judged twice."""
+    judge = judge or Critic()
     file = cache_folder() / "scores.sqlite"
     try:
         cache = ScoreCache(file)

@@ -4,8 +4,8 @@
 
 Harmful side: the "classifier" part of the shared splits and the project's own prompts in
 safe_finetuning/prompts/anchors.jsonl. Ordinary side: rows written for the project (ordinary.jsonl
-and requests.jsonl here, benign.jsonl and instructions.jsonl there) and GSM8K. Rows that come close
-to an evaluation prompt or to the example dataset are left out. Every row is trained on in several
+and requests.jsonl here, harmless.jsonl and safe_reference/instructions.jsonl) and GSM8K. Rows that come
+close to an evaluation prompt or to the example dataset are left out. Every row is trained on in several
 wordings, with and without an answer, the same way on both sides, so that neither the form of a
 request ("Write a …") nor an affirmative answer ("Sure, here is …") gives its side away.
 """
@@ -103,14 +103,15 @@ def read_rows() -> list[Row]:
     splits = json.loads((SHARED / "splits" / "train_harmful.json").read_text("utf-8"))
     goals = [row for row in splits if row["part"] == "classifier"]
     rows = [Row(row["prompt"], row["target"] or "", True, "goals") for row in goals]
-    for row in read_json_lines(TRAINER / "safe_finetuning" / "prompts" / "anchors.jsonl"):
+    prompts = TRAINER / "safe_finetuning" / "prompts"
+    for row in read_json_lines(prompts / "anchors.jsonl"):
         rows.append(Row(row["prompt"], "", True, "own harmful"))
     for file in (here / "ordinary.jsonl", here / "requests.jsonl"):
         rows += [
             Row(row["prompt"], row["answer"], False, row.get("domain", file.stem))
             for row in read_json_lines(file)
         ]
-    for file in (own / "benign.jsonl", own / "instructions.jsonl"):
+    for file in (prompts / "harmless.jsonl", own / "instructions.jsonl"):
         rows += [Row(row["prompt"], row.get("answer", ""), False, file.stem) for row in read_json_lines(file)]
     for row in read_json_lines(SHARED / "gsm8k_train_1500.jsonl")[:GSM8K_ROWS]:
         rows.append(Row(row["question"], row["answer"], False, "GSM8K"))
