@@ -462,13 +462,17 @@ export interface DatasetConfig {
  */
 export interface RiskConfig {
   /**
-   * `critic`: a safety critic judges each training pair (prompt and answer) once, before training.
+   * `critic`: a safety critic judges each training pair (prompt and answer). `probe`: an activation-based predictor judges each prompt by the reference's hidden states. Once, before training.
    */
-  source: 'critic';
+  source: 'critic' | 'probe';
   /**
    * The judge behind the critic. `classifier`: the bundled classifier, offline; the risk is its calibrated probability of harm.
    */
   judge: 'classifier';
+  /**
+   * The probe of the source `probe`, relative to this file; `python -m safe_finetuning probe` trains it.
+   */
+  probe: string | null;
   /**
    * Risk below this counts as 0, so that ordinary rows train as ordinary rows and cost nothing extra.
    */
@@ -511,7 +515,7 @@ export interface RegularisationConfig {
    */
   movingAverage: number;
   /**
-   * What the safe reference says about a row: `exact`, computed in every step that needs it, or `cached`, computed once and kept (its 64 likeliest tokens and the rest as one, which underestimates KL by less than 1 %).
+   * What the safe reference says about a row: `exact`, computed in every step that needs it, or `cached`, computed once and kept: its 64 likeliest tokens and the rest as one, which underestimates KL a little.
    */
   reference: 'cached' | 'exact';
 }
