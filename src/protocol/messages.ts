@@ -466,9 +466,17 @@ export interface RiskConfig {
    */
   source: 'critic' | 'probe';
   /**
-   * The judge behind the critic. `classifier`: the bundled classifier, offline; the risk is its calibrated probability of harm.
+   * The judge behind the critic. `classifier`: the bundled classifier, offline; the risk is its calibrated probability of harm. `guard`: the guard model that `guard` names. `endpoint`: a server, by a rubric from 1 to 5; rows leave the machine.
    */
-  judge: 'classifier';
+  judge: 'classifier' | 'guard' | 'endpoint';
+  /**
+   * A guard model of the families Llama Guard, Granite Guardian, ShieldGemma or Qwen3Guard: a folder relative to this file, or a name from the Hugging Face hub or cache.
+   */
+  guard: string | null;
+  /**
+   * The server of the judge `endpoint`. Its key is read from the environment variable SAFE_FINETUNING_ENDPOINT_KEY.
+   */
+  endpoint: EndpointConfig | null;
   /**
    * The probe of the source `probe`, relative to this file; `python -m safe_finetuning probe` trains it.
    */
@@ -481,6 +489,31 @@ export interface RiskConfig {
    * Risk from which a row is flagged, and left out by the method `filter`.
    */
   threshold: number;
+}
+/**
+ * An OpenAI-compatible server that judges rows. They leave the machine.
+ */
+export interface EndpointConfig {
+  /**
+   * Its address as clients are given it, such as http://localhost:8000/v1.
+   */
+  url: string;
+  /**
+   * The model that judges, as the server calls it.
+   */
+  model: string;
+  /**
+   * Requests at a time.
+   */
+  concurrency: number;
+  /**
+   * How long an answer may take.
+   */
+  timeoutSeconds: number;
+  /**
+   * How often a request that timed out or failed for the time being is made again, each time after a longer wait.
+   */
+  retries: number;
 }
 /**
  * How the risk becomes the strength of the pull towards the safe reference (Goel et al. 2026).

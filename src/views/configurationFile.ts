@@ -32,6 +32,9 @@ export interface ConfigurationSummary {
   method: string;
   /** The configuration itself and the files that it names, absolute. */
   files: string[];
+  dataset: string | undefined;
+  /** The server that judges the rows, if one does. */
+  endpoint: string | undefined;
 }
 
 /** What the host needs of a configuration; whether it is right is for the trainer to say. */
@@ -40,14 +43,22 @@ export function summarise(file: string): ConfigurationSummary {
   const value = parse(text, [], { allowTrailingComma: true }) as {
     method?: unknown;
     dataset?: { path?: unknown; heldOutPath?: unknown };
+    risk?: { judge?: unknown; endpoint?: { url?: unknown } };
     anchors?: { prompts?: unknown } | null;
     evaluation?: { harmfulPrompts?: unknown; benignPrompts?: unknown };
   } | null;
-  const { dataset, anchors, evaluation } = value ?? {};
+  const { dataset, risk, anchors, evaluation } = value ?? {};
   const named = [dataset?.path, dataset?.heldOutPath, anchors?.prompts, evaluation?.harmfulPrompts, evaluation?.benignPrompts];
-  const absolute = named.filter(name => typeof name === 'string').map(name => path.resolve(path.dirname(file), name));
+  const inFolder = (name: string) => path.resolve(path.dirname(file), name);
+  const absolute = named.filter(name => typeof name === 'string').map(inFolder);
   const method = typeof value?.method === 'string' && /^[a-z-]+$/.test(value.method) ? value.method : 'recommended';
-  return { method, files: [file, ...absolute] };
+  const url = risk?.judge === 'endpoint' ? risk.endpoint?.url : undefined;
+  return {
+    method,
+    files: [file, ...absolute],
+    dataset: typeof dataset?.path === 'string' ? inFolder(dataset.path) : undefined,
+    endpoint: typeof url === 'string' ? url : undefined,
+  };
 }
 
 /** Offers to save what a run would read from the disk. False: the user would rather not go on. */

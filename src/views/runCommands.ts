@@ -13,6 +13,7 @@ import type { RunRegistry } from '../trainerHost/runs';
 import type { Trainer } from '../trainerHost/trainerCommand';
 import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
+import { agreesToEndpoint } from './endpointConsent';
 import type { PreflightView } from './preflightView';
 
 const answerMilliseconds = 10_000;
@@ -61,8 +62,10 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       requireTrust('Training');
       const configuration = await pickConfiguration(given);
       if (!configuration) return undefined;
-      const { method, files } = summarise(configuration.fsPath);
+      const { files } = summarise(configuration.fsPath);
       if (!(await offerToSave(files))) return undefined;
+      const { method, endpoint, dataset } = summarise(configuration.fsPath); // as saved
+      if (!(await agreesToEndpoint(context.workspaceState, endpoint, dataset))) return undefined;
       await registry.scan();
       refuseSecond(registry.active);
       await showMonitor();
@@ -82,6 +85,8 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       }
       const configuration = vscode.Uri.file(configPath);
       if (!(await offerToSave(summarise(configPath).files))) return undefined;
+      const { endpoint, dataset } = summarise(configPath);
+      if (!(await agreesToEndpoint(context.workspaceState, endpoint, dataset))) return undefined;
       await registry.scan();
       refuseSecond(registry.active);
       await showMonitor();

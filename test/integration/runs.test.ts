@@ -62,7 +62,7 @@ describe('runs', function () {
         model: 'example',
         dataset: { path: 'support.jsonl', heldOutPath: null, heldOutShare: 0.05, invalidRows: 'error' },
         method: 'adaptive',
-        risk: { source: 'critic', judge: 'classifier', probe: null, floor: 0.1, threshold: 0.5 },
+        risk: { source: 'critic', judge: 'classifier', guard: null, endpoint: null, probe: null, floor: 0.1, threshold: 0.5 },
         preset: null,
         regularisation: { granularity: 'sample', mapping: 'linear', betaMin: 0, betaMax: 1, form: 'convex', weight: 5, movingAverage: 0, reference: 'cached' },
         anchors: null,

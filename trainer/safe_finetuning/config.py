@@ -60,6 +60,23 @@ class DatasetConfig(ConfigModel):
     )
 
 
+class EndpointConfig(ConfigModel):
+    """An OpenAI-compatible server that judges rows. They leave the machine."""
+
+    url: str = Field(
+        pattern="^https?://",
+        description="Its address as clients are given it, such as http://localhost:8000/v1.",
+    )
+    model: str = Field(min_length=1, description="The model that judges, as the server calls it.")
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Requests at a time.")
+    timeout_seconds: Annotated[float, Field(gt=0)] = Field(60, description="How long an answer may take.")
+    retries: Annotated[int, Field(ge=0, le=20)] = Field(
+        5,
+        description="How often a request that timed out or failed for the time being is made again, each "
+        "time after a longer wait.",
+    )
+
+
 class RiskConfig(ConfigModel):
     """Where the risk s in [0, 1] of each row comes from."""
 
@@ -69,10 +86,22 @@ class RiskConfig(ConfigModel):
         "activation-based predictor judges each prompt by the reference's hidden states. Once, before "
         "training.",
     )
-    judge: Literal["classifier"] = Field(
+    judge: Literal["classifier", "guard", "endpoint"] = Field(
         "classifier",
         description="The judge behind the critic. `classifier`: the bundled classifier, offline; "
-        "the risk is its calibrated probability of harm.",
+        "the risk is its calibrated probability of harm. `guard`: the guard model that `guard` names. "
+        "`endpoint`: a server, by a rubric from 1 to 5; rows leave the machine.",
+    )
+    guard: str | None = Field(
+        None,
+        min_length=1,
+        description="A guard model of the families Llama Guard, Granite Guardian, ShieldGemma or "
+        "Qwen3Guard: a folder relative to this file, or a name from the Hugging Face hub or cache.",
+    )
+    endpoint: EndpointConfig | None = Field(
+        None,
+        description="The server of the judge `endpoint`. Its key is read from the environment variable "
+        "SAFE_FINETUNING_ENDPOINT_KEY.",
     )
     probe: str | None = Field(
         None,
@@ -82,9 +111,13 @@ class RiskConfig(ConfigModel):
     )
 
     @model_validator(mode="after")
-    def _probe_where_it_is_asked_for(self) -> RiskConfig:
+    def _what_is_asked_for_is_named(self) -> RiskConfig:
         if self.source == "probe" and not self.probe:
             raise ValueError('needs `probe`, the path of a trained probe, where `source` is "probe"')
+        if self.judge == "guard" and not self.guard:
+            raise ValueError('needs `guard`, the name of a guard model, where `judge` is "guard"')
+        if self.judge == "endpoint" and not self.endpoint:
+            raise ValueError('needs `endpoint`, with `url` and `model`, where `judge` is "endpoint"')
         return self
 
     floor: Unit = Field(

@@ -79,13 +79,34 @@ def generate_answers(
     check: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
-    """Greedy answers to single-turn `prompts`, in their order, without special tokens.
+    """Greedy answers to single-turn `prompts`, in their order; otherwise as `generate_from_ids`."""
+    return generate_from_ids(
+        model,
+        tokenizer,
+        [_chat_ids(tokenizer, prompt) for prompt in prompts],
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        check=check,
+        progress=progress,
+    )
+
+
+def generate_from_ids(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    check: Callable[[], None],
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Greedy continuations of token ids, in their order, without special tokens.
 
     Prompts of like length share a batch, padded on the left. `check` is called before every token and
     may raise to cancel; `progress` is told prompts answered and in all. The model's mode is left as it was.
     """
-    encoded = [_chat_ids(tokenizer, prompt) for prompt in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: -len(encoded[index]))
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     answers = [""] * len(prompts)
     answered = 0
     was_training = model.training
@@ -94,7 +115,7 @@ def generate_answers(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             for finished, ids in _generate(
-                model, tokenizer, [encoded[row] for row in rows], max_new_tokens, check
+                model, tokenizer, [prompts[row] for row in rows], max_new_tokens, check
             ):
                 answers[rows[finished]] = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
                 answered += 1

@@ -46,7 +46,7 @@ def prepare(
     if dataset.problems and config.dataset.invalid_rows == "error":
         raise UserError(describe_problems(dataset))
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
-    _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "answers"))
+    _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "rows"))
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)
     risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
 

@@ -134,12 +134,25 @@ def _load(config: RunConfig, base: Path, run: RunFolder | None = None) -> Loaded
 
 
 def _judge(config: RunConfig, base: Path, loaded: Loaded, run: RunFolder) -> Judge:
-    if config.risk.source == "critic" or not config.risk.probe:
-        return Critic()
-    from .risk.probe import Predictor, load_probe
+    if config.risk.source == "probe" and config.risk.probe:
+        from .risk.probe import Predictor, load_probe
 
-    probe = load_probe(base / config.risk.probe, loaded.fingerprint)
-    return Predictor(probe, loaded.model, loaded.tokenizer, run.check)
+        probe = load_probe(base / config.risk.probe, loaded.fingerprint)
+        return Predictor(probe, loaded.model, loaded.tokenizer, run.check)
+    if config.risk.judge == "endpoint" and config.risk.endpoint:
+        from .risk.endpoint import Endpoint
+
+        return Endpoint(config.risk.endpoint, run.check)
+    if config.risk.judge == "guard" and config.risk.guard:
+        from .model import load_model
+        from .risk.guards import Guard, family_of
+
+        family_of(config.risk.guard)  # said before it is downloaded
+        run.phase("loading", f"Loading {config.risk.guard}")
+        device = loaded.model.device
+        guard = load_model(config.risk.guard, device=device, base_folder=base, check=run.check)
+        return Guard(config.risk.guard, guard, run.check)
+    return Critic()
 
 
 class Aids(NamedTuple):

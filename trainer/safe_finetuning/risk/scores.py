@@ -17,6 +17,8 @@ from .refusal import is_refusal, patterns_digest
 
 _log = logging.getLogger(__name__)
 
+ROWS_AT_A_TIME = 1024  # then their risks are kept, whatever becomes of the rest
+
 
 class Judge(Protocol):
     """Judges training pairs; NaN where it fails on one. `judge_id` names what its risks are exactly."""
@@ -96,18 +98,33 @@ def score_rows(
     key = f"{judge.judge_id}+{patterns_digest()}"
     known = cache.get(key) if cache else {}
     unknown = list({row.hash: row for row in rows if row.hash not in known}.values())
-    pairs, owners = [], []
-    for row in unknown:
-        known[row.hash] = 0.0
-        for pair in row.pairs():
-            if not is_refusal(pair.answer):
-                pairs.append(pair)
-                owners.append(row.hash)
-    for owner, score in zip(owners, judge.score(pairs, progress=progress), strict=True):
-        known[owner] = math.nan if math.isnan(score) else max(known[owner], score)
-    if cache:
-        cache.put(key, {r.hash: known[r.hash] for r in unknown if not math.isnan(known[r.hash])})
+    for start in range(0, len(unknown), ROWS_AT_A_TIME):
+        judged = unknown[start : start + ROWS_AT_A_TIME]
+        known |= _risks(judged, judge, _shifted(progress, start, len(unknown)))
+        if cache:
+            cache.put(key, {r.hash: known[r.hash] for r in judged if not math.isnan(known[r.hash])})
     return [RowRisk(known[row.hash], all(is_refusal(pair.answer) for pair in row.pairs())) for row in rows]
+
+
+def _risks(
+    rows: Sequence[Row], judge: Judge, progress: Callable[[int, int], None] | None
+) -> dict[str, float]:
+    """The risk of each row by its hash."""
+    risks = {row.hash: 0.0 for row in rows}
+    asked = [(row.hash, pair) for row in rows for pair in row.pairs() if not is_refusal(pair.answer)]
+    scores = judge.score([pair for _, pair in asked], progress=progress)
+    for (owner, _), score in zip(asked, scores, strict=True):
+        risks[owner] = math.nan if math.isnan(score) else max(risks[owner], score)  # NaN stays
+    return risks
+
+
+def _shifted(
+    progress: Callable[[int, int], None] | None, start: int, total: int
+) -> Callable[[int, int], None] | None:
+    """Progress of a part, in rows, as that of the whole from `start` on."""
+    if progress is None:
+        return None
+    return lambda done, of: progress(start + done * min(ROWS_AT_A_TIME, total - start) // max(of, 1), total)
 
 
 def judge_rows(

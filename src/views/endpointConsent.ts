@@ -1,0 +1,48 @@
+/** Rows leave the machine only after the user has agreed to it, once per workspace and host. */
+import fs from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+
+const COUNTED_UP_TO_BYTES = 50_000_000;
+
+/** False: the user would rather not. `endpoint` is the server's address, `dataset` the file whose rows it would be sent. */
+export async function agreesToEndpoint(state: vscode.Memento, endpoint: string | undefined, dataset: string | undefined): Promise<boolean> {
+  if (!endpoint) return true;
+  const host = hostOf(endpoint);
+  const key = `safeFinetuning.endpointConsent.${host}`;
+  if (state.get<boolean>(key)) return true;
+  const send = 'Send Rows';
+  const chosen = await vscode.window.showWarningMessage(
+    `Send ${rowsOf(dataset)} to ${host}?`,
+    {
+      modal: true,
+      detail:
+        'This configuration has its rows judged by a server (risk.judge: "endpoint"): prompts and answers leave this machine. ' +
+        'Each row is sent once, when it has no score yet. Asked once for this workspace and host.',
+    },
+    send,
+  );
+  if (chosen !== send) return false;
+  await state.update(key, true);
+  return true;
+}
+
+function hostOf(endpoint: string): string {
+  try {
+    return new URL(endpoint).host;
+  } catch {
+    return endpoint; // the trainer says what is wrong with it
+  }
+}
+
+function rowsOf(dataset: string | undefined): string {
+  if (!dataset) return 'the dataset’s rows';
+  const name = path.basename(dataset);
+  try {
+    if (fs.statSync(dataset).size > COUNTED_UP_TO_BYTES) return `all rows of ${name}`;
+    const count = fs.readFileSync(dataset, 'utf8').split('\n').filter(line => line.trim()).length;
+    return `${count.toLocaleString('en')} rows of ${name}`;
+  } catch {
+    return `the rows of ${name}`; // the checks say that it is missing
+  }
+}

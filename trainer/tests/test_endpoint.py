@@ -1,0 +1,173 @@
+"""An endpoint as a judge, against a real HTTP server."""
+
+import json
+import math
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from safe_finetuning.config import EndpointConfig
+from safe_finetuning.errors import Cancelled, UserError
+from safe_finetuning.risk.endpoint import KEY_VARIABLE, Endpoint, risk_of
+from safe_finetuning.rows import Pair
+
+
+class Server:
+    """Answers each request as `behave(text, nth time it is asked)` says: a score, a status, or what else."""
+
+    def __init__(self):
+        self.behave = lambda text, time: 1
+        self.asked, self.keys = [], []
+        self.at_once = self.most_at_once = 0
+        lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                text = request["messages"][1]["content"]
+                with lock:
+                    outer.asked.append(text)
+                    outer.keys.append(self.headers["Authorization"])
+                    outer.at_once += 1
+                    outer.most_at_once = max(outer.most_at_once, outer.at_once)
+                    said = outer.behave(text, outer.asked.count(text))
+                time.sleep(said[1] if isinstance(said, tuple) else 0.05)
+                with lock:
+                    outer.at_once -= 1
+                status = said if isinstance(said, int) and said >= 100 else 200
+                content = said if isinstance(said, str) else json.dumps({"score": said})
+                message = {"role": "assistant", "content": content}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                body = {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": "m",
+                    "choices": [choice],
+                }
+                data = b"<html>" if said == "html" else json.dumps(body if status == 200 else {}).encode()
+                self.send_response(status)
+                if status == 429:
+                    self.send_header("Retry-After", "0.1")
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                with suppress(BrokenPipeError):  # whoever asked did not wait
+                    self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    yield made
+    made.http.shutdown()
+
+
+def endpoint(server, check=lambda: None, **settings):
+    values = {"url": server.url, "model": "judge", "timeoutSeconds": 2.0, "retries": 2} | settings
+    return Endpoint(EndpointConfig.model_validate(values), check)
+
+
+def pairs(*prompts):
+    return [Pair(prompt, "Sure.", ()) for prompt in prompts]
+
+
+def test_scores_become_risks_in_order(server, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "secret-key")
+    server.behave = lambda text, _: 5 if "bomb" in text else 2 if "knife" in text else 1
+    told = []
+    found = endpoint(server).score(pairs("a bomb", "a parcel", "a knife"), progress=lambda *x: told.append(x))
+    assert found == [1.0, 0.0, 0.25]
+    assert told[-1] == (3, 3) and set(server.keys) == {"Bearer secret-key"}
+    assert endpoint(server).score([]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "risk"),
+    [
+        ('{"score": 1}', 0.0),
+        ('Here you are: {"score": 4}.', 0.75),
+        ('```json\n{"score": 2.5, "why": "x"}\n```', 0.375),
+    ],
+)
+def test_answers_that_say_a_score(answer, risk):
+    assert risk_of(answer) == risk
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, "", "5", "{}", '{"score": 0}', '{"score": 6}', '{"score": "4"}', '{"score": true}', "{x}"],
+)
+def test_answers_that_say_none(answer):
+    assert math.isnan(risk_of(answer))
+
+
+def test_passing_faults_are_tried_again(server):
+    server.behave = lambda text, time: {"busy": 429, "broken": 500}[text.split('"')[3]] if time == 1 else 5
+    assert endpoint(server).score(pairs("busy", "broken")) == [1.0, 1.0]
+    assert len(server.asked) == 4
+
+
+def test_a_fault_that_stays_leaves_its_pair_unscored_and_no_other(server):
+    server.behave = lambda text, _: 500 if "broken" in text else "html" if "page" in text else 3
+    found = endpoint(server, retries=1).score(pairs("fine", "broken", "page", "fine, too"))
+    assert found[0] == found[3] == 0.5 and math.isnan(found[1]) and math.isnan(found[2])
+
+
+def test_an_answer_that_takes_too_long_is_unscored(server):
+    server.behave = lambda text, _: (3, 1.5) if "slow" in text else 3
+    found = endpoint(server, timeoutSeconds=0.4, retries=0).score(pairs("slow", "fast"))
+    assert math.isnan(found[0]) and found[1] == 0.5
+
+
+def test_no_more_requests_at_a_time_than_allowed(server):
+    endpoint(server, concurrency=3).score(pairs(*(f"row {i}" for i in range(12))))
+    assert server.most_at_once == 3
+
+
+@pytest.mark.parametrize(("status", "advice"), [(401, KEY_VARIABLE), (403, "may not use"), (404, "`judge`")])
+def test_what_would_fail_on_every_row_is_said_at_once(server, status, advice):
+    server.behave = lambda *_: status
+    with pytest.raises(UserError, match=f"answered {status}.*{advice}"):
+        endpoint(server, concurrency=1).score(pairs(*(f"row {i}" for i in range(20))))
+    assert len(server.asked) < 5
+
+
+def test_a_server_that_is_not_there_is_said(server):
+    server.http.server_close()
+    server.http.shutdown()
+    with pytest.raises(UserError, match=r"cannot be reached .*Start the server"):
+        endpoint(server, retries=0).score(pairs("a"))
+
+
+def test_cancel_acts_while_it_waits(server):
+    server.behave = lambda *_: (1, 1.9)
+    began = time.monotonic()
+
+    def check():
+        if time.monotonic() - began > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        endpoint(server, check).score(pairs("a", "b"))
+    assert time.monotonic() - began < 1.5
+
+
+def test_long_texts_are_judged_in_parts(server):
+    server.behave = lambda text, _: 5 if "HARM" in text else 1
+    assert endpoint(server).score([Pair("x", "word " * 3000 + "HARM", ())]) == [1.0]
+    assert len(server.asked) == 3
