@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import protocol as p
 from .config import RunConfig
@@ -53,7 +54,15 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
 
 
 def _configuration(path: Path) -> tuple[RunConfig, str, str]:
+    from .risk.guards import family_of
+
     config = read_config(path)
+    risk = config.risk
+    if risk.source == "critic" and risk.judge == "guard" and risk.guard:
+        family_of(risk.guard)
+    if risk.source == "critic" and risk.judge == "endpoint" and risk.endpoint:
+        host = urlsplit(risk.endpoint.url).netloc
+        return config, "warning", f"method `{config.method}`; rows are sent to {host} to be judged"
     return config, "ok", f"method `{config.method}`"
 
 

@@ -1,0 +1,51 @@
+"""What the checks say of a configuration's judge, anchors and safety tokens, before anything is loaded."""
+
+import json
+
+import pytest
+
+from safe_finetuning.preflight import preflight
+from tiny import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def checks(tmp_path, model, **settings):
+    turns = [{"role": "user", "content": "Parcel?"}, {"role": "assistant", "content": "On its way."}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    config = {"model": str(model), "dataset": {"path": "rows.jsonl"}, "method": "adaptive", **settings}
+    (tmp_path / "x.finetune.json").write_text(json.dumps(config))
+    report = preflight(tmp_path / "x.finetune.json")
+    return {check.id: (check.status, check.message) for check in report.checks}
+
+
+def test_a_good_configuration_passes(tmp_path, model):
+    found = checks(tmp_path, model, anchors={}, safetyTokens={"tokens": [" I", "y"]})
+    assert {status for status, _ in found.values()} <= {"ok", "warning"}
+    assert found["configuration"] == ("ok", "method `adaptive`")
+
+
+def test_a_judge_elsewhere_is_named(tmp_path, model):
+    endpoint = {"url": "https://judge.example:8443/v1", "model": "m"}
+    found = checks(tmp_path, model, risk={"judge": "endpoint", "endpoint": endpoint})
+    assert (
+        found["configuration"][0] == "warning" and "sent to judge.example:8443" in found["configuration"][1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "message"),
+    [
+        ({"risk": {"judge": "guard", "guard": "my/model"}}, "configuration", "of a known family"),
+        ({"risk": {"judge": "endpoint"}}, "configuration", "needs `endpoint`"),
+        ({"risk": {"source": "probe", "probe": "p.safetensors"}}, "dataset", "there is no such probe"),
+        ({"anchors": {"prompts": "none.jsonl"}}, "dataset", "there is no such file"),
+        ({"safetyTokens": {"tokens": ["Zebra"]}}, "model", "is not one token of this model"),
+    ],
+)
+def test_what_could_not_run_is_said_beforehand(tmp_path, model, settings, check, message):
+    status, said = checks(tmp_path, model, **settings)[check]
+    assert status == "error" and message in said
