@@ -25,7 +25,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 BATCH_ROWS, WARM_UP_STEPS = 8, 1
-TURNS, STEPS = 3, 6
+TURNS, STEPS = 2, 6
 MOST_CACHE_ERROR = 0.01
 
 
