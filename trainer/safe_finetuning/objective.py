@@ -153,11 +153,6 @@ class Objective:
         encoded = [self.rows[i].encoded for i in index[rows.cpu()]]
         said = self.reference.at(batch, rows, encoded, any_process)
         n_tokens = of_dataset[row].sum() if n_tokens is None else n_tokens
-        if said is None:
-            terms = token_terms(logits, targets)
-            loss = regularised_loss(terms.nll, terms.kl, alpha[row], beta[row], n_tokens)
-            return Terms(loss, row, terms.nll.detach(), terms.kl, None)
-
         said_of = asked[row]  # (T,): the tokens that the reference spoke of, in its order
         held = (beta > 0)[row]
         watched = self.safety_positions(labels, index) if self.safety else None
@@ -165,16 +160,16 @@ class Objective:
             logits,
             targets,
             held=held,
-            reference=said.distribution_of(held[said_of]),
+            reference=said.distribution_of(held[said_of]) if said else None,
             watched=watched,
             tokens=self.reference.safety_tokens if self.safety else None,
         )
         data, safety = terms.nll, None
-        if said.target_nll is not None:
+        if said and said.target_nll is not None:
             reference_nll = terms.nll.detach().masked_scatter(said_of, said.target_nll.to(terms.nll))
             data = constrained_token_loss(terms.nll, reference_nll, place_in_answer(labels))
         loss = regularised_loss(data, terms.kl, alpha[row], beta[row], n_tokens)
-        if self.safety and watched is not None and said.safety_values is not None:
+        if self.safety and watched is not None and said and said.safety_values is not None:
             values = terms.watched + space_offset(logits[watched], self.safety.space)
             distance = safety_token_distance(values, said.safety_values[watched[said_of]].to(values))
             count = len(distance) if n_safety_positions is None else n_safety_positions

@@ -36,10 +36,7 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
     over_tokens = kind == "released-code"
     states = _states(loaded, data.prompts, over_tokens)
     probe = train_probe(states, data.harmful, kind, loaded.fingerprint)
-    unseen = Labelled(
-        read_prompts(PROMPTS / "harmful.jsonl") + read_prompts(PROMPTS / "benign.jsonl"),
-        [True] * 64 + [False] * 64,
-    )
+    unseen = _shipped("harmful", "benign")
     card = _card(
         config,
         probe,
@@ -54,7 +51,11 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
 
 def shipped() -> Labelled:
     """The anchor prompts and as many harmless ones, written for the project."""
-    harmful, harmless = (read_prompts(PROMPTS / f"{name}.jsonl") for name in ("anchors", "harmless"))
+    return _shipped("anchors", "harmless")
+
+
+def _shipped(harmful_name: str, harmless_name: str) -> Labelled:
+    harmful, harmless = (read_prompts(PROMPTS / f"{name}.jsonl") for name in (harmful_name, harmless_name))
     return Labelled(harmful + harmless, [True] * len(harmful) + [False] * len(harmless))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from . import checkpoints
 from . import protocol as p
 from .config import RunConfig
 from .errors import UserError
+from .files import sha256_of
 
 FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
 """Settings that change time and memory but not what is learned; the first remedy for a full memory."""
@@ -90,8 +90,7 @@ def _settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def _refuse_changed_file(before: p.DatasetRecord, path: Path) -> None:
     """The order of rows is part of a run: another dataset cannot continue it."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
     if found != before.sha256:
