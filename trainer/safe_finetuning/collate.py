@@ -11,6 +11,10 @@ from torch import Tensor
 from .supervised_logits import IGNORED
 from .tokens import EncodedRow
 
+PASS_TOKENS = 48
+"""What a forward and backward pass costs on a CPU beside its tokens, in tokens: about 0.17 s where a token
+takes 3.5 ms (a model of 135M parameters on two cores)."""
+
 
 @dataclass(frozen=True)
 class TrainingRow:
@@ -45,3 +49,18 @@ class Collator:
             "labels": labels,
             "index": torch.tensor([index for index, _ in items]),
         }
+
+
+def parts_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Places 0 … R − 1 of rows in parts of like length, the least work to compute one after another.
+
+    A part costs its rows times its longest, and PASS_TOKENS. Only neighbours in length share a part, so the
+    best parts of the first n rows, from short to long, end with one that begins where others ended best.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    best: list[tuple[int, list[list[int]]]] = [(0, [])]
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        work, begin = min((best[i][0] + (end - i) * longest, i) for i in range(end))
+        best.append((work + PASS_TOKENS, [*best[begin][1], sorted(order[begin:end])]))
+    return best[-1][1]

@@ -18,7 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from . import checkpoints
 from . import protocol as p
-from .collate import Collator, TrainingRow
+from .collate import Collator, TrainingRow, parts_by_length
 from .config import CheckpointConfig, RunConfig
 from .errors import UserError
 from .losses import token_nll
@@ -113,7 +113,10 @@ class SafeTrainer(Trainer):
         first = (self.state.global_step * self.args.world_size + self.args.process_index) * count
         chosen = self.anchors[torch.arange(first, first + count) % len(self.anchors)].tolist()
         rows = [batch["index"].tolist() + chosen[i :: len(batches)] for i, batch in enumerate(batches)]
-        return [self.collate([(i, self.objective.rows[i]) for i in indices]) for indices in rows]
+        return [self._batch_of(indices) for indices in rows]
+
+    def _batch_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return self.collate([(i, self.objective.rows[i]) for i in indices])
 
     def _over_processes(self, values: list[float]) -> list[float]:
         """Sums over all processes."""
@@ -126,6 +129,22 @@ class SafeTrainer(Trainer):
         return self._over_processes([float(here)])[0] > 0 if self.is_fsdp_enabled else here
 
     # --- a micro-batch
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Adds the gradient of a micro-batch.
+
+        A CPU computes it in parts of like length, to save the padding; for a GPU, a launch of many small
+        kernels costs more than padding does.
+        """
+        if self.args.device.type != "cpu" or self.accelerator.num_processes > 1:
+            return super().training_step(model, inputs, num_items_in_batch)
+        index = inputs["index"].tolist()
+        parts = parts_by_length([len(self.objective.rows[i].encoded.ids) for i in index])
+        loss = torch.zeros(())
+        for part in parts:
+            batch = self._batch_of([index[place] for place in part])
+            loss += super().training_step(model, batch, num_items_in_batch)
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

@@ -7,6 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from safe_finetuning import collate
 from safe_finetuning.collate import Collator, TrainingRow
 from safe_finetuning.config import RunConfig
 from safe_finetuning.objective import Objective
@@ -120,6 +121,28 @@ def test_accumulation_changes_neither_loss_nor_gradient(parts, tmp_path, section
     assert len(found[6]) >= 8
     for micro_batch in (3, 2, 1):
         assert found[micro_batch] == pytest.approx(found[6], rel=1e-6)
+
+
+@pytest.mark.parametrize("sections", SECTIONS.values(), ids=SECTIONS)
+def test_parts_of_like_length_change_neither_loss_nor_weights(parts, tmp_path, monkeypatch, sections):
+    before = trainable(parts[0])
+    anchors = [row.encoded for row in parts[2][:4]]
+    lengths = [len(row.encoded.ids) for row in parts[2]]
+    found = {}
+    for name, pass_tokens in (("whole", 10**6), ("parts", 0)):
+        monkeypatch.setattr(collate, "PASS_TOKENS", pass_tokens)
+        parts[0].load_state_dict(before, strict=False)
+        made = trainer(parts, tmp_path / name, anchors, sections=sections, maxSteps=2, learningRate=1e-2)
+        passes: list[int] = []
+        made.model.register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
+        made.train()
+        events = map(json.loads, (tmp_path / name / "events.jsonl").open())
+        totals = [event["total"] for event in events if event["type"] == "batch"]
+        found[name] = trainable(parts[0]), totals, len(passes)
+    assert len(set(lengths)) > 1 and found["parts"][2] > found["whole"][2]
+    assert found["parts"][1] == pytest.approx(found["whole"][1], rel=1e-6)
+    for name, whole in found["whole"][0].items():
+        torch.testing.assert_close(found["parts"][0][name], whole, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
