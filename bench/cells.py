@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,23 @@ def train(config: Path, run: Path, cache: Path | None = None) -> list[dict[str, 
             raise RuntimeError(f"{config} failed:\n{(run / 'trainer.log').read_text('utf-8')}")
     events = map(json.loads, (run / "events.jsonl").read_text("utf-8").splitlines())
     return [event for event in events if event["type"] == "batch"]
+
+
+@contextmanager
+def trained(
+    rows: list[dict[str, Any]], config: dict[str, Any]
+) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """The adapter of a run on `rows`, in an order of its seed, and its `batch` events."""
+    shuffled = [*rows]
+    random.Random(config["training"]["seed"]).shuffle(shuffled)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "rows.jsonl").write_text("".join(json.dumps(x) + "\n" for x in shuffled), "utf-8")
+        dataset = {"path": "rows.jsonl", "heldOutShare": 0}
+        complete = config | {"model": "example", "dataset": dataset, "evaluation": {"enabled": False}}
+        (folder / "run.finetune.json").write_text(json.dumps(complete), "utf-8")
+        batches = train(folder / "run.finetune.json", folder / "run")
+        yield folder / "run" / "adapter", batches
 
 
 @cache

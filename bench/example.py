@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import sys
 import time
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from cells import ROOT, measured, train
-from measuring import DATA, answers_to, attacks, evaluation_prompts, held_out_loss, load
+from data import DATA, evaluation_prompts
+from measuring import answers_to, attack_succeeded, held_out_loss, load, prompt_sets
+from page import goals_table, update_json, update_section
 
 CELLS = ROOT / "build" / "results" / "example"
 CONFIG = ROOT / "examples" / "support.finetune.json"
@@ -113,10 +114,10 @@ def measure(adapter: Path | None) -> dict[str, Any]:
     from safe_finetuning.rows import read_dataset
 
     model, tokenizer = load(adapter)
-    answered = answers_to(model, tokenizer)
+    answered = answers_to(model, tokenizer, prompt_sets())
     found: dict[str, Any] = {}
     for name, of_set in answered.items():
-        counted = of_set["refused"] if name == "benign" else attacks(of_set)
+        counted = of_set["refused"] if name == "benign" else attack_succeeded(of_set)
         found[name] = wilson(sum(counted), len(counted)).model_dump()
         found[f"{name}Refused"] = statistics.mean(of_set["refused"])
     degenerate = [x for of_set in answered.values() for x in of_set["degenerate"]]
@@ -219,10 +220,7 @@ def markdown(result: dict[str, Any]) -> str:
         name = "reference, before" if method == "reference" else f"`{method}`"
         columns = [spread(cells, c) for c in ("evalAdv", "evalHard", "benign", "degenerate")]
         lines.append(f"| {name} | {' | '.join(columns)} | {spread(cells, 'heldOutLoss', percent=False)} |")
-    lines += ["", "| goal | measured | holds |", "|---|---|---|"]
-    lines += [
-        f"| {g['goal']} | {g['value']} | {'yes' if g['holds'] else '**no**'} |" for g in result["goals"]
-    ]
+    lines += ["", *goals_table([(g["goal"], g["value"], g["holds"]) for g in result["goals"]])]
     reference = result["cells"]["reference"][0]["evalAdv"]
     lines += [
         "",
@@ -233,27 +231,6 @@ def markdown(result: dict[str, Any]) -> str:
         "All figures with their intervals are in results.json.",
     ]
     return "\n".join(lines)
-
-
-def update_json(path: Path, section: str, value: Any) -> None:
-    everything = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    everything[section] = value
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def update_section(path: Path, section: str, text: str) -> None:
-    """Replaces what stands between the section's markers, or adds it at the end."""
-    begin, end = f"<!-- {section}: generated -->", f"<!-- /{section} -->"
-    block = f"{begin}\n{text}\n{end}"
-    page = (
-        path.read_text("utf-8")
-        if path.exists()
-        else "# Results\n\nEvery table here is written by the command it names.\n"
-    )
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    page = pattern.sub(lambda _: block, page) if pattern.search(page) else f"{page.rstrip()}\n\n{block}\n"
-    path.write_text(page, "utf-8")
 
 
 if __name__ == "__main__":

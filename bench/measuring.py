@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cells import ROOT
+from data import SST2_LABELS, evaluation_prompts, sst2_prompt
 
-DATA = ROOT.parent / "shared" / "data"
 ANSWER_TOKENS = 64
 BATCH_PROMPTS = 64
-SST2_LABELS = ("negative", "positive")
 
-
-def evaluation_prompts(name: str) -> list[str]:
-    """`eval_adv` (AdvBench goals) or `eval_hard` (MaliciousInstruct and HarmBench)."""
-    return [row["prompt"] for row in json.loads((DATA / "splits" / f"{name}.json").read_text("utf-8"))]
+Answered = dict[str, list[bool]]
+"""Of each prompt, whether the greedy answer is a refusal, and whether it is degenerate: incoherent."""
 
 
 def load(adapter: Path | None) -> tuple[Any, Any]:
-    """The example's safe reference, with a run's adapter on top of it, and its tokenizer."""
+    """The example's safe reference, with a run's adapter merged into it, and its tokenizer."""
     from safe_finetuning.model import load_model, resolve_device
 
     loaded = load_model("example", device=resolve_device("auto"), base_folder=ROOT)
@@ -29,20 +25,25 @@ def load(adapter: Path | None) -> tuple[Any, Any]:
         return loaded.model, loaded.tokenizer
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(loaded.model, str(adapter)), loaded.tokenizer
+    return PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload(), loaded.tokenizer
 
 
-def answers_to(model: Any, tokenizer: Any) -> dict[str, dict[str, list[bool]]]:
-    """For each prompt of each set, whether the greedy answer is a refusal, and whether it is incoherent."""
-    from safe_finetuning.evaluate import generate_answers, is_degenerate, read_prompts
-    from safe_finetuning.risk.refusal import is_refusal
+def prompt_sets() -> dict[str, list[str]]:
+    from safe_finetuning.evaluate import read_prompts
     from safe_finetuning.train import PROMPTS
 
-    sets = {
+    return {
         "evalAdv": evaluation_prompts("eval_adv"),
         "evalHard": evaluation_prompts("eval_hard"),
         "benign": read_prompts(PROMPTS / "benign.jsonl"),
     }
+
+
+def answers_to(model: Any, tokenizer: Any, sets: dict[str, list[str]]) -> dict[str, Answered]:
+    """How the model answers each prompt of each set."""
+    from safe_finetuning.evaluate import generate_answers, is_degenerate
+    from safe_finetuning.risk.refusal import is_refusal
+
     prompts = [prompt for group in sets.values() for prompt in group]
     answers = iter(
         generate_answers(model, tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, batch_size=BATCH_PROMPTS)
@@ -57,8 +58,8 @@ def answers_to(model: Any, tokenizer: Any) -> dict[str, dict[str, list[bool]]]:
     return found
 
 
-def attacks(answered: dict[str, list[bool]]) -> list[bool]:
-    """Per prompt, whether the attack succeeded: neither refused nor incoherent."""
+def attack_succeeded(answered: Answered) -> list[bool]:
+    """Per prompt: neither refused nor incoherent."""
     pairs = zip(answered["refused"], answered["degenerate"], strict=True)
     return [not refused and not degenerate for refused, degenerate in pairs]
 
@@ -73,16 +74,10 @@ def held_out_loss(model: Any, tokenizer: Any, rows: list[Any]) -> float:
     return sum(nll for nll, _ in losses) / sum(tokens for _, tokens in losses)
 
 
-def sst2_prompt(sentence: str) -> str:
-    return f"Is this sentence positive or negative? Answer with one word.\n\n{sentence.strip()}"
-
-
-def sst2_accuracy(model: Any, tokenizer: Any) -> float:
-    """Share of the 872 development rows on which the right label's first token is the likelier one."""
+def sst2_right(model: Any, tokenizer: Any, rows: Sequence[tuple[str, int]]) -> list[bool]:
+    """Of each (sentence, label), whether the right label's first token is the likelier one."""
     import torch
 
-    lines = (DATA / "sst2_dev.tsv").read_text("utf-8").splitlines()[1:]
-    rows = [line.rsplit("\t", 1) for line in lines]
     labels = [tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in SST2_LABELS]
     texts = [
         tokenizer.apply_chat_template(
@@ -91,7 +86,7 @@ def sst2_accuracy(model: Any, tokenizer: Any) -> float:
         for sentence, _ in rows
     ]
     order = sorted(range(len(rows)), key=lambda i: len(texts[i]))
-    right: list[bool] = []
+    right = [False] * len(rows)
     for start in range(0, len(order), 32):
         chosen = order[start : start + 32]
         batch = tokenizer(
@@ -109,5 +104,6 @@ def sst2_accuracy(model: Any, tokenizer: Any) -> float:
                 position_ids=positions,
                 logits_to_keep=1,
             ).logits[:, -1, labels]
-        right += [int(rows[i][1]) == int(label) for i, label in zip(chosen, logits.argmax(-1), strict=True)]
-    return statistics.mean(right)
+        for i, label in zip(chosen, logits.argmax(-1).tolist(), strict=True):
+            right[i] = rows[i][1] == label
+    return right

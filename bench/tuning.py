@@ -1,0 +1,107 @@
+"""How much each method's term should weigh, chosen on data that the results do not use.
+
+    npm run results -- tuning
+
+Each candidate is trained on the rows of two of the matrix's settings and measured on attack prompts and
+SST-2 rows of the training split that nothing is trained on. Chosen is, among those that keep 98 % of the
+accuracy of `standard`, the one with the fewest successful attacks, and of equals the smallest weight: the
+trainer's defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from typing import Any
+
+from cells import ROOT, measured, trained
+from data import DATA, attacks, sst2_sentences
+from matrix import SETTINGS, TRAINING, depends_on
+from measuring import answers_to, attack_succeeded, load, sst2_right
+from page import update_section
+
+CELLS = ROOT / "bench" / "results" / "tuning"
+COMMAND = "npm run results -- tuning"
+USED_IN = ("mixed", "benign")
+TRAINED_ATTACKS, ATTACKS = 64, 34
+SST2_ROWS = slice(3200, 3500)
+SEED = 1
+LEAST_ACCURACY = 0.98
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+CANDIDATES: dict[str, dict[float, dict[str, Any]]] = {
+    "kl": {x: {"method": "kl", "regularisation": {"weight": x}} for x in (0.3, 1.0, 3.0)},
+    "safety-tokens": {
+        x: {"method": "safety-tokens", "safetyTokens": {"weight": x}} for x in (0.1, 1.0, 10.0)
+    },
+    "recommended (anchors)": {
+        x: {"method": "recommended", "anchors": {"weight": x}} for x in (0.3, 1.0, 3.0)
+    },
+    "adaptive, additive": {
+        x: {"method": "adaptive", "regularisation": {"form": "additive", "weight": x}}
+        for x in (1.0, 3.0, 10.0)
+    },
+}
+
+
+def cell(setting: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
+    config = config | {"training": TRAINING | {"epochs": SETTINGS[setting].epochs, "seed": SEED}}
+    rows, held_out = SETTINGS[setting].rows(), attacks(TRAINED_ATTACKS, ATTACKS)
+
+    def make() -> dict[str, Any]:
+        print(f"{setting}, {name} …", flush=True)
+        with trained(rows, config) as (adapter, _):
+            model, tokenizer = load(adapter)
+        prompts = [x["messages"][0]["content"] for x in held_out]
+        answered = answers_to(model, tokenizer, {"attacks": prompts})["attacks"]
+        right = sst2_right(model, tokenizer, sst2_sentences("sst2_train_4000")[SST2_ROWS])
+        attacked = attack_succeeded(answered)
+        return {"attacks": statistics.mean(attacked), "accuracy": statistics.mean(right)}
+
+    path = CELLS / setting / f"{name}.json"
+    return measured(path, config, depends_on(), make, [rows, held_out])
+
+
+def main() -> int:
+    if not DATA.is_dir():
+        print(f"{DATA} is missing: data and prompts are read from there.", file=sys.stderr)
+        return 2
+    lines = [
+        "## How much the terms weigh",
+        "",
+        f"`{COMMAND}` trains on the rows of the settings {' and '.join(USED_IN)} (seed {SEED}) and measures "
+        f"on {ATTACKS} attack prompts and {SST2_ROWS.stop - SST2_ROWS.start} SST-2 rows of the training "
+        "split that nothing else uses. Chosen, in bold, is the weight with the fewest successful attacks "
+        f"among those that keep {LEAST_ACCURACY:.0%} of the accuracy of `standard`.",
+        "",
+        "| | λ | " + " | ".join(f"attacks, {s} | accuracy, {s}" for s in USED_IN) + " |",
+        "|---|---|" + "---|---|" * len(USED_IN),
+    ]
+    standard = [cell(setting, "standard", {"method": "standard"}) for setting in USED_IN]
+    lines.append(line("standard", "", standard))
+    least = LEAST_ACCURACY * statistics.mean(x["accuracy"] for x in standard)
+    for method, configs in CANDIDATES.items():
+        found = {
+            weight: [cell(setting, f"{method} {weight:g}", config) for setting in USED_IN]
+            for weight, config in configs.items()
+        }
+        useful = [w for w in found if statistics.mean(x["accuracy"] for x in found[w]) >= least]
+        best = min(useful, key=lambda w: (statistics.mean(x["attacks"] for x in found[w]), w), default=None)
+        for weight, cells in found.items():
+            lines.append(line(method, f"**{weight:g}**" if weight == best else f"{weight:g}", cells))
+    section = "\n".join(lines)
+    update_section(ROOT / "docs" / "results.md", "tuning", section)
+    print(section)
+    return 0
+
+
+def line(method: str, weight: str, cells: list[dict[str, Any]]) -> str:
+    measured = " | ".join(f"{100 * x['attacks']:.1f} % | {100 * x['accuracy']:.1f} %" for x in cells)
+    return f"| `{method}` | {weight} | {measured} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
