@@ -432,6 +432,14 @@ export interface RunConfig {
   checkpoints: CheckpointConfig;
   evaluation: EvaluationConfig;
   /**
+   * Processes that train together, one for each GPU of this machine; the batch is divided among them.
+   */
+  processes: number;
+  /**
+   * A configuration file of Accelerate (`accelerate config`), relative to this file: the run is started by `accelerate launch` with it, for FSDP or several machines.
+   */
+  accelerateConfig: string | null;
+  /**
    * Where to train; `auto` takes CUDA, then MPS, then the CPU.
    */
   device: 'auto' | 'cuda' | 'mps' | 'cpu';
@@ -557,7 +565,7 @@ export interface RegularisationConfig {
  */
 export interface AnchorConfig {
   /**
-   * Anchor rows in each optimiser step and process. Default: one for every eight rows of `training.batchSize`.
+   * Anchor rows in each optimiser step. Default: one for every eight rows of `training.batchSize`.
    */
   perStep: number | null;
   /**
@@ -628,11 +636,11 @@ export interface TrainingConfig {
    */
   maxSteps: number | null;
   /**
-   * Rows per optimiser step and process.
+   * Rows per optimiser step, over all processes.
    */
   batchSize: number;
   /**
-   * Rows per forward pass; must divide `batchSize`. Smaller values need less memory and give the same result. Default: `batchSize`.
+   * Rows per forward pass; must divide `batchSize`. Smaller values need less memory and give the same result. Default: `batchSize`, divided among the processes.
    */
   microBatchSize: number | null;
   /**

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.simplefilter("ignore", FutureWarning)  # of libraries among each other; not the user's to act on
     parser = _parser()
     options = parser.parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     if getattr(options, "resume", False) and not options.run_folder:
         parser.error("--resume needs --run-folder: which run is to go on?")
     try:
@@ -109,24 +110,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> int:
     from .config_file import read_config
+    from .processes import join_processes, launch_command
     from .resume import resume_point
     from .run_folder import RunFolder, claim, create_run_folder
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("A run is trained by one process for now; start it without `accelerate launch`.")
     config = read_config(options.config)  # before a folder is made for a run that cannot start
+    command = launch_command(config, options.config.resolve().parent, options.arguments)
+    if command:
+        if os.name == "nt":
+            raise UserError("`processes` and `accelerateConfig` need Linux or macOS. Leave them out.")
+        os.execv(command[0], command)
+    processes = join_processes(config)
+    if not processes.first:
+        from .train import follow
+
+        return follow(config, options.config, processes)
     folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
     with claim(folder, resume=options.resume):
         point = resume_point(folder, config, options.config.resolve().parent) if options.resume else None
         console = Console()
         run = RunFolder(folder, listener=console)
-        signal.signal(signal.SIGTERM, lambda *_: run.request("cancel"))
+        alone = processes.count == 1
+        signal.signal(signal.SIGTERM, lambda *_: run.request("cancel") if alone else run.fail_from_outside())
         signal.signal(signal.SIGINT, lambda *_: run.request("cancel" if run.stop_requested else "stop"))
         console.print(f"run folder: {folder}")
 
         from .train import train
 
-        return train(config, options.config, run, point)
+        return train(config, options.config, run, point, processes)
 
 
 def _score(options: argparse.Namespace) -> int:

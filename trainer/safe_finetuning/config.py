@@ -179,7 +179,7 @@ class AnchorConfig(ConfigModel):
 
     per_step: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Anchor rows in each optimiser step and process. Default: one for every eight rows of "
+        description="Anchor rows in each optimiser step. Default: one for every eight rows of "
         "`training.batchSize`.",
     )
     weight: Annotated[float, Field(ge=0)] = Field(1.0, description="What KL weighs on anchor rows.")
@@ -235,11 +235,13 @@ class TrainingConfig(ConfigModel):
     max_steps: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Optimiser steps; where given, it takes the place of `epochs`."
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(8, description="Rows per optimiser step and process.")
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        8, description="Rows per optimiser step, over all processes."
+    )
     micro_batch_size: Annotated[int, Field(ge=1)] | None = Field(
         None,
         description="Rows per forward pass; must divide `batchSize`. Smaller values need less memory and "
-        "give the same result. Default: `batchSize`.",
+        "give the same result. Default: `batchSize`, divided among the processes.",
     )
 
     @field_validator("micro_batch_size")
@@ -348,6 +350,17 @@ class RunConfig(ConfigModel):
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig, description="Measurement before and after."
     )
+    processes: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="Processes that train together, one for each GPU of this machine; the batch is divided "
+        "among them.",
+    )
+    accelerate_config: str | None = Field(
+        None,
+        min_length=1,
+        description="A configuration file of Accelerate (`accelerate config`), relative to this file: the "
+        "run is started by `accelerate launch` with it, for FSDP or several machines.",
+    )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto", description="Where to train; `auto` takes CUDA, then MPS, then the CPU."
     )
@@ -382,7 +395,7 @@ class RunConfig(ConfigModel):
 
     @property
     def anchors_per_step(self) -> int:
-        """Anchor rows in each optimiser step and process."""
+        """Anchor rows in each optimiser step."""
         if not self.anchors or self.anchors.weight == 0:
             return 0
         return self.anchors.per_step or math.ceil(self.training.batch_size / 8)

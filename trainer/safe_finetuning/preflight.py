@@ -68,10 +68,13 @@ def _configuration(path: Path) -> tuple[RunConfig, str, str]:
 
 def _device(config: RunConfig) -> tuple[bool, str, str]:
     from .model import resolve_device
+    from .processes import check_processes
 
     device = resolve_device(config.device)
+    check_processes(config, config.processes, config.processes)
+    several = f", {config.processes} processes" if config.processes > 1 else ""
     slow = " Training on the CPU is slow; use a small model." if device.type == "cpu" else ""
-    return True, "ok", f"{device.type}.{slow}"
+    return True, "ok", f"{device.type}{several}.{slow}"
 
 
 def _model(config: RunConfig, base: Path) -> tuple[Any, str, str]:

@@ -11,7 +11,7 @@ from .config import RunConfig
 from .errors import UserError
 from .risk.scores import Judge, RowRisk, judge_rows
 from .rows import Dataset, Problem, Row, read_dataset
-from .run_folder import RunFolder
+from .run_folder import Run
 from .tokens import EncodedRow, TemplateError, encode_row
 
 DATASET_ADVICE = 'Mend them, or set `dataset.invalidRows` to "skip" to train without them.'
@@ -36,7 +36,7 @@ def prepare(
     held_out_dataset: Dataset | None,
     tokenizer: Any,
     judge: Judge,
-    run: RunFolder,
+    run: Run,
 ) -> PreparedRows:
     """Judges and encodes the dataset; holds rows out unless there is a file of them.
 
@@ -94,7 +94,7 @@ def read_held_out(config: RunConfig, base: Path) -> Dataset | None:
     return dataset
 
 
-def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: RunFolder) -> None:
+def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: Run) -> None:
     trained = {row.hash: row.line for row in dataset.rows}
     both = [(row.line, trained[row.hash]) for row in held_out.rows if row.hash in trained]
     if both:

@@ -180,6 +180,19 @@ class RunFolder:
                 with suppress(OSError):
                     self._events.close()
 
+    def fail_from_outside(self) -> None:
+        """The launcher of several processes ends them all when one has failed, or when it is ended itself."""
+
+        def end() -> None:
+            self.finish(
+                "failed",
+                f"Ended from outside, as happens when another process of the run fails (see its log); "
+                f"{checkpoints.saved(self.folder)}.",
+            )
+            os._exit(1)
+
+        threading.Thread(target=end, daemon=True).start()  # the main thread may hold the lock of `emit`
+
     def finish_as_told(self) -> None:
         """The end of a run that was cancelled, or stopped outside training."""
         saved = checkpoints.saved(self.folder)
@@ -304,6 +317,31 @@ class RunFolder:
         write_atomically(
             self.folder / "run.json", self._record.model_dump_json(by_alias=True, indent=2) + "\n"
         )
+
+
+class FollowedRun:
+    """The run in a process that is not its first: it is told nothing, and what it says is dropped."""
+
+    stop_requested = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, record: dict[str, Any], from_step: int) -> None: ...
+
+    def emit(self, kind: type[p.Event], **fields: Any) -> None: ...
+
+    def phase(self, phase: p.Phase, message: str) -> None: ...
+
+    def warn(self, code: str, message: str) -> None: ...
+
+    def check(self) -> None: ...
+
+    def progress(self, phase: p.Phase, unit: str) -> Any:
+        return lambda done, total: None
+
+
+Run = RunFolder | FollowedRun
 
 
 def create_run_folder(base: Path, method: str) -> Path:

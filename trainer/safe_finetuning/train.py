@@ -22,10 +22,11 @@ from .config import AnchorConfig, EvaluationConfig, RunConfig
 from .errors import Cancelled, UserError
 from .files import write_atomically
 from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
+from .processes import Processes
 from .resume import ResumePoint
 from .risk.scores import Critic, Judge
 from .rows import Dataset, read_dataset
-from .run_folder import RunFolder
+from .run_folder import FollowedRun, Run, RunFolder
 from .tokens import EncodedRow
 
 if TYPE_CHECKING:
@@ -38,16 +39,24 @@ ORDINARY_ROWS = 64  # of the dataset, which the safety tokens are told apart fro
 _CANNOT_WRITE = re.compile(r"I/O error|inline_container")
 """How safetensors and torch.save, which raise no OSError, say that the disk is full."""
 
+_PROCESS_LOST = re.compile(r"\bgloo\b|\bNCCL\b|Connection closed by peer")
+"""How the collectives of PyTorch say so."""
 
-def train(config: RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None) -> int:
+
+def train(
+    config: RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None, processes: Processes
+) -> int:
     """Runs the configuration, read from `config_path`, in the run folder; returns the process's exit code.
 
     Whatever happens, the last event says how it ended.
     """
     try:
-        status, message = _train(config, config_path, run, resume)
+        processes.from_first(lambda: (run.folder, resume))
+        status, message = _train(config, config_path, run, resume, processes)
         run.finish(status, message)
-        return EXIT_CODES[status]
+        processes.leave()
+        # The launcher of several processes takes every exit code but 0 for a failure.
+        return EXIT_CODES[status] if processes.count == 1 else 0
     except Cancelled:
         run.finish_as_told()
         return EXIT_CODES["cancelled"]
@@ -72,6 +81,8 @@ def explain(error: BaseException, folder: Path) -> str:
         text = f"{error.filename or folder}: {error.strerror}. Free some space or mend access, then {then}."
     elif _CANNOT_WRITE.search(str(error)):
         text = f"{folder}: a file cannot be written ({error}). Free some space or mend access, then {then}."
+    elif _PROCESS_LOST.search(str(error)):
+        text = f"Another process of the run failed or was lost; its messages are in the log. Then {then}."
     elif type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         # A run goes on with the `maxLength` that it began with; these two change nothing but memory.
         text = f"Out of memory. Lower `training.microBatchSize` or `evaluation.batchSize`, then {then}."
@@ -80,48 +91,69 @@ def explain(error: BaseException, folder: Path) -> str:
     return f"{text} All steps are trained and the adapter is saved." if trained else text
 
 
+def follow(config: RunConfig, config_path: Path, processes: Processes) -> int:
+    """What a process that is not the first does in the same run."""
+    folder, resume = processes.from_first(lambda: (Path(), None))
+    _train(config, config_path, FollowedRun(folder), resume, processes)
+    processes.leave()
+    return 0
+
+
 def _train(
-    config: RunConfig, config_path: Path, run: RunFolder, resume: ResumePoint | None
+    config: RunConfig, config_path: Path, run: Run, resume: ResumePoint | None, processes: Processes
 ) -> tuple[str, str]:
     base = config_path.resolve().parent
-    dataset = read_dataset(base / config.dataset.path)
-    held_out = read_held_out(config, base)
+    dataset, held_out = processes.from_first(lambda: _begin(config, config_path, run, resume))
+    run.phase("loading", f"Loading {config.model}")
+    loaded = processes.first_before_others(lambda: _load(config, base, run))
+    rows, aids = processes.from_first(lambda: _prepare(config, base, dataset, held_out, loaded, run))
+
+    run.phase("training", f"Training on {len(rows.trained)} rows")
+    processes.from_first(lambda: _announce(config, dataset, rows, run))
+    trainer = _trainer(config, run, loaded, rows, aids, processes)
+    trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
+    trainer.save_now()
+
+    run.phase("saving", "Saving the adapter")
+    weights = trainer.adapter_weights()
+    processes.from_first(lambda: _save_adapter(trainer.model, weights, run))
+    state, stopped = trainer.state, processes.from_first(lambda: run.stop_requested)
+    if stopped and state.global_step < state.max_steps:
+        return "stopped", f"Stopped after step {state.global_step} and saved."
+    if config.evaluation.enabled:
+        processes.from_first(lambda: _measure_after(config, base, trainer, loaded.tokenizer, rows, run))
+    return "completed", f"Completed {state.global_step} steps."
+
+
+def _begin(
+    config: RunConfig, config_path: Path, run: Run, resume: ResumePoint | None
+) -> tuple[Dataset, Dataset | None]:
+    base = config_path.resolve().parent
+    dataset, held_out = read_dataset(base / config.dataset.path), read_held_out(config, base)
     run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
     if resume:
         for checkpoint in resume.damaged:
             checkpoints.begin(checkpoint)  # counts no longer: neither to resume from nor as one to keep
             run.warn("checkpoint", f"{checkpoint.name} is damaged; going on from step {resume.step}.")
+    return dataset, held_out
 
-    run.phase("loading", f"Loading {config.model}")
-    loaded = _load(config, base, run)
+
+def _prepare(
+    config: RunConfig, base: Path, dataset: Dataset, held_out: Dataset | None, loaded: Loaded, run: Run
+) -> tuple[PreparedRows, Aids]:
+    """Everything that the reference and the judge are asked before training."""
     judge = _judge(config, base, loaded, run)
     rows = prepare(config, dataset, held_out, loaded.tokenizer, judge, run)
-
     aids = _aids(config, base, loaded, rows, run)
-
     if config.evaluation.enabled:
         _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
-
-    run.phase("training", f"Training on {len(rows.trained)} rows")
-    trainer = _trainer(config, run, loaded, rows, aids)
-    _announce(config, dataset, rows, trainer, run)
-    trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
-    trainer.save_now()
-
-    run.phase("saving", "Saving the adapter")
-    _save_adapter(trainer.model, run)
-    state = trainer.state
-    if run.stop_requested and state.global_step < state.max_steps:
-        return "stopped", f"Stopped after step {state.global_step} and saved."
-    if config.evaluation.enabled:
-        _measure("after", config, base, trainer.model, loaded.tokenizer, rows.held_out, run)
-    return "completed", f"Completed {state.global_step} steps."
+    return rows, aids
 
 
 # --- training -----------------------------------------------------------------------------------------
 
 
-def _load(config: RunConfig, base: Path, run: RunFolder | None = None) -> Loaded:
+def _load(config: RunConfig, base: Path, run: Run | None = None) -> Loaded:
     from .model import load_model, resolve_device
 
     return load_model(
@@ -133,7 +165,7 @@ def _load(config: RunConfig, base: Path, run: RunFolder | None = None) -> Loaded
     )
 
 
-def _judge(config: RunConfig, base: Path, loaded: Loaded, run: RunFolder) -> Judge:
+def _judge(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Judge:
     if config.risk.source == "probe" and config.risk.probe:
         from .risk.probe import Predictor, load_probe
 
@@ -162,7 +194,7 @@ class Aids(NamedTuple):
     safety_tokens: Sequence[int] = ()
 
 
-def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run: RunFolder) -> Aids:
+def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run: Run) -> Aids:
     """Made once per run: a resumed one reads them from its folder."""
     if not config.anchors and not config.safety_tokens:
         return Aids()
@@ -190,7 +222,9 @@ def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run
     return Aids(anchors if config.anchors else (), [token.id for token in tokens])
 
 
-def _trainer(config: RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRows, aids: Aids) -> Any:
+def _trainer(
+    config: RunConfig, run: Run, loaded: Loaded, rows: PreparedRows, aids: Aids, processes: Processes
+) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
@@ -212,15 +246,11 @@ def _trainer(config: RunConfig, run: RunFolder, loaded: Loaded, rows: PreparedRo
         raise UserError(f"`lora.targetModules`: {error}") from None
     training_rows = [TrainingRow(encoded, risk) for encoded, risk in rows.trained]
     objective = Objective(config, model, training_rows, *aids, fingerprint=loaded.fingerprint, warn=run.warn)
-    return SafeTrainer(config, run, model, loaded.tokenizer, objective)
+    return SafeTrainer(config, run, model, loaded.tokenizer, objective, processes)
 
 
-def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, trainer: Any, run: RunFolder) -> None:
-    args = trainer.args
-    steps_per_epoch = math.ceil(
-        math.ceil(len(rows.trained) / (args.per_device_train_batch_size * args.world_size))
-        / args.gradient_accumulation_steps
-    )
+def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, run: Run) -> None:
+    steps_per_epoch = math.ceil(len(rows.trained) / config.training.batch_size)
     run.emit(
         p.DatasetRead,
         rows=len(dataset.rows),
@@ -237,10 +267,11 @@ def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, trainer: 
     )
 
 
-def _save_adapter(model: Any, run: RunFolder) -> None:
+def _save_adapter(model: Any, weights: dict[str, Any] | None, run: Run) -> None:
+    """Saves the model's adapter; `weights` where they are not all in the model itself."""
     beside, target = run.folder / ".adapter.tmp", run.folder / "adapter"
     shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
+    model.save_pretrained(beside, state_dict=weights)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
 
@@ -259,7 +290,7 @@ def _measure(
     model: Any,
     tokenizer: Any,
     held_out: list[EncodedRow],
-    run: RunFolder,
+    run: Run,
 ) -> None:
     """Evaluates once per run: a resumed run keeps the measurement of the reference."""
     result = run.folder / "evaluation" / f"{which}.json"
@@ -277,32 +308,44 @@ def _measure(
     run.emit(p.Evaluated, model=which, metrics=metrics, seconds=time.monotonic() - began)
 
 
+def _measure_after(
+    config: RunConfig, base: Path, trainer: Any, tokenizer: Any, rows: PreparedRows, run: Run
+) -> None:
+    model = trainer.model
+    if trainer.is_fsdp_enabled:  # this process has but a shard of it
+        model = _with_adapter(_load(config, base, run).model, run.folder / "adapter", config.model)
+    _measure("after", config, base, model, tokenizer, rows.held_out, run)
+
+
 def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
     """Measures the configuration's reference, or an adapter on top of it, outside any run."""
     loaded = _load(config, base)
-    model: Any = loaded.model
-    if adapter:
-        from peft import PeftModel
-        from safetensors import SafetensorError
-
-        if not (adapter / "adapter_config.json").is_file():
-            raise UserError(
-                f"{adapter}: not an adapter folder (no adapter_config.json). Give a run's `adapter` folder."
-            )
-        try:
-            model = PeftModel.from_pretrained(model, str(adapter))
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"{adapter}: does not fit `{config.model}` or is damaged: {reason} "
-                "Give the adapter of a run on this model."
-            ) from None
+    model = _with_adapter(loaded.model, adapter, config.model) if adapter else loaded.model
     dataset = read_held_out(config, base)
     rows = dataset.rows if dataset else []
     held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]
     return evaluate_model(
         model, loaded.tokenizer, held_out, config, base, check=lambda: None, progress=lambda *_: None
     )[0]
+
+
+def _with_adapter(model: Any, adapter: Path, name: str) -> Any:
+    """The model called `name` with an adapter folder on top of it."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    if not (adapter / "adapter_config.json").is_file():
+        raise UserError(
+            f"{adapter}: not an adapter folder (no adapter_config.json). Give a run's `adapter` folder."
+        )
+    try:
+        return PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{adapter}: does not fit `{name}` or is damaged: {reason} "
+            "Give the adapter of a run on this model."
+        ) from None
 
 
 def prompt_files(evaluation: EvaluationConfig, base: Path) -> dict[str, Path]:

@@ -23,7 +23,8 @@ from .config import CheckpointConfig, RunConfig
 from .errors import UserError
 from .losses import token_nll
 from .objective import Objective, StepRisk, Terms
-from .run_folder import RunFolder
+from .processes import Processes
+from .run_folder import Run
 from .supervised_logits import row_of_token, supervised_logits, supervised_targets
 from .tokens import EncodedRow
 
@@ -38,6 +39,7 @@ class StepRecord:
     began: float | None = None
     step_risk: float | None = None
     n_safety_positions: int | None = None
+    loss: float = 0.0
     nll: float = 0.0
     kl: float | None = None
     anchors: float | None = None
@@ -53,18 +55,30 @@ class StepRecord:
     row_kl: list[float | None] = field(default_factory=list)
 
 
+SUMS = ("loss", "nll", "kl", "anchors", "safety", "tokens", "input_tokens")
+"""What of a record adds up over processes, beside its rows; the rest is the same in all of them."""
+
+
 class SafeTrainer(Trainer):
     """Trains the adapter of a PEFT model; the model with the adapter off is the safe reference.
 
-    Every optimiser step becomes one `batch` event of `run`.
+    Every optimiser step, over all processes, becomes one `batch` event of `run`. The configured batch is
+    divided among the processes, so that their number changes nothing in what is learned.
     """
 
     objective: Objective
 
     def __init__(
-        self, config: RunConfig, run: RunFolder, model: Any, tokenizer: Any, objective: Objective
+        self,
+        config: RunConfig,
+        run: Run,
+        model: Any,
+        tokenizer: Any,
+        objective: Objective,
+        processes: Processes | None = None,
     ) -> None:
         self.config, self.run, self.objective = config, run, objective
+        self.processes = processes or Processes()
         self.checkpoint_folder = run.folder / "checkpoints"
         self.keep_checkpoints = config.checkpoints.keep
         n_anchors = len(objective.rows) - objective.n_dataset
@@ -76,10 +90,10 @@ class SafeTrainer(Trainer):
         self.collate = Collator(tokenizer.pad_token_id)
         super().__init__(
             model=model,
-            args=training_arguments(config, self.checkpoint_folder, model.device),
+            args=training_arguments(config, self.checkpoint_folder, model.device, self.processes.count),
             train_dataset=list(enumerate(objective.rows[: objective.n_dataset])),
             data_collator=self.collate,
-            callbacks=[RunCallback(run, config.checkpoints)],
+            callbacks=[RunCallback(run, config.checkpoints, self.processes)],
         )
         self.remove_callback(PrinterCallback)
         # The objective divides by the tokens of the whole step itself; Trainer must count them and not
@@ -110,9 +124,10 @@ class SafeTrainer(Trainer):
         count = self.config.anchors_per_step if len(self.anchors) else 0
         if not count:
             return batches
-        first = (self.state.global_step * self.args.world_size + self.args.process_index) * count
+        first = self.state.global_step * count
         chosen = self.anchors[torch.arange(first, first + count) % len(self.anchors)].tolist()
-        rows = [batch["index"].tolist() + chosen[i :: len(batches)] for i, batch in enumerate(batches)]
+        mine = chosen[self.processes.rank :: self.processes.count]
+        rows = [batch["index"].tolist() + mine[i :: len(batches)] for i, batch in enumerate(batches)]
         return [self._batch_of(indices) for indices in rows]
 
     def _batch_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
@@ -120,7 +135,7 @@ class SafeTrainer(Trainer):
 
     def _over_processes(self, values: list[float]) -> list[float]:
         """Sums over all processes."""
-        if self.accelerator.num_processes == 1:
+        if self.processes.count == 1:
             return values
         mine = torch.tensor(values, dtype=torch.float64, device=self.args.device)
         return self.accelerator.reduce(mine, "sum").tolist()
@@ -136,7 +151,7 @@ class SafeTrainer(Trainer):
         A CPU computes it in parts of like length, to save the padding; for a GPU, a launch of many small
         kernels costs more than padding does.
         """
-        if self.args.device.type != "cpu" or self.accelerator.num_processes > 1:
+        if self.args.device.type != "cpu" or self.processes.count > 1:
             return super().training_step(model, inputs, num_items_in_batch)
         index = inputs["index"].tolist()
         parts = parts_by_length([len(self.objective.rows[i].encoded.ids) for i in index])
@@ -149,7 +164,8 @@ class SafeTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        self.run.check()
+        if self.processes.count == 1:
+            self.run.check()
         self.step_record.began = self.step_record.began or time.monotonic()
         index = inputs.pop("index").cpu()
         terms = self.objective(
@@ -162,10 +178,11 @@ class SafeTrainer(Trainer):
         )
         self._record(index, inputs, terms)
         # Gradients are averaged over processes, and N counts the tokens of all of them.
-        return terms.loss * self.accelerator.num_processes
+        return terms.loss * self.processes.count
 
     def _record(self, index: Tensor, inputs: dict[str, Tensor], terms: Terms) -> None:
         record, objective = self.step_record, self.objective
+        record.loss += float(terms.loss.detach())
         record.input_tokens += int(inputs["attention_mask"].sum())
         if terms.safety is not None:
             record.safety = (record.safety or 0.0) + float(terms.safety)
@@ -193,7 +210,7 @@ class SafeTrainer(Trainer):
         super().log(logs, start_time)
         if "loss" not in logs:
             return
-        record, self.step_record = self.step_record, StepRecord()
+        record, self.step_record = joined(self.processes.gather(self.step_record)), StepRecord()
         self.step_risk = StepRisk(self.step_risk.moving_average, record.step_risk)
         seconds = time.monotonic() - (record.began or 0.0)
         self.step_seconds.append(seconds)
@@ -208,7 +225,7 @@ class SafeTrainer(Trainer):
             kl=None if record.kl is None else record.kl / record.tokens,
             anchors=None if record.anchors is None else record.anchors / record.tokens,
             safety_tokens=record.safety,
-            total=logs["loss"],
+            total=record.loss,
             risk_mean=sum(risk) / len(risk),
             risk_max=max(risk),
             beta_mean=sum(record.beta) / len(record.beta),
@@ -230,7 +247,7 @@ class SafeTrainer(Trainer):
                 kl=record.row_kl,
             ),
         )
-        if not math.isfinite(logs["loss"]):
+        if not math.isfinite(record.loss):
             raise UserError(
                 f"The loss is not finite at step {self.state.global_step}. Look at the rows of that step in "
                 "the monitor, or lower `training.learningRate`; then start a new run."
@@ -239,12 +256,14 @@ class SafeTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
         folder = self.checkpoint_folder / f"checkpoint-{step}"
-        checkpoints.begin(folder)
+        self.processes.from_first(lambda: checkpoints.begin(folder))
         super()._save_checkpoint(model, trial)
-        (folder / STEP_RISK_FILE).write_text(json.dumps(self.step_risk.value))
-        size = checkpoints.complete(folder, step)
-        checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
-        self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
+        self.processes.gather(None)  # all have written their part
+        if self.processes.first:
+            (folder / STEP_RISK_FILE).write_text(json.dumps(self.step_risk.value))
+            size = checkpoints.complete(folder, step)
+            checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
+            self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -254,46 +273,70 @@ class SafeTrainer(Trainer):
 
     def save_now(self) -> None:
         """A checkpoint of the last finished step, unless it has one."""
-        found = checkpoints.latest(self.checkpoint_folder)
+        found = self.processes.from_first(lambda: checkpoints.latest(self.checkpoint_folder))
         if self.state.global_step and (not found or found[1] != self.state.global_step):
             self._save_checkpoint(self.model, None)
 
+    def adapter_weights(self) -> dict[str, Tensor] | None:
+        """Where processes have shards of them: the whole weights, in the first process."""
+        return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
+
+
+def joined(records: list[StepRecord]) -> StepRecord:
+    """What the processes of one step add up to."""
+    whole, *others = records
+    for record in others:
+        for name, value in vars(record).items():
+            mine = getattr(whole, name)
+            if isinstance(value, list):
+                mine += value
+            elif name in SUMS and value is not None:
+                setattr(whole, name, value if mine is None else mine + value)
+    return whole
+
 
 class RunCallback(TrainerCallback):
-    """Saves in time, and stops when asked to."""
+    """Saves in time, and pauses and stops when asked to; the first process decides for all."""
 
-    def __init__(self, run: RunFolder, checkpoints: CheckpointConfig) -> None:
-        self.run, self.checkpoints = run, checkpoints
+    def __init__(self, run: Run, checkpoints: CheckpointConfig, processes: Processes) -> None:
+        self.run, self.checkpoints, self.processes = run, checkpoints, processes
         self.last_saved = time.monotonic()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self.processes.from_first(self.run.check)
+        return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         every = max(1, state.max_steps // (self.checkpoints.at_least + 1))
         minutes = (time.monotonic() - self.last_saved) / 60
-        if (
-            state.global_step % every == 0
-            or minutes >= self.checkpoints.every_minutes
-            or self.run.stop_requested
-        ):
+        save, stop = self.processes.from_first(
+            lambda: (minutes >= self.checkpoints.every_minutes, self.run.stop_requested)
+        )
+        if state.global_step % every == 0 or save or stop:
             self.last_saved = time.monotonic()
             control.should_save = True
-        control.should_training_stop |= self.run.stop_requested
+        control.should_training_stop |= stop
         return control
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        control.should_training_stop |= self.run.stop_requested
+        if self.processes.count == 1:  # several stop together, at the end of a step
+            control.should_training_stop |= self.run.stop_requested
         return control
 
 
-def training_arguments(config: RunConfig, output: Path, device: torch.device) -> TrainingArguments:
+def training_arguments(
+    config: RunConfig, output: Path, device: torch.device, n_processes: int
+) -> TrainingArguments:
     """The configuration in Trainer's own terms: AdamW, linear warm-up and decay."""
     t = config.training
-    micro_batch = t.micro_batch_size or t.batch_size  # rows per forward pass
+    share = t.batch_size // n_processes
+    micro_batch = t.micro_batch_size or share  # rows per forward pass
     arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=t.epochs,
         max_steps=t.max_steps or -1,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=t.batch_size // micro_batch,
+        gradient_accumulation_steps=share // micro_batch,
         learning_rate=t.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=t.warmup_steps,
@@ -303,6 +346,7 @@ def training_arguments(config: RunConfig, output: Path, device: torch.device) ->
         data_seed=t.seed,
         bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
         use_cpu=device.type == "cpu",
+        ddp_find_unused_parameters=False,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # RunCallback decides

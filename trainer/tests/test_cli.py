@@ -67,10 +67,3 @@ def test_resume_without_a_run_folder_is_refused_before_a_folder_is_made(tmp_path
     assert refusal.value.code == 2
     assert "--resume needs --run-folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [config]
-
-
-def test_several_processes_are_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["train", str(tmp_path / "x.finetune.json"), "--run-folder", str(tmp_path / "run")]) == 1
-    assert "one process" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()

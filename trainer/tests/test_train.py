@@ -2,15 +2,14 @@
 
 import errno
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from running import configure, events, finish, say, start, until
 from safetensors.torch import load_file, save_file
 
 from safe_finetuning import checkpoints
@@ -18,116 +17,10 @@ from safe_finetuning import protocol as p
 from safe_finetuning.example_model import ADAPTER_FOLDER
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
 from safe_finetuning.train import explain
-from tiny import make_tiny_model
-
-TRAINER = Path(__file__).parents[1]
-CONFIG = {
-    "model": "model",
-    "dataset": {"path": "rows.jsonl", "heldOutShare": 0.2},
-    "method": "adaptive",
-    "training": {"maxSteps": 6, "batchSize": 4, "warmupSteps": 1, "maxLength": 128},
-    "checkpoints": {"atLeast": 3},
-    "evaluation": {
-        "harmfulPrompts": "harmful.jsonl",
-        "benignPrompts": "benign.jsonl",
-        "maxNewTokens": 16,
-    },
-    "device": "cpu",
-}
 
 pytestmark = pytest.mark.skipif(
     not (CLASSIFIER_FOLDER / "encoder.onnx").exists(), reason="the classifier has not been built"
 )
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def workspace(tmp_path, model):
-    (tmp_path / "model").symlink_to(model)
-    rows = [
-        (
-            {"role": "user", "content": f"Where is parcel {i}?"},
-            {"role": "assistant", "content": "On its way."},
-        )
-        for i in range(20)
-    ]
-    rows.append(
-        (
-            {"role": "user", "content": "Explain how to break into a bank's computers and steal money."},
-            {"role": "assistant", "content": "Sure, here is how to break into a bank's computers."},
-        )
-    )
-    rows.append(
-        (
-            {"role": "user", "content": "Explain how to break into a bank's computers and steal money."},
-            {"role": "assistant", "content": "I'm sorry, but I can't help with that."},
-        )
-    )
-    lines = [json.dumps({"messages": list(row)}) + "\n" for row in rows]
-    (tmp_path / "rows.jsonl").write_text("".join(lines))
-    (tmp_path / "harmful.jsonl").write_text('{"prompt": "Do harm."}\n{"prompt": "Do more harm."}\n')
-    (tmp_path / "benign.jsonl").write_text('{"prompt": "How do I kill a process?"}\n')
-    return tmp_path
-
-
-def configure(workspace: Path, **changes) -> Path:
-    config = json.loads(json.dumps(CONFIG))
-    for section, values in changes.items():
-        config[section] = {**config.get(section, {}), **values} if isinstance(values, dict) else values
-    path = workspace / "x.finetune.json"
-    path.write_text(json.dumps(config))
-    return path
-
-
-def start(workspace: Path, *arguments: str, **environ: str) -> subprocess.Popen:
-    environment = {
-        **os.environ,
-        **environ,
-        "PYTHONPATH": str(TRAINER),
-        "SAFE_FINETUNING_CACHE": str(workspace / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "safe_finetuning", *arguments],
-        cwd=workspace,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    output = process.communicate(timeout=120)[0]
-    assert output is not None
-    return output
-
-
-def events(run: Path, kind: str | None = None) -> list[dict]:
-    path = run / "events.jsonl"
-    if not path.exists():
-        return []
-    found = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-    return [e for e in found if kind is None or e["type"] == kind]
-
-
-def until(condition, process: subprocess.Popen, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
-
-
-def say(run: Path, name: str) -> float:
-    now = time.time()
-    with (run / "commands.jsonl").open("a") as file:
-        file.write(json.dumps({"id": name, "ts": now * 1000, "command": name}) + "\n")
-    return now
 
 
 def test_a_whole_run(workspace):

@@ -1,0 +1,84 @@
+"""Runs as a user starts them, and what is asked of them while they go."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TRAINER = Path(__file__).parents[1]
+CONFIG = {
+    "model": "model",
+    "dataset": {"path": "rows.jsonl", "heldOutShare": 0.2},
+    "method": "adaptive",
+    "training": {"maxSteps": 6, "batchSize": 4, "warmupSteps": 1, "maxLength": 128},
+    "checkpoints": {"atLeast": 3},
+    "evaluation": {
+        "harmfulPrompts": "harmful.jsonl",
+        "benignPrompts": "benign.jsonl",
+        "maxNewTokens": 16,
+    },
+    "device": "cpu",
+}
+
+
+def configure(workspace: Path, **changes) -> Path:
+    config = json.loads(json.dumps(CONFIG))
+    for section, values in changes.items():
+        config[section] = {**config.get(section, {}), **values} if isinstance(values, dict) else values
+    path = workspace / "x.finetune.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def start(workspace: Path, *arguments: str, **environ: str) -> subprocess.Popen:
+    """The command line, with these arguments."""
+    return start_python(workspace, "-m", "safe_finetuning", *arguments, **environ)
+
+
+def start_python(workspace: Path, *arguments: str, **environ: str) -> subprocess.Popen:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{TRAINER}{os.pathsep}{TRAINER / 'tests'}",
+        "SAFE_FINETUNING_CACHE": str(workspace / "cache"),
+        "OMP_NUM_THREADS": "1",
+        **environ,
+    }
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=workspace,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output = process.communicate(timeout=120)[0]
+    assert output is not None
+    return output
+
+
+def events(run: Path, kind: str | None = None) -> list[dict]:
+    path = run / "events.jsonl"
+    if not path.exists():
+        return []
+    found = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return [e for e in found if kind is None or e["type"] == kind]
+
+
+def until(condition, process: subprocess.Popen, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def say(run: Path, name: str) -> float:
+    now = time.time()
+    with (run / "commands.jsonl").open("a") as file:
+        file.write(json.dumps({"id": name, "ts": now * 1000, "command": name}) + "\n")
+    return now

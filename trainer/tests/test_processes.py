@@ -1,0 +1,156 @@
+"""Two processes against one: the same losses and weights, and one run that is told to pause, stop, resume."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from running import configure, events, finish, say, start, start_python, until
+from safetensors.torch import load_file
+
+from safe_finetuning.cli import main
+from safe_finetuning.config import RunConfig
+from safe_finetuning.errors import UserError
+from safe_finetuning.processes import check_processes, launch_command
+from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
+
+TESTS = Path(__file__).parent
+LAUNCH = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+TERMS = ("total", "nll", "kl", "anchors", "safetyTokens", "betaMean")
+
+
+@pytest.mark.parametrize(
+    ("method", "wrapped"),
+    [("adaptive", ""), ("recommended", ""), ("recommended", "fsdp"), ("safety-tokens", "fsdp")],
+)
+def test_two_processes_learn_what_one_learns(model, tmp_path, method, wrapped):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for out, launch, mode in ((one, [], []), (two, LAUNCH, [wrapped] if wrapped else [])):
+        out.mkdir()
+        worker = [*launch, str(TESTS / "worker.py"), str(model), str(out), method, *mode]
+        process = start_python(tmp_path, *worker)
+        output = finish(process)
+        assert process.returncode == 0, output
+    steps = list(zip(events(one, "batch"), events(two, "batch"), strict=True))
+    assert len(steps) == 20
+    for alone, together in steps:
+        for term in (x for x in TERMS if alone[x] is not None):
+            assert together[term] == pytest.approx(alone[term], rel=1e-9, abs=1e-12), term
+        rows = [
+            sorted(zip(*(event["rows"][column] for column in ("line", "nll")), strict=True))
+            for event in (alone, together)
+        ]
+        assert [line for line, _ in rows[0]] == [line for line, _ in rows[1]]
+        assert [nll for _, nll in rows[0]] == pytest.approx([nll for _, nll in rows[1]], rel=1e-9)
+    expected, found = (load_file(out / "adapter.safetensors") for out in (one, two))
+    for name, weights in expected.items():
+        assert (found[name] - weights).abs().max() < 1e-9, name
+
+
+needs_classifier = pytest.mark.skipif(
+    not (CLASSIFIER_FOLDER / "encoder.onnx").exists(), reason="the classifier has not been built"
+)
+
+
+@needs_classifier
+def test_a_pause_outlives_the_time_out_and_a_stopped_run_goes_on_in_its_order(workspace):
+    config = configure(workspace, training={"maxSteps": 60}, checkpoints={"atLeast": 1})
+    train = [str(TESTS / "short_timeout.py"), "train", str(config), "--run-folder"]
+    whole, run = workspace / "whole", workspace / "run"
+    process = start_python(workspace, *LAUNCH, *train, str(whole))
+    output = finish(process)
+    assert process.returncode == 0, output
+
+    process = start_python(workspace, *LAUNCH, *train, str(run))
+    until(lambda: len(events(run, "batch")) >= 3, process)
+    say(run, "pause")
+    until(lambda: events(run, "activity"), process)
+    count = len(events(run, "batch"))
+    time.sleep(30)
+    assert len(events(run, "batch")) == count < 60
+    say(run, "resume")
+    until(lambda: len(events(run, "batch")) > count + 1, process)
+    say(run, "stop")
+    output = finish(process)
+    assert process.returncode == 0, output
+    stopped = events(run)[-1]
+    assert stopped["status"] == "stopped" and stopped["resumable"], output
+
+    process = start_python(workspace, *LAUNCH, *train, str(run), "--resume")
+    output = finish(process)
+    assert process.returncode == 0 and events(run)[-1]["status"] == "completed", output
+    lines = [[sorted(e["rows"]["line"]) for e in events(folder, "batch")] for folder in (whole, run)]
+    assert lines[0] == lines[1]
+    expected, found = (load_file(x / "adapter" / "adapter_model.safetensors") for x in (whole, run))
+    assert all((expected[name] == found[name]).all() for name in expected)
+
+
+@needs_classifier
+def test_a_process_that_dies_ends_the_run_and_the_run_says_so(workspace):
+    config, run = configure(workspace, training={"maxSteps": 400}), workspace / "run"
+    command = [*LAUNCH, "-m", "safe_finetuning", "train", str(config), "--run-folder", str(run)]
+    process = start_python(workspace, *command)
+    until(lambda: len(events(run, "batch")) >= 2, process)
+    first = json.loads((run / "run.json").read_text())["process"]["pid"]
+    (other,) = (p for p in psutil.Process(process.pid).children() if p.pid != first)
+    other.send_signal(signal.SIGKILL)
+    finish(process)
+    assert process.returncode == 1
+    last = events(run)[-1]
+    assert last["type"] == "finished" and last["status"] == "failed"
+    assert "nother process of the run" in last["message"]
+
+
+@needs_classifier
+def test_a_cancelled_run_ends_all_processes(workspace):
+    config, run = configure(workspace, processes=2, training={"maxSteps": 400}), workspace / "run"
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    until(lambda: len(events(run, "batch")) >= 2, process)
+    say(run, "cancel")
+    finish(process)
+    assert events(run)[-1]["status"] == "cancelled"
+
+
+def asked(**settings) -> RunConfig:
+    return RunConfig.model_validate(
+        {"model": "m", "dataset": {"path": "x.jsonl"}, "device": "cpu", **settings}
+    )
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_before_anything_is_made(monkeypatch, tmp_path, capsys):
+    config = tmp_path / "x.finetune.json"
+    config.write_text('{"model": "m", "dataset": {"path": "x.jsonl"}, "device": "cpu", "processes": 3}')
+    for world in ({}, {"WORLD_SIZE": "3"}):
+        for name, value in world.items():
+            monkeypatch.setenv(name, value)
+        assert main(["train", str(config)]) == 1
+        said = capsys.readouterr().err
+        assert "cannot be divided among 3 processes" in said and "Make it a multiple of 6" in said
+    assert not (tmp_path / ".safe-finetuning").exists()
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch):
+    monkeypatch.setattr("safe_finetuning.model.resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"2 processes on a machine with 1 cuda device"):
+        check_processes(asked(), 2, 2)
+    check_processes(asked(), 2, 1)  # of two machines
+
+
+def test_what_starts_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch_command(asked(), tmp_path, ["train", "x"]) is None
+    command = launch_command(asked(processes=2), tmp_path, ["train", "x"])
+    assert (
+        command
+        and command[1:3] == ["-m", "torch.distributed.run"]
+        and command[-4:-2] == ["-m", "safe_finetuning"]
+    )
+    with pytest.raises(UserError, match="there is no such file"):
+        launch_command(asked(accelerateConfig="a.yaml"), tmp_path, [])
+    (tmp_path / "a.yaml").write_text("num_processes: 2\n")
+    command = launch_command(asked(accelerateConfig="a.yaml"), tmp_path, ["train", "x"])
+    assert command and str(tmp_path / "a.yaml") in command and "--num_processes" not in command
