@@ -3,7 +3,8 @@
     npm run bench -- trainer [--quick]
 
 The example model, batches of 8 rows of the example data. The cases take turns, each turn a process of its
-own; ratios are of medians over all steps of a case, memory is the highest of its processes. `first` is an
+own; ratios are of medians over all steps of a case, memory is the highest of its processes. rivals.py has
+what is compared with. `first` is an
 epoch in which the reference is asked about each row for the first time, `later` one in which all is kept.
 """
 
@@ -24,30 +25,45 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+BENCH_PYTHON = ROOT / "build" / "bench-env" / "bin" / "python"
 BATCH_ROWS, WARM_UP_STEPS = 8, 1
-TURNS, STEPS = 2, 6
+TURNS, STEPS = 2, 5
 MOST_CACHE_ERROR = 0.01
 
 
 class Case(NamedTuple):
-    """`risky` of every eight rows have risk 0.97; goals are ratios to `standard`."""
+    """`risky` of every eight rows have risk 0.97. `goals`: most time and memory, as ratios to other cases."""
 
-    method: str
-    risky: int
+    config: dict[str, Any] | None
+    risky: int = 0
     kept: str = ""
-    time_goal: float | None = None
-    memory_goal: float | None = None
+    goals: dict[str, tuple[float, float]] | None = None
 
 
+SFT = "SFTTrainer, matched"
 CASES = {
-    "standard": Case("standard", 0),
-    "adaptive, no row risky": Case("adaptive", 0, "nothing", 1.02, 1.02),
-    "adaptive, 1 of 8 rows risky, first": Case("adaptive", 1, "nothing", 1.15, 1.05),
-    "adaptive, 1 of 8 rows risky, later": Case("adaptive", 1, "everything", 1.05, 1.05),
-    "kl, later": Case("kl", 1, "everything", 1.08, 1.05),
-    "safety-tokens, later": Case("safety-tokens", 1, "everything", 1.08, 1.05),
-    "recommended, 1 of 8 rows risky, first": Case("recommended", 1, "anchors", 1.25, 1.05),
-    "recommended, 1 of 8 rows risky, later": Case("recommended", 1, "everything", 1.15, 1.05),
+    SFT: Case(None),
+    "SFTTrainer, its defaults": Case(None),
+    "standard": Case({"method": "standard"}, goals={SFT: (0.70, 1.0)}),
+    "adaptive, no row risky": Case({"method": "adaptive"}, 0, "nothing", {"standard": (1.02, 1.02)}),
+    "adaptive, 1 of 8 rows risky, first": Case(
+        {"method": "adaptive"}, 1, "nothing", {"standard": (1.15, 1.05), SFT: (0.80, 1.0)}
+    ),
+    "adaptive, 1 of 8 rows risky, later": Case(
+        {"method": "adaptive"}, 1, "everything", {"standard": (1.05, 1.05)}
+    ),
+    "kl, later": Case({"method": "kl"}, 1, "everything", {"standard": (1.08, 1.05)}),
+    "safety-tokens, later": Case({"method": "safety-tokens"}, 1, "everything", {"standard": (1.08, 1.05)}),
+    "recommended, 1 of 8 rows risky, first": Case(
+        {"method": "recommended"}, 1, "anchors", {"standard": (1.25, 1.05)}
+    ),
+    "recommended, 1 of 8 rows risky, later": Case(
+        {"method": "recommended"}, 1, "everything", {"standard": (1.15, 1.05)}
+    ),
+    "preset paper, first": Case({"method": "adaptive", "preset": "paper"}, 1, "nothing"),
+    "preset paper, later": Case({"method": "adaptive", "preset": "paper"}, 1, "everything"),
+    "preset released-code, later": Case({"method": "adaptive", "preset": "released-code"}, 1, "everything"),
+    "the released scheme": Case(None, 1),
 }
 
 
@@ -59,32 +75,70 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "trainer.json")
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(train(CASES[options.child], options.steps)))
+        print(json.dumps(measure(options.child, options.steps)))
         return 0
     turns, steps = (1, 3) if options.quick else (TURNS, options.steps)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in CASES}
     for turn in range(turns):
         for name in CASES:
             print(f"turn {turn + 1} of {turns}: {name}", file=sys.stderr, flush=True)
-            command = [sys.executable, __file__, "--child", name, "--steps", str(steps)]
+            command = [interpreter_of(name), __file__, "--child", name, "--steps", str(steps)]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found[name].append(json.loads(printed.splitlines()[-1]))
     return report(found, options.output)
 
 
-def train(case: Case, steps: int) -> dict[str, Any]:
-    """Trains on batches in file order."""
+def interpreter_of(name: str) -> str:
+    """TRL is in an environment of its own on top of the trainer's (scripts/setup.mjs makes it)."""
+    return str(BENCH_PYTHON) if name.startswith("SFTTrainer") else sys.executable
+
+
+def measure(name: str, steps: int) -> dict[str, Any]:
+    """Trains on batches in file order; seconds of each step after the first ones, and the process's peak."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
+
+    from safe_finetuning.collate import TrainingRow
+    from safe_finetuning.model import load_model, resolve_device
+    from safe_finetuning.prepare import encode_rows
+    from safe_finetuning.rows import read_dataset
+
+    def load() -> Any:
+        return load_model("example", device=resolve_device("auto"), base_folder=ROOT)
+
+    case, all_steps = CASES[name], steps + WARM_UP_STEPS
+    torch.manual_seed(1)
+    loaded = load()
+    encoded, _ = encode_rows(read_dataset(ROOT / "examples" / "support.jsonl").rows, loaded.tokenizer, 1024)
+    rows = [
+        TrainingRow(encoded[i % len(encoded)], 0.97 if i % BATCH_ROWS < case.risky else 0.0)
+        for i in range(BATCH_ROWS * all_steps)
+    ]
+    lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
+    found: dict[str, Any] = {}
+    if case.config:
+        found = train(case, loaded, lora, rows, all_steps)
+    else:
+        from rivals import released_scheme_seconds, sft_seconds
+
+        if name == "the released scheme":
+            found["seconds"] = released_scheme_seconds(loaded, load().model, lora, rows, all_steps)
+        else:
+            found["seconds"] = sft_seconds(loaded, lora, rows, all_steps, matched=name == SFT)
+    found["seconds"] = found["seconds"][WARM_UP_STEPS:]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peakBytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak} | found
+
+
+def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> dict[str, Any]:
+    """With our trainer; for `standard` also what the cache would miss of the KL, and for `kl` its size."""
+    from peft import get_peft_model
     from torch.utils.data import SequentialSampler
 
     from safe_finetuning.anchors import anchor_prompts, refusals
-    from safe_finetuning.collate import TrainingRow
     from safe_finetuning.config import AnchorConfig, RunConfig
-    from safe_finetuning.model import load_model, resolve_device
     from safe_finetuning.objective import Objective
     from safe_finetuning.prepare import encode_rows
-    from safe_finetuning.rows import read_dataset
     from safe_finetuning.run_folder import RunFolder
     from safe_finetuning.safety_tokens import choose_safety_tokens
     from safe_finetuning.trainer import SafeTrainer
@@ -93,25 +147,17 @@ def train(case: Case, steps: int) -> dict[str, Any]:
         def _get_train_sampler(self, *_: object) -> SequentialSampler:
             return SequentialSampler(self.train_dataset)
 
-    torch.manual_seed(1)
-    all_steps = steps + WARM_UP_STEPS
     # Far enough from the reference for a KL that is worth comparing.
-    training = {"maxSteps": all_steps, "batchSize": BATCH_ROWS, "learningRate": 1e-3, "warmupSteps": 0}
+    training = {"maxSteps": steps, "batchSize": BATCH_ROWS, "learningRate": 1e-3, "warmupSteps": 0}
     config = RunConfig.model_validate(
         {
             "model": "example",
             "dataset": {"path": "support.jsonl"},
-            "method": case.method,
             "training": training,
             "checkpoints": {"everyMinutes": 60, "atLeast": 1},
+            **(case.config or {}),
         }
     )
-    loaded = load_model("example", device=resolve_device("auto"), base_folder=ROOT)
-    encoded, _ = encode_rows(read_dataset(ROOT / "examples" / "support.jsonl").rows, loaded.tokenizer, 1024)
-    rows = [
-        TrainingRow(encoded[i % len(encoded)], 0.97 if i % BATCH_ROWS < case.risky else 0.0)
-        for i in range(BATCH_ROWS * all_steps)
-    ]
     anchors, safety_tokens = [], []
     if config.anchors or config.safety_tokens:
         prompts = anchor_prompts(AnchorConfig(), ROOT)
@@ -121,7 +167,6 @@ def train(case: Case, steps: int) -> dict[str, Any]:
         ordinary = [row.encoded for row in rows if row.risk == 0][:32]
         chosen = choose_safety_tokens(config.safety_tokens, loaded.model, loaded.tokenizer, anchors, ordinary)
         safety_tokens = [token.id for token in chosen]
-    lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
     model = get_peft_model(loaded.model, lora)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -133,12 +178,10 @@ def train(case: Case, steps: int) -> dict[str, Any]:
         keep(case, objective, model, trainer.collate)
         trainer.train()
         events = map(json.loads, (folder / "run" / "events.jsonl").read_text("utf-8").splitlines())
-        seconds = [e["stepSeconds"] for e in events if e["type"] == "batch"][WARM_UP_STEPS:]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated()
-        found: dict[str, Any] = {"seconds": seconds, "peakBytes": peak}
-        if case.method == "standard":
+        found: dict[str, Any] = {"seconds": [e["stepSeconds"] for e in events if e["type"] == "batch"]}
+        if config.method == "standard":
+            found["peakBytes"] = peak  # before the divergences
             found["klExact"], found["klCached"] = divergences(model, trainer.collate, rows[:32])
         cache = list((folder / "reference").glob("*.sqlite"))
         if cache:
@@ -190,19 +233,17 @@ def report(found: dict[str, list[dict[str, Any]]], output: Path) -> int:
     def peak(name: str) -> int:
         return max(turn["peakBytes"] for turn in found[name])
 
+    def ratios(name: str, base: str) -> tuple[float, float]:
+        return median(name) / median(base), peak(name) / peak(base)
+
     results = []
-    print(f"\n{'':<40} {'s/step':>8} {'ratio':>7} {'goal':>7} {'peak GB':>8} {'ratio':>7} {'goal':>7}")
     for name, case in CASES.items():
-        ratios = {"time": median(name) / median("standard"), "memory": peak(name) / peak("standard")}
-        goals = {"time": case.time_goal, "memory": case.memory_goal}
-        shown = {what: f"≤ {goal}" if goal else "" for what, goal in goals.items()}
-        print(
-            f"{name:<40} {median(name):8.3f} {ratios['time']:7.3f} {shown['time']:>7} "
-            f"{peak(name) / 1e9:8.2f} {ratios['memory']:7.3f} {shown['memory']:>7}"
-        )
-        results += [
-            result(f"{name}: {what} / standard", ratios[what], "ratio", goals[what]) for what in ratios
-        ]
+        for base, most in (case.goals or {"standard": (None, None)}).items():
+            if base != name:
+                for what, ratio, goal in zip(("time", "memory"), ratios(name, base), most, strict=True):
+                    results.append(result(f"{name}: {what} / {base}", ratio, "ratio", goal))
+        results.append(result(f"{name}: median step", median(name), "s", None))
+        results.append(result(f"{name}: peak memory", peak(name) / 1e9, "GB", None))
     exact, cached = (sum(turn[x] for turn in found["standard"]) for x in ("klExact", "klCached"))
     results.append(
         result("KL missed by the cache, of the exact KL", 1 - cached / exact, "share", MOST_CACHE_ERROR)

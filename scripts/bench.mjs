@@ -15,7 +15,7 @@ async function main() {
   if (!Object.hasOwn(programs, name ?? '') || options.some(option => option !== '--quick')) {
     throw new UserError(`npm run bench -- NAME [--quick], where NAME is one of: ${Object.keys(programs).join(', ')}.`);
   }
-  await setUp('node', 'classifier', 'model');
+  await setUp('node', 'classifier', 'model', ...(name === 'trainer' ? ['bench'] : []));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-bench-'));
   const file = path.join(folder, 'results.json');
   try {

@@ -39,6 +39,27 @@ async function pythonPackages() {
   });
 }
 
+/** What benchmarks compare with, on top of the trainer's environment and without a trace in it. */
+async function benchPackages() {
+  await pythonPackages();
+  const folder = inRoot('build', 'bench-env');
+  const requirements = inRoot('bench', 'requirements.txt');
+  const stamp = path.join(folder, 'requirements.sha256');
+  const digest = digestOf(requirements, inRoot('trainer', 'requirements.txt'));
+  if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === digest) return;
+  await step('Benchmark environment', async () => {
+    const script = [
+      'import sys, sysconfig, venv, pathlib',
+      'venv.create(sys.argv[1], clear=True, symlinks=sys.platform != "win32")',
+      'own = pathlib.Path(sysconfig.get_path("purelib", vars={"base": sys.argv[1]}))',
+      '(own / "trainer.pth").write_text(sysconfig.get_path("purelib"))',
+    ];
+    await mustRun(python, ['-c', script.join('\n'), folder]);
+    await mustRun(python, ['-m', 'pip', '--python', path.join(folder, path.relative(inRoot('.venv'), python)), 'install', '--quiet', '-r', requirements]);
+    fs.writeFileSync(stamp, digest);
+  });
+}
+
 async function classifier() {
   await pythonPackages();
   const script = inRoot('trainer/training/classifier/export_encoder.py');
@@ -125,7 +146,7 @@ function digestOf(...files) {
   return hash.digest('hex');
 }
 
-const parts = { node, python: pythonPackages, classifier, model: exampleModel, host: vscodeHost, browser };
+const parts = { node, python: pythonPackages, bench: benchPackages, classifier, model: exampleModel, host: vscodeHost, browser };
 
 /** Sets up the named parts, one after the other, with what they need. */
 export async function setUp(...names) {

@@ -556,7 +556,7 @@ export interface RegularisationConfig {
    */
   movingAverage: number;
   /**
-   * What the safe reference says about a row: `exact`, computed in every step that needs it, or `cached`, computed once and kept: its 64 likeliest tokens and the rest as one, which underestimates KL a little.
+   * What the safe reference says about a row: `exact`, computed in every step that needs it, or `cached`, computed once and kept: its 512 likeliest tokens and the rest as one, which underestimates KL a little.
    */
   reference: 'cached' | 'exact';
 }

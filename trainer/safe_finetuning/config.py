@@ -161,7 +161,7 @@ class RegularisationConfig(ConfigModel):
     reference: Literal["cached", "exact"] = Field(
         "cached",
         description="What the safe reference says about a row: `exact`, computed in every step that needs "
-        "it, or `cached`, computed once and kept: its 64 likeliest tokens and the rest as one, which "
+        "it, or `cached`, computed once and kept: its 512 likeliest tokens and the rest as one, which "
         "underestimates KL a little.",
     )
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TOP_K = 64
+TOP_K = 512
 CONSTRAINED_BETA = (0.5, 2.0, 2.0, 2.0, 2.0, 0.1)
 """β of the first, the second to fifth, and every later token of an answer (Qi et al. 2025, section 4.1)."""
 

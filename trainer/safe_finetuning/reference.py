@@ -2,7 +2,7 @@
 
 The reference is the model before fine-tuning: the same weights with the adapter off, without dropout.
 Cached, a row is asked about once: of its next-token distributions the likeliest tokens and the rest as one
-are kept, which takes a hundredth of the vocabulary's space and can only underestimate KL; by how much,
+are kept, which takes a hundredth or so of the vocabulary's space and can only underestimate KL; by how much,
 `npm run bench -- trainer` says.
 """
 
