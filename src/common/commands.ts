@@ -25,6 +25,10 @@ export interface CommandArguments {
   'safeFinetuning.selectRun': [runId: string];
   'safeFinetuning.showTrainerLog': [run?: { runId: string }];
   'safeFinetuning.revealRunFolder': [run?: { runId: string }];
+  'safeFinetuning.exportModel': [run?: { runId: string }];
+  'safeFinetuning.evaluateModel': [run?: { runId: string }];
+  'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
+  'safeFinetuning.setSecret': [];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
   'safeFinetuning.quarantineRow': [row: RowLocation, ...more: RowLocation[]];
   'safeFinetuning.showRow': [row: RowLocation];
@@ -53,6 +57,10 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.selectRun': true,
   'safeFinetuning.showTrainerLog': true,
   'safeFinetuning.revealRunFolder': true,
+  'safeFinetuning.exportModel': true,
+  'safeFinetuning.evaluateModel': true,
+  'safeFinetuning.trainProbe': true,
+  'safeFinetuning.setSecret': true,
   'safeFinetuning.scoreFile': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.showRow': true,

@@ -427,7 +427,14 @@ export interface RunConfig {
    * Safety token regularisation, with any method. Without this section only `safety-tokens` has it.
    */
   safetyTokens: SafetyTokenConfig | null;
-  lora: LoraConfig;
+  /**
+   * The adapter that is trained. `null`: all weights are trained, and the reference is asked about everything beforehand.
+   */
+  lora: LoraConfig | null;
+  /**
+   * Precision of the base model: `4bit` keeps its linear layers as NF4 (QLoRA), which takes a quarter of the memory. Meant for CUDA.
+   */
+  quantisation: 'none' | '4bit';
   training: TrainingConfig;
   checkpoints: CheckpointConfig;
   evaluation: EvaluationConfig;
@@ -489,6 +496,10 @@ export interface RiskConfig {
    * The probe of the source `probe`, relative to this file; `python -m safe_finetuning probe` trains it.
    */
   probe: string | null;
+  /**
+   * Whose hidden states the probe reads. `reference`: the safe reference's, once before training. `policy`: those of the model that is trained, in each step's own forward pass: free, but what they mean drifts with training; how far, the end of the run says.
+   */
+  features: 'reference' | 'policy';
   /**
    * Risk below this counts as 0, so that ordinary rows train as ordinary rows and cost nothing extra.
    */

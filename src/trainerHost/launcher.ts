@@ -53,7 +53,7 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
   try {
     const child = spawn(trainer.interpreter, args, {
       cwd: path.dirname(configPath),
-      env: trainerEnvironment(trainer.folder),
+      env: trainerEnvironment(trainer),
       stdio: ['ignore', log, log],
       detached: true,
       windowsHide: true,

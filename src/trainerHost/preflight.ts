@@ -29,6 +29,7 @@ export interface PreflightOptions {
   python: FindPythonOptions;
   /** Folder of the extension's own trainer. */
   trainerFolder: string;
+  secrets?: NodeJS.ProcessEnv;
   /** Where the run's folder will be made: is there room? */
   runsFolder: string;
   signal?: AbortSignal;
@@ -47,7 +48,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
 
   const interpreter = await checkInterpreter(options.python);
   if (!add(interpreter.check) || !interpreter.path) return failed();
-  const trainer = { interpreter: interpreter.path, folder: options.trainerFolder };
+  const trainer = { interpreter: interpreter.path, folder: options.trainerFolder, secrets: options.secrets };
   if (!add(await checkTrainerPackages(trainer))) return failed();
 
   const report = await trainerChecks(trainer, options);

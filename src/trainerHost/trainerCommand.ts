@@ -7,11 +7,13 @@ export interface Trainer {
   interpreter: string;
   /** Folder that holds the package `safe_finetuning`. */
   folder: string;
+  /** Environment variables that are the user's secrets. */
+  secrets?: NodeJS.ProcessEnv;
 }
 
 export const trainerArguments = (...args: string[]): string[] => ['-m', 'safe_finetuning', ...args];
 
-export function trainerEnvironment(folder: string): NodeJS.ProcessEnv {
+export function trainerEnvironment({ folder, secrets }: Trainer): NodeJS.ProcessEnv {
   const { PYTHONHOME: _home, ...inherited } = process.env;
   return {
     ...inherited,
@@ -21,6 +23,7 @@ export function trainerEnvironment(folder: string): NodeJS.ProcessEnv {
     HF_HUB_DISABLE_TELEMETRY: '1',
     DO_NOT_TRACK: '1',
     TOKENIZERS_PARALLELISM: 'false',
+    ...secrets,
   };
 }
 
@@ -34,7 +37,7 @@ export function runTrainer(
   return new Promise((resolve, reject) => {
     const child = spawn(trainer.interpreter, trainerArguments(...args), {
       cwd,
-      env: trainerEnvironment(trainer.folder),
+      env: trainerEnvironment(trainer),
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: process.platform !== 'win32',
       windowsHide: true,

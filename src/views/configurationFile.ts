@@ -11,7 +11,7 @@ const notSearched = '**/{node_modules,.venv,.safe-finetuning}/**';
 const isConfiguration = (file: vscode.Uri): boolean => file.fsPath.endsWith('.finetune.json');
 
 /** The given one, the one in the editor, the only one, or the one that the user picks; undefined when none. */
-export async function pickConfiguration(given?: { fsPath: string }): Promise<vscode.Uri | undefined> {
+export async function pickConfiguration(given?: { fsPath: string }, title = 'Start Run'): Promise<vscode.Uri | undefined> {
   if (given) return vscode.Uri.file(given.fsPath);
   const open = vscode.window.activeTextEditor?.document.uri;
   if (open && isConfiguration(open)) return open;
@@ -25,7 +25,7 @@ export async function pickConfiguration(given?: { fsPath: string }): Promise<vsc
   const items = found
     .map(file => ({ label: path.basename(file.fsPath), description: vscode.workspace.asRelativePath(path.dirname(file.fsPath)), file }))
     .sort((a, b) => a.label.localeCompare(b.label));
-  return (await vscode.window.showQuickPick(items, { title: 'Start Run', placeHolder: 'Which run configuration?' }))?.file;
+  return (await vscode.window.showQuickPick(items, { title, placeHolder: 'Which run configuration?' }))?.file;
 }
 
 export interface ConfigurationSummary {

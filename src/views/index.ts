@@ -7,18 +7,20 @@ import { isActive } from '../trainerHost/runFolder';
 import { RunRegistry } from '../trainerHost/runs';
 import { runsFolders } from '../trainerHost/workspace';
 import { registerEnvironmentCommand } from './environmentCommand';
+import { registerModelCommands } from './modelCommands';
 import { Monitor } from './monitor';
 import { notifyOfEnds } from './notifications';
 import { PreflightView } from './preflightView';
 import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
+import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
 
 export function registerRuns(services: Services): RunRegistry {
   const { context, log } = services;
   const registry = new RunRegistry(runsFolders, log);
   const monitor = new Monitor(context.extensionUri, registry, log);
-  const checks = new PreflightView(monitor, path.join(context.extensionPath, 'trainer'));
+  const checks = new PreflightView(monitor, path.join(context.extensionPath, 'trainer'), context.secrets);
   context.subscriptions.push(
     registry,
     monitor,
@@ -30,6 +32,8 @@ export function registerRuns(services: Services): RunRegistry {
     vscode.workspace.onDidChangeWorkspaceFolders(() => void registry.scan()),
   );
   registerRunCommands(services, registry, checks);
+  registerModelCommands(services, registry);
+  registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
   setImmediate(() => void registry.scan());
   return registry;

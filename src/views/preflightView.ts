@@ -8,6 +8,7 @@ import { folderOf, interpreterOptions, runsFolder } from '../trainerHost/workspa
 import { ConfigurationProblems } from './configurationProblems';
 import type { Monitor } from './monitor';
 import { fixTitles } from './monitorProtocol';
+import { storedSecrets } from './secrets';
 
 export class PreflightView extends Disposable {
   private readonly problems = this.register(new ConfigurationProblems());
@@ -16,6 +17,7 @@ export class PreflightView extends Disposable {
   constructor(
     private readonly monitor: Monitor,
     private readonly trainerFolder: string,
+    private readonly secrets: vscode.SecretStorage,
   ) {
     super();
     this.register(monitor.onDidAskForFix(index => void this.mend(this.checks[index])));
@@ -38,6 +40,7 @@ export class PreflightView extends Disposable {
           config: configuration.fsPath,
           python,
           trainerFolder: this.trainerFolder,
+          secrets: await storedSecrets(this.secrets),
           runsFolder: runsFolder(folderOf(configuration)),
           signal: abort.signal,
           onCheck: check => {

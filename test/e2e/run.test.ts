@@ -17,6 +17,8 @@ describe('a run', () => {
 
   before(async () => {
     folder = tinyWorkspace('run');
+    const prompts = ['One?', 'Two?', 'Three?'].map(prompt => JSON.stringify({ prompt }));
+    fs.writeFileSync(path.join(folder, 'own.jsonl'), prompts.join('\n'));
     tinyConfiguration(folder, { training: { maxSteps: steps, batchSize: 4, maxLength: 128 } });
     workbench = await Workbench.open(folder);
   });
@@ -53,6 +55,19 @@ describe('a run', () => {
     await page.locator('.card.bad h2', { hasText: /1 check failed/ }).waitFor();
     await workbench.screenshot('preflight');
     assert.deepStrictEqual(runFolders(), []);
+    await workbench.command('Notifications: Clear All Notifications');
+  });
+
+  it('keeps a token in the secret storage, and removes it', async () => {
+    const { page } = workbench;
+    for (const [typed, said] of [['hush', 'stored'], ['', 'removed']] as const) {
+      await workbench.command('Safe Fine-Tuning: Set Key or Token…');
+      await page.locator('.quick-input-list .monaco-list-row', { hasText: 'Hugging Face token' }).click();
+      const input = page.locator('.quick-input-box input[type="password"]');
+      await input.fill(typed);
+      await input.press('Enter');
+      await workbench.notification(`Hugging Face token: ${said}`).waitFor();
+    }
     await workbench.command('Notifications: Clear All Notifications');
   });
 
@@ -129,6 +144,41 @@ describe('a run', () => {
       assert.ok((await cells('Held-out loss').nth(index).innerText()).startsWith(metrics.heldOutLoss.value!.toFixed(2)));
     }
     await workbench.notification('completed').waitFor();
+  });
+
+  it('has its model measured on prompts of the user', async () => {
+    const { page } = workbench;
+    await workbench.openFile('tiny.finetune.json');
+    await workbench.command('Notifications: Clear All Notifications');
+    await workbench.command('Safe Fine-Tuning: Evaluate Model…');
+    const choices = page.locator('.quick-input-list .monaco-list-row');
+    await choices.filter({ hasText: 'The safe reference' }).waitFor();
+    await choices.filter({ hasText: 'adaptive' }).click();
+    await choices.filter({ hasText: 'Those of the configuration' }).waitFor();
+    await choices.filter({ hasText: 'My own file' }).click();
+    await page.locator('.quick-input-title', { hasText: 'which harmful prompts' }).waitFor();
+    const name = page.locator('.quick-input-box input');
+    await name.fill(path.join(folder, 'own.jsonl'));
+    await name.press('Enter');
+    await workbench.editor.locator('.view-line', { hasText: 'attack success' }).waitFor({ timeout: 60_000 });
+    assert.match(await workbench.editor.innerText(), /own\.jsonl[^]*of\s3/);
+    await workbench.screenshot('evaluated');
+  });
+
+  it('has its model exported as a folder that loads by itself', async () => {
+    const { page } = workbench;
+    await workbench.command('Safe Fine-Tuning: Export Merged Model…');
+    await page.locator('.quick-input-title', { hasText: 'Export' }).waitFor();
+    await page.locator('.quick-input-box input').press('Enter');
+    await workbench.notification('is exported').waitFor({ timeout: 60_000 });
+    await workbench.screenshot('exported');
+    const merged = path.join(folder, `${runFolders()[0]}-merged`);
+    assert.ok(fs.existsSync(path.join(merged, 'config.json')) && fs.existsSync(path.join(merged, 'model.safetensors')));
+    await workbench.command('Safe Fine-Tuning: Export Merged Model…');
+    await page.locator('.quick-input-title', { hasText: 'Export' }).waitFor();
+    await page.locator('.quick-input-box input').press('Enter');
+    await page.locator('.quick-input-message, .monaco-dialog-box', { hasText: /exists/ }).waitFor();
+    await page.keyboard.press('Escape');
   });
 
   it('stops and saves when it is told to', async () => {

@@ -23,6 +23,8 @@ if sys.argv[1] == "preflight":
     print(open(sys.argv[2]).read()); sys.exit(0)
 config, folder = sys.argv[2], sys.argv[4]
 mode = open(config).read().strip()
+if mode == "tell":
+    print("error: the token has", len(os.environ.get("HF_TOKEN", "")), "letters", file=sys.stderr); sys.exit(1)
 if mode == "refuse":
     print("error: it is all wrong", file=sys.stderr); sys.exit(2)
 if mode == "deaf":
@@ -38,8 +40,8 @@ def emit(type, **fields):
     global seq
     events.write(json.dumps(dict(v=1, seq=seq, ts=time.time() * 1000, type=type, **fields)) + "\\n"); events.flush(); seq += 1
 def write(status):
-    config = dict(model="m", dataset=dict(path="d", heldOutPath=None, heldOutShare=0, invalidRows="error"), method="adaptive", preset=None, device="auto", anchors=None, safetyTokens=None,
-      risk=dict(source="critic", judge="classifier", guard=None, endpoint=None, probe=None, floor=0.1, threshold=0.5), regularisation=dict(granularity="sample", mapping="linear", betaMin=0, betaMax=1, form="convex", weight=5, movingAverage=0, reference="cached"),
+    config = dict(model="m", dataset=dict(path="d", heldOutPath=None, heldOutShare=0, invalidRows="error"), method="adaptive", preset=None, device="auto", processes=1, accelerateConfig=None, quantisation="none", anchors=None, safetyTokens=None,
+      risk=dict(source="critic", judge="classifier", guard=None, endpoint=None, probe=None, features="reference", floor=0.1, threshold=0.5), regularisation=dict(granularity="sample", mapping="linear", betaMin=0, betaMax=1, form="convex", weight=5, movingAverage=0, reference="cached"),
       lora=dict(rank=1, alpha=1, dropout=0, targetModules="all-linear"), checkpoints=dict(everyMinutes=1, atLeast=1, keep=1),
       training=dict(epochs=1, maxSteps=None, batchSize=1, microBatchSize=None, learningRate=1, warmupSteps=0, weightDecay=0, maxGradNorm=1, maxLength=8, seed=1),
       evaluation=dict(enabled=False, harmfulPrompts=None, benignPrompts=None, maxNewTokens=16, batchSize=1))
@@ -116,6 +118,16 @@ describe('a run that is started', function () {
     return run;
   };
   const launched = async (mode: string) => attached(await launchRun(trainer, configuration(mode), 'adaptive', runs()));
+
+  it('has the secrets of the user in its environment, and writes them nowhere', async () => {
+    trainer.secrets = { HF_TOKEN: 'hush-hush' };
+    const run = await launched('tell');
+    await until(() => run.status === 'failed');
+    await until(() => run.message.includes('9 letters'));
+    for (const name of fs.readdirSync(run.folder)) {
+      assert.ok(!fs.readFileSync(path.join(run.folder, name), 'utf8').includes('hush'), name);
+    }
+  });
 
   it('runs, is paused, goes on, stops, and becomes the current one', async () => {
     const run = await launched('obey');

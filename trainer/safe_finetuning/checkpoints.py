@@ -16,6 +16,7 @@ from .files import sha256_of, write_atomically
 
 MANIFEST = "manifest.json"
 TRAINER_STATE = "trainer_state.json"
+ADAPTER, MODEL = "adapter", "model"  # folders of a run that hold what was trained
 
 
 def complete(checkpoint: Path, step: int) -> int:
@@ -72,7 +73,7 @@ class Saved:
     """What a run folder holds of the training so far."""
 
     adapter: str | None
-    """Folder of the adapter, relative to the run folder."""
+    """Folder of the adapter, or of the whole model where all weights were trained, in the run folder."""
     step: int | None
     """Of the newest complete checkpoint."""
     steps_left: bool
@@ -83,14 +84,15 @@ class Saved:
         return self.step is not None and (self.steps_left or not self.adapter)
 
     def __str__(self) -> str:
-        kept = ["the adapter"] * bool(self.adapter)
+        kept = [f"the {self.adapter}"] if self.adapter else []
         kept += [f"the checkpoint of step {self.step}"] * (self.step is not None)
         return f"kept: {' and '.join(kept)}" if kept else "nothing was saved"
 
 
 def saved(run_folder: Path) -> Saved:
     """Cheap enough for a dying process: nothing is verified."""
-    adapter = "adapter" if (run_folder / "adapter" / "adapter_config.json").is_file() else None
+    configs = {ADAPTER: "adapter_config.json", MODEL: "config.json"}
+    adapter = next((name for name, file in configs.items() if (run_folder / name / file).is_file()), None)
     newest = latest(run_folder / "checkpoints")
     if not newest:
         return Saved(adapter, None, steps_left=True)

@@ -1,4 +1,4 @@
-"""The command line: train, score, evaluate, probe and preflight, the same code that the extension starts.
+"""The command line, which is also what the extension starts.
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 stopped or cancelled.
 """
@@ -80,8 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("config", type=Path, help="whose model, prompts and held-out rows are used")
     evaluate.add_argument("--adapter", type=Path, help="a run's adapter folder; without it, the reference")
+    evaluate.add_argument(
+        "--harmful", type=Path, help="JSON Lines of prompts, instead of the configuration's"
+    )
+    evaluate.add_argument("--benign", type=Path, help="the same, of harmless prompts")
     evaluate.add_argument("--format", choices=["text", "json"], default="text")
     evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", help="a run's adapter merged into its model, for others to load")
+    export.add_argument("run_folder", type=Path)
+    export.add_argument(
+        "--output", type=Path, required=True, help="a new folder, or a *.gguf file (needs llama.cpp)"
+    )
+    export.set_defaults(run=_export)
 
     probe = commands.add_parser(
         "probe", help="train an activation-based risk predictor for a configuration's model"
@@ -184,12 +195,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .config_file import read_config
     from .train import evaluate_config
 
-    metrics = evaluate_config(read_config(options.config), options.config.resolve().parent, options.adapter)
+    config = read_config(options.config)
+    given = {"harmful_prompts": options.harmful, "benign_prompts": options.benign}
+    prompts = {name: str(path.absolute()) for name, path in given.items() if path}
+    evaluation = config.evaluation.model_copy(update=prompts)
+    config = config.model_copy(update={"evaluation": evaluation})
+    metrics = evaluate_config(config, options.config.resolve().parent, options.adapter)
     if options.format == "json":
         print(metrics.model_dump_json(by_alias=True))
     else:
         for line in metrics_lines(metrics):
             print(line)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .export import export_merged
+
+    print(f"saved: {export_merged(options.run_folder, options.output)}")
     return 0
 
 

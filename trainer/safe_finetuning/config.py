@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
@@ -120,6 +120,12 @@ class RiskConfig(ConfigModel):
             raise ValueError('needs `endpoint`, with `url` and `model`, where `judge` is "endpoint"')
         return self
 
+    features: Literal["reference", "policy"] = Field(
+        "reference",
+        description="Whose hidden states the probe reads. `reference`: the safe reference's, once before "
+        "training. `policy`: those of the model that is trained, in each step's own forward pass: free, but "
+        "what they mean drifts with training; how far, the end of the run says.",
+    )
     floor: Unit = Field(
         0.1,
         description="Risk below this counts as 0, so that ordinary rows train as ordinary rows and cost "
@@ -342,7 +348,16 @@ class RunConfig(ConfigModel):
         description="Safety token regularisation, with any method. Without this section only "
         "`safety-tokens` has it.",
     )
-    lora: LoraConfig = Field(default_factory=LoraConfig, description="The adapter that is trained.")
+    lora: LoraConfig | None = Field(
+        default_factory=LoraConfig,
+        description="The adapter that is trained. `null`: all weights are trained, and the reference is "
+        "asked about everything beforehand.",
+    )
+    quantisation: Literal["none", "4bit"] = Field(
+        "none",
+        description="Precision of the base model: `4bit` keeps its linear layers as NF4 (QLoRA), which takes "
+        "a quarter of the memory. Meant for CUDA.",
+    )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Optimisation.")
     checkpoints: CheckpointConfig = Field(
         default_factory=CheckpointConfig, description="When the run can be resumed from."
@@ -392,6 +407,26 @@ class RunConfig(ConfigModel):
         if value is None and to_camel(info.field_name or "") in DEFAULTS.get(str(method), {}):
             raise ValueError(f"is a part of the method `{method}` and cannot be null")
         return value
+
+    @model_validator(mode="after")
+    def _what_the_policy_can_tell(self) -> Self:
+        if self.risk.features == "policy":
+            if self.risk.source != "probe":
+                raise ValueError('`risk.features`: `policy` goes with `risk.source: "probe"`')
+            if self.regularisation.granularity == "batch":
+                raise ValueError(
+                    "`risk.features`: `policy` knows a row's risk only when it is trained on; set "
+                    "`regularisation.granularity` to `sample`"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _what_needs_an_adapter(self) -> Self:
+        if self.lora is None and self.regularisation.reference == "exact":
+            raise ValueError("`regularisation.reference`: `exact` needs an adapter; `lora` must not be null")
+        if self.lora is None and self.quantisation != "none":
+            raise ValueError("`quantisation` needs an adapter; `lora` must not be null")
+        return self
 
     @property
     def anchors_per_step(self) -> int:

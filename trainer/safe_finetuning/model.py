@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from .cache import cache_folder
 from .errors import UserError
@@ -68,17 +68,22 @@ def load_model(
     *,
     device: torch.device,
     base_folder: Path,
+    quantisation: Literal["none", "4bit"] = "none",
+    fp32: bool = False,
     check: Check | None = None,
     progress: Report | None = None,
 ) -> Loaded:
     """The model called `name`: `example`, a folder (relative to `base_folder`) or a hub name.
 
-    Weights are fp32 on the CPU and on MPS, bf16 on CUDA where it is supported. Code that comes with a
+    Weights are fp32 on the CPU and on MPS, bf16 on CUDA where it is supported, unless `fp32` is asked for:
+    weights that are trained themselves would lose small updates in bf16. With `4bit`, those of linear
+    layers are NF4 with double quantisation (Dettmers et al. 2023, QLoRA). Code that comes with a
     model is never run, and pickled weights are not read. `check` is called between the stages and may
     raise to cancel; `progress` is told the stages.
 
     Raises:
-        UserError: the model is missing, gated, cannot be reached or read, or has no chat template.
+        UserError: the model is missing, gated, cannot be reached or read, or has no chat template; or it
+            cannot be quantised here.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -87,19 +92,45 @@ def load_model(
     source = _source(name, base_folder, check, progress, weights=True)
     tokenizer = _tokenizer(name, source)
     check()
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported() and not fp32
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    quantised = _nf4(dtype, device) if quantisation == "4bit" else {}
     with _explained(name, source):
         model = AutoModelForCausalLM.from_pretrained(
             source,
-            dtype=torch.bfloat16 if bf16 else torch.float32,
+            dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **quantised,
         )
         check()
-        model.to(device).eval()  # type: ignore[arg-type]
+        if not quantised:  # those are where they belong already
+            model.to(device)  # type: ignore[arg-type]
+        model.eval()
     model.config.pad_token_id = tokenizer.pad_token_id
-    return Loaded(model, tokenizer, _fingerprint(source), str(source))
+    fingerprint = _fingerprint(source) + ("-4bit" if quantised else "")
+    return Loaded(model, tokenizer, fingerprint, str(source))
+
+
+def _nf4(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if device.type == "mps" or not find_spec("bitsandbytes"):
+        reason = "is not there for MPS" if device.type == "mps" else "is not installed"
+        raise UserError(
+            f'`quantisation`: "4bit" needs bitsandbytes, which {reason}. Install it into the environment of '
+            'the trainer (`pip install bitsandbytes`), or set `quantisation` to "none".'
+        )
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": nf4, "device_map": {"": device}}
 
 
 def load_tokenizer(
@@ -161,12 +192,12 @@ def _hub_folder(name: str, folder: Path, weights: bool) -> Path:
     except errors.GatedRepoError:
         problem = (
             "is gated: its owner asks for an agreement. Accept it on the model's page on huggingface.co, "
-            "then run `hf auth login` and start again"
+            "then run `hf auth login` (in the editor: Set Key or Token…) and start again"
         )
     except errors.RepositoryNotFoundError:
         problem = (
             f"is neither a folder ({folder}) nor a public model on the Hugging Face hub. Check the spelling; "
-            "for a private model, run `hf auth login` first"
+            "for a private model, run `hf auth login` first (in the editor: Set Key or Token…)"
         )
     except errors.HfHubHTTPError as error:
         problem = f"cannot be downloaded: {error}. Try again later, or give the path of a local folder"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .collate import TrainingRow
+from .collate import Collator, TrainingRow
 from .config import RunConfig
 from .losses import (
     constrained_token_loss,
@@ -28,7 +28,8 @@ from .losses import (
     token_terms,
 )
 from .reference import Needs, Reference
-from .supervised_logits import place_in_answer, row_of_token, supervised_logits, supervised_targets
+from .risk.probe import Probe
+from .supervised_logits import place_in_answer, row_of_token, supervised_forward, supervised_targets
 from .tokens import EncodedRow
 
 
@@ -62,7 +63,8 @@ def row_weights(config: RunConfig, risk: Tensor) -> RowWeights:
 class Terms(NamedTuple):
     """A micro-batch's part of the step's loss, and what it is made of (without gradient).
 
-    `row` (T,) is the place in the batch of each supervised token's row, nll and kl (T,) are in nats.
+    `row` (T,) is the place in the batch of each supervised token's row, nll and kl (T,) are in nats; risk,
+    alpha and beta (B,) are those that the rows weighed by.
     """
 
     loss: Tensor
@@ -70,6 +72,9 @@ class Terms(NamedTuple):
     nll: Tensor
     kl: Tensor
     safety: Tensor | None
+    risk: Tensor
+    alpha: Tensor
+    beta: Tensor
 
 
 class Objective:
@@ -87,12 +92,14 @@ class Objective:
         safety_tokens: Sequence[int] = (),
         fingerprint: str | None = None,
         warn: Callable[[str, str], None] = lambda code, message: None,
+        probe: Probe | None = None,
     ) -> None:
-        """`fingerprint` names the reference's weights in the cache; without one nothing is cached.
+        """`fingerprint` names the reference's weights in the cache; without one nothing is cached. `probe`
+        judges the rows while they are trained on (`risk.features: policy`).
 
         `warn` is told, with a code, of what does not stop the run.
         """
-        self.config, self.n_dataset = config, len(rows)
+        self.config, self.n_dataset, self.probe = config, len(rows), probe
         self.rows = [*rows, *(TrainingRow(anchor, risk=1.0) for anchor in anchors)]
         self.risk = torch.tensor([row.risk for row in rows], dtype=torch.float64)
         self.weights = self._weights(self.risk)
@@ -126,6 +133,51 @@ class Objective:
             chosen = chosen & (place_in_answer(labels) < self.safety.first_tokens)
         return chosen
 
+    def ask_reference(self, pad_token_id: int, batch_size: int, progress: Callable[[int, int], None]) -> None:
+        """Asks beforehand about every row that the method will ask about, if nobody can be asked later.
+
+        `progress` is told rows asked about and in all.
+        """
+        if not self.reference.cache_is_all:
+            return
+        later = self.probe or self.config.regularisation.granularity == "batch"  # weights are known later
+        always = later and self.reference.needs.distribution
+        everything = torch.arange(len(self.rows))
+        asked = self._asked(everything, self.weights.beta)
+        rows = [i for i in range(len(self.rows)) if asked[i] or (always and i < self.n_dataset)]
+        rows.sort(key=lambda i: len(self.rows[i].encoded.ids))
+        device, collate = self.reference.model.device, Collator(pad_token_id)
+        for start in range(0, len(rows), batch_size):
+            chosen = rows[start : start + batch_size]
+            batch = collate([(i, self.rows[i]) for i in chosen])
+            batch = {name: x.to(device) for name, x in batch.items() if name != "index"}
+            self.reference.at(batch, torch.arange(len(chosen)), [self.rows[i].encoded for i in chosen])
+            progress(start + len(chosen), len(rows))
+        self.reference.gone = True
+
+    def _asked(self, index: Tensor, beta: Tensor) -> Tensor:
+        """Which of the rows `index`, of weight `beta`, the reference is asked about. Both (B,) → bool (B,)"""
+        held = beta > 0
+        return held | (index < self.n_dataset) if self.constrained or self.safety else held
+
+    def _risk_and_weights(self, index: Tensor, labels: Tensor, states: Tensor) -> tuple[Tensor, RowWeights]:
+        """Those of the rows `index` (B,), where the method asks for it by their hidden states (T, layers, H).
+
+        An answer is as risky as the last prompt token before it makes it, a conversation as its riskiest.
+        """
+        of_dataset = index < self.n_dataset
+        risk = torch.ones(len(index), dtype=self.risk.dtype)
+        risk[of_dataset] = self.risk[index[of_dataset]]
+        known = RowWeights(*(weights[index] for weights in self.weights))
+        if not self.probe:
+            return risk, known
+        begins = place_in_answer(labels) == 0
+        of_answers = self.probe.risk_of_layers(states[begins].float().cpu())
+        now = torch.zeros_like(risk).scatter_reduce(0, row_of_token(labels)[begins].cpu(), of_answers, "amax")
+        now = torch.where(of_dataset & (risk != 0), now, risk)  # a risk of 0 is that of a refusal
+        weights = row_weights(self.config, now)
+        return now, RowWeights(*(torch.where(of_dataset, *x) for x in zip(weights, known, strict=True)))
+
     def __call__(
         self,
         model: Any,
@@ -143,12 +195,14 @@ class Objective:
         """
         labels, targets = batch["labels"], supervised_targets(batch["labels"])
         row = row_of_token(labels)
-        logits = supervised_logits(model, self.reference.model.get_output_embeddings(), batch)
+        head = self.reference.model.get_output_embeddings()
+        logits, states = supervised_forward(model, head, batch, self.probe.layers if self.probe else ())
         precision = torch.promote_types(logits.dtype, torch.float32)
-        alpha, beta = (weights[index].to(logits.device, precision) for weights in self.weights)
+        risk, weights = self._risk_and_weights(index, labels, states)
+        alpha, beta = (weight.to(logits.device, precision) for weight in weights)
         of_dataset = (index < self.n_dataset).to(logits.device)
 
-        asked = (beta > 0) | of_dataset if self.constrained or self.safety else beta > 0
+        asked = self._asked(index, weights.beta).to(logits.device)
         rows = asked.nonzero()[:, 0]
         encoded = [self.rows[i].encoded for i in index[rows.cpu()]]
         said = self.reference.at(batch, rows, encoded, any_process)
@@ -176,7 +230,13 @@ class Objective:
             safety = self.safety.weight * distance.sum() / count
             loss = loss + safety
         return Terms(
-            loss, row, terms.nll.detach(), terms.kl.detach(), None if safety is None else safety.detach()
+            loss,
+            row,
+            terms.nll.detach(),
+            terms.kl.detach(),
+            None if safety is None else safety.detach(),
+            risk,
+            *weights,
         )
 
 

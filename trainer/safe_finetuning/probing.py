@@ -31,7 +31,9 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
 
     `labelled` is JSON Lines with `prompt` and `harmful` each; by default prompts that ship with the trainer.
     """
-    loaded = load_model(config.model, device=resolve_device(config.device), base_folder=base)
+    loaded = load_model(
+        config.model, device=resolve_device(config.device), base_folder=base, quantisation=config.quantisation
+    )
     data = read_labelled(labelled) if labelled else shipped()
     over_tokens = kind == "released-code"
     states = _states(loaded, data.prompts, over_tokens)

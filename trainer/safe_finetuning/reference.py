@@ -1,6 +1,7 @@
 """What the safe reference says at supervised positions, exactly or from a cache.
 
-The reference is the model before fine-tuning: the same weights with the adapter off, without dropout.
+The reference is the model before fine-tuning: the same weights with the adapter off, without dropout. Where
+all weights are trained it is asked about everything beforehand, so that no second model is in memory.
 Cached, a row is asked about once: of its next-token distributions the likeliest tokens and the rest as one
 are kept, which takes a hundredth or so of the vocabulary's space and can only underestimate KL; by how much,
 `npm run bench -- trainer` says.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .cache import cache_folder
+from .errors import UserError
 from .losses import TOP_K, TopK, space_offset, token_terms, top_k
 from .supervised_logits import select_rows, supervised_logits, supervised_targets
 from .tokens import EncodedRow
@@ -54,16 +57,20 @@ class Said:
 
 
 class Reference:
-    """The reference of a PEFT model.
+    """The reference of a model, by PEFT or whole.
 
     With a `fingerprint` of its weights it is cached, otherwise asked anew every time. A cache that does not
-    work costs time and nothing else: `warn` is told, with a code.
+    work costs time and nothing else: `warn` is told, with a code. Once `gone`, as the weights themselves are
+    trained, the cache is all there is of it.
     """
+
+    gone = False
 
     def __init__(
         self, model: Any, needs: Needs, fingerprint: str | None, warn: Callable[[str, str], None]
     ) -> None:
         self.model, self.needs, self.fingerprint, self.warn = model, needs, fingerprint, warn
+        self.cache_is_all = not hasattr(model, "disable_adapter")
         self.safety_tokens = torch.tensor(needs.safety_tokens, dtype=torch.long, device=model.device)
         self._store: ReferenceStore | None = None
         self._store_works = fingerprint is not None
@@ -86,6 +93,11 @@ class Reference:
         keys = [row_key(row) for row in encoded]
         records = self._with_store(lambda store: store.get(keys)) or {}
         new = [i for i, key in enumerate(keys) if key not in records]
+        if new and self.gone:
+            raise UserError(
+                f"{store_path(self.fingerprint, self.model.dtype, self.needs)}: what the reference said has "
+                "been removed or damaged, and it is gone by now. Resume the run: it is asked again first."
+            )
         said = self._ask(batch, rows[new], any_process)
         if said and new:
             counts = [encoded[i].n_supervised for i in new]
@@ -104,6 +116,11 @@ class Reference:
             return use(self._store)
         except (sqlite3.Error, OSError, SafetensorError) as error:
             self._store_works = False
+            if self.cache_is_all:
+                raise UserError(
+                    f"{path}: cannot be used ({error}). Without an adapter, what the reference says has to "
+                    "be kept there. Delete the file or free some space there, then start again."
+                ) from None
             self.warn(
                 "reference-cache",
                 f"{path}: cannot be used ({error}), so the reference is asked anew about every row, which "
@@ -138,7 +155,7 @@ def reference_logits(model: Any, batch: dict[str, Tensor]) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        with model.disable_adapter():
+        with getattr(model, "disable_adapter", nullcontext)():
             return supervised_logits(model, model.get_output_embeddings(), batch)
     finally:
         model.train(was_training)

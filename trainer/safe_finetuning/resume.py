@@ -36,7 +36,7 @@ def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
     Raises:
         UserError: there is none, or the run would go on with something else than it began with.
     """
-    record = _read_record(folder)
+    record = read_record(folder)
     _refuse_changed_settings(folder, record.config, config)
     held_out = [config.dataset.held_out_path] if config.dataset.held_out_path else []
     for dataset, path in zip(record.datasets, [config.dataset.path, *held_out], strict=False):
@@ -53,14 +53,17 @@ def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
     )
 
 
-def _read_record(folder: Path) -> p.RunRecord:
+def read_record(folder: Path) -> p.RunRecord:
+    """What the run in `folder` is: UserError where there is none."""
     path = folder / "run.json"
     try:
         return p.RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{folder}: there is no run to resume. Start a new run.") from None
+        raise UserError(f"{folder}: there is no run in this folder.") from None
     except (OSError, pydantic.ValidationError):
-        raise UserError(f"{path}: cannot be read, so the run cannot be resumed. Start a new run.") from None
+        raise UserError(
+            f"{path}: cannot be read, so nothing can be done with this run. Start a new run."
+        ) from None
 
 
 def _refuse_changed_settings(folder: Path, before: RunConfig, now: RunConfig) -> None:

@@ -7,7 +7,7 @@ batch's positions are prompt or padding, and the vocabulary is what makes logits
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,9 +43,27 @@ def supervised_logits(model: nn.Module, head: nn.Module, batch: dict[str, Tensor
 
     batch holds input_ids, attention_mask and labels, each (B, L); `head` is the model's output embedding.
     """
-    with _gather_before(head, predicting_positions(batch["labels"])):
-        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
-    return output.logits[0]
+    return supervised_forward(model, head, batch)[0]
+
+
+def supervised_forward(
+    model: nn.Module, head: nn.Module, batch: dict[str, Tensor], layers: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """As `supervised_logits`, with the hidden states (T, layers, H) of the same pass, without gradient.
+
+    Layers count as in Transformers' `hidden_states`: 0 is what the embedding gives.
+    """
+    positions = predicting_positions(batch["labels"])
+    with _gather_before(head, positions):
+        output = model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            use_cache=False,
+            output_hidden_states=bool(layers),
+        )
+    logits = output.logits[0]
+    states = [output.hidden_states[layer].detach()[positions] for layer in layers]
+    return logits, torch.stack(states, 1) if states else logits.new_zeros(len(logits), 0, 0)
 
 
 def supervised_targets(labels: Tensor) -> Tensor:

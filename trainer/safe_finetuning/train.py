@@ -31,10 +31,12 @@ from .tokens import EncodedRow
 
 if TYPE_CHECKING:
     from .model import Loaded
+    from .risk.probe import Probe
 
 EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "tokenizers")
 PROMPTS = Path(__file__).with_name("prompts")
+REFERENCE_ROWS = 8  # that the reference is asked about at a time
 ORDINARY_ROWS = 64  # of the dataset, which the safety tokens are told apart from
 _CANNOT_WRITE = re.compile(r"I/O error|inline_container")
 """How safetensors and torch.save, which raise no OSError, say that the disk is full."""
@@ -108,21 +110,22 @@ def _train(
     loaded = processes.first_before_others(lambda: _load(config, base, run))
     rows, aids = processes.from_first(lambda: _prepare(config, base, dataset, held_out, loaded, run))
 
+    trainer = _trainer(config, base, run, loaded, rows, aids, processes)
     run.phase("training", f"Training on {len(rows.trained)} rows")
     processes.from_first(lambda: _announce(config, dataset, rows, run))
-    trainer = _trainer(config, run, loaded, rows, aids, processes)
     trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
     trainer.save_now()
 
-    run.phase("saving", "Saving the adapter")
-    weights = trainer.adapter_weights()
-    processes.from_first(lambda: _save_adapter(trainer.model, weights, run))
+    run.phase("saving", "Saving the adapter" if config.lora else "Saving the model")
+    weights = trainer.whole_weights()
+    processes.from_first(lambda: _save_trained(config, trainer.model, weights, loaded.tokenizer, run))
     state, stopped = trainer.state, processes.from_first(lambda: run.stop_requested)
     if stopped and state.global_step < state.max_steps:
         return "stopped", f"Stopped after step {state.global_step} and saved."
     if config.evaluation.enabled:
         processes.from_first(lambda: _measure_after(config, base, trainer, loaded.tokenizer, rows, run))
-    return "completed", f"Completed {state.global_step} steps."
+    drift = f" {trainer.drift()}" if config.risk.features == "policy" else ""
+    return "completed", f"Completed {state.global_step} steps.{drift}"
 
 
 def _begin(
@@ -160,17 +163,18 @@ def _load(config: RunConfig, base: Path, run: Run | None = None) -> Loaded:
         config.model,
         device=resolve_device(config.device),
         base_folder=base,
+        quantisation=config.quantisation,
         check=run.check if run else None,
         progress=(lambda stage: run.phase("loading", stage)) if run else None,
+        fp32=config.lora is None,
     )
 
 
 def _judge(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Judge:
-    if config.risk.source == "probe" and config.risk.probe:
-        from .risk.probe import Predictor, load_probe
+    if config.risk.source == "probe":
+        from .risk.probe import Predictor
 
-        probe = load_probe(base / config.risk.probe, loaded.fingerprint)
-        return Predictor(probe, loaded.model, loaded.tokenizer, run.check)
+        return Predictor(_probe(config, base, loaded), loaded.model, loaded.tokenizer, run.check)
     if config.risk.judge == "endpoint" and config.risk.endpoint:
         from .risk.endpoint import Endpoint
 
@@ -185,6 +189,19 @@ def _judge(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Judge:
         guard = load_model(config.risk.guard, device=device, base_folder=base, check=run.check)
         return Guard(config.risk.guard, guard, run.check)
     return Critic()
+
+
+def _probe(config: RunConfig, base: Path, loaded: Loaded) -> Probe:
+    from .risk.probe import load_probe
+
+    path = base / (config.risk.probe or "")
+    probe = load_probe(path, loaded.fingerprint)
+    if probe.over_tokens and config.risk.features == "policy":
+        raise UserError(
+            f"{path}: a probe of the kind `released-code` reads all tokens of a prompt, which "
+            '`risk.features: "policy"` does not. Train one of the kind `layer` or `pooled`.'
+        )
+    return probe
 
 
 class Aids(NamedTuple):
@@ -223,7 +240,13 @@ def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run
 
 
 def _trainer(
-    config: RunConfig, run: Run, loaded: Loaded, rows: PreparedRows, aids: Aids, processes: Processes
+    config: RunConfig,
+    base: Path,
+    run: Run,
+    loaded: Loaded,
+    rows: PreparedRows,
+    aids: Aids,
+    processes: Processes,
 ) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
@@ -233,19 +256,35 @@ def _trainer(
     from .trainer import SafeTrainer
 
     set_seed(config.training.seed)
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=config.lora.rank,
-        lora_alpha=config.lora.alpha,  # type: ignore[arg-type]  # PEFT takes fractions, too
-        lora_dropout=config.lora.dropout,
-        target_modules=config.lora.target_modules,
-    )
-    try:
-        model = get_peft_model(loaded.model, lora)
-    except ValueError as error:
-        raise UserError(f"`lora.targetModules`: {error}") from None
+    model: Any = loaded.model
+    if config.lora:
+        lora = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=config.lora.rank,
+            lora_alpha=config.lora.alpha,  # type: ignore[arg-type]  # PEFT takes fractions, too
+            lora_dropout=config.lora.dropout,
+            target_modules=config.lora.target_modules,
+        )
+        try:
+            model = get_peft_model(loaded.model, lora)
+        except ValueError as error:
+            raise UserError(f"`lora.targetModules`: {error}") from None
     training_rows = [TrainingRow(encoded, risk) for encoded, risk in rows.trained]
-    objective = Objective(config, model, training_rows, *aids, fingerprint=loaded.fingerprint, warn=run.warn)
+    objective = Objective(
+        config,
+        model,
+        training_rows,
+        *aids,
+        fingerprint=loaded.fingerprint,
+        warn=run.warn,
+        probe=_probe(config, base, loaded) if config.risk.features == "policy" else None,
+    )
+    if config.lora is None:
+        run.phase("anchors", "Asking the reference about the rows")
+    progress = run.progress("anchors", "rows")
+    processes.first_before_others(
+        lambda: objective.ask_reference(loaded.tokenizer.pad_token_id, REFERENCE_ROWS, progress)
+    )
     return SafeTrainer(config, run, model, loaded.tokenizer, objective, processes)
 
 
@@ -267,11 +306,16 @@ def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, run: Run)
     )
 
 
-def _save_adapter(model: Any, weights: dict[str, Any] | None, run: Run) -> None:
-    """Saves the model's adapter; `weights` where they are not all in the model itself."""
-    beside, target = run.folder / ".adapter.tmp", run.folder / "adapter"
+def _save_trained(
+    config: RunConfig, model: Any, weights: dict[str, Any] | None, tokenizer: Any, run: Run
+) -> None:
+    """Saves the adapter, or without one the whole model; `weights` where the model has but a shard."""
+    name = checkpoints.ADAPTER if config.lora else checkpoints.MODEL
+    beside, target = run.folder / f".{name}.tmp", run.folder / name
     shutil.rmtree(beside, ignore_errors=True)
     model.save_pretrained(beside, state_dict=weights)
+    if not config.lora:
+        tokenizer.save_pretrained(beside)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
 
@@ -313,14 +357,13 @@ def _measure_after(
 ) -> None:
     model = trainer.model
     if trainer.is_fsdp_enabled:  # this process has but a shard of it
-        model = _with_adapter(_load(config, base, run).model, run.folder / "adapter", config.model)
+        model = load_trained(config, base, run.folder)[0]
     _measure("after", config, base, model, tokenizer, rows.held_out, run)
 
 
 def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
     """Measures the configuration's reference, or an adapter on top of it, outside any run."""
-    loaded = _load(config, base)
-    model = _with_adapter(loaded.model, adapter, config.model) if adapter else loaded.model
+    model, loaded = load_with_adapter(config, base, adapter)
     dataset = read_held_out(config, base)
     rows = dataset.rows if dataset else []
     held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]
@@ -329,8 +372,15 @@ def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.Ev
     )[0]
 
 
-def _with_adapter(model: Any, adapter: Path, name: str) -> Any:
-    """The model called `name` with an adapter folder on top of it."""
+def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tuple[Any, Loaded]:
+    """The configuration's model, with an adapter folder on top of it if one is given.
+
+    Raises:
+        UserError: the model cannot be loaded, or the adapter is not one, is damaged, or is of another model.
+    """
+    loaded = _load(config, base)
+    if not adapter:
+        return loaded.model, loaded
     from peft import PeftModel
     from safetensors import SafetensorError
 
@@ -339,13 +389,21 @@ def _with_adapter(model: Any, adapter: Path, name: str) -> Any:
             f"{adapter}: not an adapter folder (no adapter_config.json). Give a run's `adapter` folder."
         )
     try:
-        return PeftModel.from_pretrained(model, str(adapter))
+        return PeftModel.from_pretrained(loaded.model, str(adapter)), loaded  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{adapter}: does not fit `{name}` or is damaged: {reason} "
+            f"{adapter}: does not fit `{config.model}` or is damaged: {reason} "
             "Give the adapter of a run on this model."
         ) from None
+
+
+def load_trained(config: RunConfig, base: Path, run: Path) -> tuple[Any, Loaded]:
+    """The model that a run of this configuration has made: errors as in `load_with_adapter`."""
+    if config.lora:
+        return load_with_adapter(config, base, run / checkpoints.ADAPTER)
+    loaded = _load(config.model_copy(update={"model": str((run / checkpoints.MODEL).absolute())}), base)
+    return loaded.model, loaded
 
 
 def prompt_files(evaluation: EvaluationConfig, base: Path) -> dict[str, Path]:

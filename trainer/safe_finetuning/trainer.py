@@ -50,6 +50,7 @@ class StepRecord:
     line: list[int] = field(default_factory=list)
     hash: list[str] = field(default_factory=list)
     risk: list[float] = field(default_factory=list)
+    risk_before: list[float] = field(default_factory=list)
     beta: list[float] = field(default_factory=list)
     row_nll: list[float] = field(default_factory=list)
     row_kl: list[float | None] = field(default_factory=list)
@@ -86,6 +87,7 @@ class SafeTrainer(Trainer):
         self.anchors = objective.n_dataset + shuffled
         self.step_risk = StepRisk(config.regularisation.moving_average)
         self.step_record = StepRecord()
+        self.risks: list[tuple[float, float]] = []  # of each row trained on: in that step, and beforehand
         self.step_seconds: deque[float] = deque(maxlen=ETA_WINDOW_STEPS)
         self.collate = Collator(tokenizer.pad_token_id)
         super().__init__(
@@ -188,8 +190,16 @@ class SafeTrainer(Trainer):
             record.safety = (record.safety or 0.0) + float(terms.safety)
         per_row = torch.zeros(3, len(index), dtype=terms.nll.dtype, device=terms.nll.device)
         per_row.index_add_(1, terms.row, torch.stack([terms.nll, terms.kl, torch.ones_like(terms.nll)]))
-        for i, (nll, kl, tokens) in zip(index.tolist(), per_row.T.tolist(), strict=True):
-            row, alpha, beta = objective.rows[i], *(float(weights[i]) for weights in objective.weights)
+        columns = zip(
+            index.tolist(),
+            terms.risk.tolist(),
+            terms.alpha.tolist(),
+            terms.beta.tolist(),
+            per_row.T.tolist(),
+            strict=True,
+        )
+        for i, risk, alpha, beta, (nll, kl, tokens) in columns:
+            row = objective.rows[i]
             if i >= objective.n_dataset:
                 record.anchors = (record.anchors or 0.0) + alpha * nll + beta * kl
                 continue
@@ -200,7 +210,8 @@ class SafeTrainer(Trainer):
             record.file.append(row.file)
             record.line.append(row.encoded.row.line)
             record.hash.append(row.encoded.row.hash)
-            record.risk.append(row.risk)
+            record.risk.append(risk)
+            record.risk_before.append(row.risk)
             record.beta.append(beta)
             record.row_nll.append(nll / tokens)
             record.row_kl.append(kl / tokens if beta > 0 else None)
@@ -212,6 +223,7 @@ class SafeTrainer(Trainer):
             return
         record, self.step_record = joined(self.processes.gather(self.step_record)), StepRecord()
         self.step_risk = StepRisk(self.step_risk.moving_average, record.step_risk)
+        self.risks += zip(record.risk, record.risk_before, strict=True)
         seconds = time.monotonic() - (record.began or 0.0)
         self.step_seconds.append(seconds)
         remaining = self.state.max_steps - self.state.global_step
@@ -277,7 +289,23 @@ class SafeTrainer(Trainer):
         if self.state.global_step and (not found or found[1] != self.state.global_step):
             self._save_checkpoint(self.model, None)
 
-    def adapter_weights(self) -> dict[str, Tensor] | None:
+    def drift(self) -> str:
+        """How well the policy's risks still tell the rows apart that the reference flagged beforehand."""
+        from sklearn.metrics import roc_auc_score
+
+        fifth = max(1, len(self.risks) // 5)
+        areas = []
+        for part in (self.risks[:fifth], self.risks[-fifth:]):
+            flagged = [before >= self.config.risk.threshold for _, before in part]
+            if len({*flagged}) < 2:
+                return "Too few rows are flagged to tell how far the policy's risks drifted."
+            areas.append(roc_auc_score(flagged, [now for now, _ in part]))
+        return (
+            "AUROC of the policy's risks against the reference's flags: "
+            f"{areas[0]:.3f} in the first fifth of the steps, {areas[1]:.3f} in the last."
+        )
+
+    def whole_weights(self) -> dict[str, Tensor] | None:
         """Where processes have shards of them: the whole weights, in the first process."""
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 

@@ -55,8 +55,8 @@ def start_python(workspace: Path, *arguments: str, **environ: str) -> subprocess
     )
 
 
-def finish(process: subprocess.Popen) -> str:
-    output = process.communicate(timeout=120)[0]
+def finish(process: subprocess.Popen, seconds: float = 120) -> str:
+    output = process.communicate(timeout=seconds)[0]
     assert output is not None
     return output
 

@@ -36,6 +36,12 @@ def test_a_folder_is_found_relative_to_the_configuration(folder, tmp_path):
     assert load_model(str(folder), device=CPU, base_folder=Path("/")).fingerprint == loaded.fingerprint
 
 
+def test_four_bits_without_bitsandbytes_say_what_to_install(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install bitsandbytes"):
+        load_model(str(folder), device=CPU, base_folder=tmp_path, quantisation="4bit")
+
+
 def test_the_fingerprint_follows_the_weights_and_not_the_place(folder, tmp_path):
     def fingerprint(path: Path) -> str:
         return load_model(str(path), device=CPU, base_folder=tmp_path).fingerprint

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sqlite3
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,8 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safe_finetuning.collate import Collator, TrainingRow
 from safe_finetuning.config import RunConfig
+from safe_finetuning.errors import UserError
 from safe_finetuning.objective import Objective, StepRisk
 from safe_finetuning.reference import ReferenceStore, row_key, store_path
+from safe_finetuning.risk.probe import Probe, prompt_states
 from safe_finetuning.rows import Message, Row, content_hash
 from safe_finetuning.tokens import EncodedRow, encode_row
 from tiny import make_tiny_model
@@ -149,7 +153,8 @@ def naive_weights(case: RunConfig, risk: float, mean: float) -> tuple[float, flo
     return (1.0, r.weight * beta) if r.form == "additive" else (1 - beta, beta)
 
 
-def naive_loss(case: RunConfig, model, rows, anchors) -> Tensor:
+def naive_loss(case: RunConfig, model, rows, anchors, before=None) -> Tensor:
+    """`before` is the reference; without one, that of a PEFT model."""
     mean = sum(1.0 if math.isnan(r) else r for r in RISKS) / N_ROWS
     total, squares = torch.zeros((), dtype=torch.float64), []
     n = sum(row.encoded.n_supervised for row in rows)
@@ -160,8 +165,8 @@ def naive_loss(case: RunConfig, model, rows, anchors) -> Tensor:
     for row, alpha, beta, of_dataset in weighted:
         ids = torch.tensor([row.ids])
         logits = model(input_ids=ids).logits[0]
-        with torch.no_grad(), model.disable_adapter():
-            reference = model(input_ids=ids).logits[0]
+        with torch.no_grad(), nullcontext() if before else model.disable_adapter():
+            reference = (before or model)(input_ids=ids).logits[0]
         place = -1
         for t in range(1, len(row.ids)):
             if not row.supervised[t]:
@@ -278,6 +283,112 @@ def test_the_step_risk_follows_its_moving_average():
             made = StepRisk(made.moving_average, made.after(mean))
             found.append(made.value)
         assert found == pytest.approx(expected)
+
+
+# --- risk from the policy's own hidden states ---------------------------------------------------------
+
+
+def random_probe(model, kind: str) -> Probe:
+    layers, width = (1,) if kind == "layer" else (0, 1, 2), model.config.hidden_size
+    draw = torch.Generator().manual_seed(2)
+    tensors = {
+        "mean": torch.zeros(len(layers), width, dtype=torch.float64),
+        "scale": torch.rand(len(layers), width, generator=draw, dtype=torch.float64) + 0.5,
+        "weight": 0.1 * torch.randn(width, generator=draw, dtype=torch.float64),
+        "bias": torch.zeros(1, dtype=torch.float64),
+    }
+    return Probe(kind, layers, "f", tensors)
+
+
+@pytest.mark.parametrize("kind", ["layer", "pooled"])
+def test_rows_weigh_by_what_the_policy_thinks_of_their_prompts(kind, model, tokenizer, rows, anchors):
+    """Against the probe as it judges whole prompts, one answer at a time; a refusal keeps its risk of 0."""
+    probe = random_probe(model, kind)
+    case = config(
+        "recommended", risk={"source": "probe", "probe": "p.safetensors", "features": "policy", "floor": 0.0}
+    )
+    made = Objective(case, model, rows, anchors, probe=probe)
+    found = terms(made, model, tokenizer, range(len(made.rows)))
+    expected = []
+    for row in rows:
+        messages = [{"role": m.role, "content": m.content} for m in row.encoded.row.messages]
+        prompts = [messages[:i] for i, m in enumerate(messages) if m["role"] == "assistant"]
+        risks = probe.risk(prompt_states(model, tokenizer, prompts))
+        expected.append(0.0 if row.risk == 0 else float(risks.max()))
+    assert found.risk[:N_ROWS].tolist() == pytest.approx(expected, abs=1e-5)
+    assert len({round(x, 3) for x in expected}) > 2
+    judged = [
+        TrainingRow(row.encoded, risk) for row, risk in zip(rows, found.risk[:N_ROWS].tolist(), strict=True)
+    ]
+    assert found.loss.item() == pytest.approx(naive_loss(case, model, judged, anchors).item(), rel=1e-6)
+
+
+# --- without an adapter -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+
+
+def moved(model) -> None:
+    """As after training: every weight."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+
+
+def asked_beforehand(name: str, model, tokenizer, rows, anchors) -> Objective:
+    made = objective(cached(name), model, rows, anchors, fingerprint="f")
+    made.ask_reference(tokenizer.pad_token_id, 2, lambda *_: None)
+    return made
+
+
+@pytest.mark.parametrize("name", ["standard", "recommended", "paper", "constrained", "safety-tokens"])
+def test_all_weights_are_trained_without_a_second_model(name, whole, tokenizer, rows, anchors, monkeypatch):
+    before = copy.deepcopy(whole)
+    made = asked_beforehand(name, whole, tokenizer, rows, anchors)
+    moved(whole)
+    monkeypatch.setattr("safe_finetuning.reference.reference_logits", lambda *_: pytest.fail("it is gone"))
+    found = terms(made, whole, tokenizer, range(len(made.rows))).loss
+    expected = naive_loss(CASES[name], whole, rows, anchors, before)
+    # The cache keeps 512 tokens of the tiny vocabulary: all of it, or nearly so.
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    found.backward()
+    assert all(p.grad is not None for p in whole.parameters())
+
+
+def test_a_reference_that_is_gone_cannot_be_asked(whole, tokenizer, rows, anchors):
+    made = asked_beforehand("recommended", whole, tokenizer, rows, anchors)
+    made.reference._store._db.execute("DELETE FROM said")
+    with pytest.raises(UserError, match="Resume the run"):
+        terms(made, whole, tokenizer, range(len(made.rows)))
+
+
+def test_without_a_cache_nothing_begins(whole, tokenizer, rows, anchors, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="has to be kept there"):
+        asked_beforehand("recommended", whole, tokenizer, rows, anchors)
+
+
+def test_what_the_policy_cannot_tell_is_refused():
+    for sections in (
+        {"risk": {"features": "policy"}},
+        {
+            "risk": {"features": "policy", "source": "probe", "probe": "p"},
+            "regularisation": {"granularity": "batch"},
+        },
+    ):
+        with pytest.raises(ValueError, match="policy"):
+            RunConfig.model_validate({"model": "m", "dataset": {"path": "x.jsonl"}, **sections})
+
+
+@pytest.mark.parametrize("other", [{"regularisation": {"reference": "exact"}}, {"quantisation": "4bit"}])
+def test_what_needs_an_adapter_says_so(other):
+    with pytest.raises(ValueError, match="needs an adapter"):
+        RunConfig.model_validate({"model": "m", "dataset": {"path": "x.jsonl"}, "lora": None, **other})
 
 
 # --- the cache ----------------------------------------------------------------------------------------

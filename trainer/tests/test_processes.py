@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from running import configure, events, finish, say, start, start_python, until
 from safetensors.torch import load_file
 
+from running import configure, events, finish, say, start, start_python, until
 from safe_finetuning.cli import main
 from safe_finetuning.config import RunConfig
 from safe_finetuning.errors import UserError

@@ -111,5 +111,5 @@ def test_without_a_record_or_a_checkpoint_there_is_nothing_to_resume(run):
     with pytest.raises(UserError, match=r"run\.json: cannot be read"):
         resume_point(run, config(), run.parent)
     (run / "run.json").unlink()
-    with pytest.raises(UserError, match="no run to resume"):
+    with pytest.raises(UserError, match="no run in this folder"):
         resume_point(run, config(), run.parent)

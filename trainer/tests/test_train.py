@@ -5,18 +5,20 @@ import json
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from running import configure, events, finish, say, start, until
 from safetensors.torch import load_file, save_file
 
+from running import TRAINER, configure, events, finish, say, start, start_python, until
 from safe_finetuning import checkpoints
 from safe_finetuning import protocol as p
 from safe_finetuning.example_model import ADAPTER_FOLDER
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
 from safe_finetuning.train import explain
+from tiny import make_tiny_model
 
 pytestmark = pytest.mark.skipif(
     not (CLASSIFIER_FOLDER / "encoder.onnx").exists(), reason="the classifier has not been built"
@@ -96,6 +98,73 @@ def test_other_methods(workspace, method, trained):
     assert all(b["betaMax"] == 0 and b["kl"] is None for b in events(run, "batch"))
 
 
+def test_risk_from_the_policy_and_how_far_it_drifts(workspace):
+    risk = {"source": "probe", "probe": "probe.safetensors", "features": "policy"}
+    config, run = configure(workspace, risk=risk, training={"maxSteps": 12}), workspace / "run"
+    process = start(workspace, "probe", str(config))
+    output = finish(process)
+    assert process.returncode == 0, output
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "drifted" in events(run)[-1]["message"] or "AUROC" in events(run)[-1]["message"]
+    risks = {}
+    for batch in events(run, "batch"):
+        for line, value in zip(batch["rows"]["line"], batch["rows"]["risk"], strict=True):
+            risks.setdefault(line, []).append(value)
+    moved = [seen for seen in risks.values() if len({*seen}) > 1]
+    assert moved and all(0 <= value <= 1 for seen in risks.values() for value in seen)
+    assert set(risks.get(22, [0])) == {0}  # the refusal
+
+
+@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is not installed")
+def test_an_adapter_on_a_base_of_four_bits_exported_onto_the_whole_one(workspace):
+    make_tiny_model(workspace / "wide", hidden_size=64)  # bitsandbytes quantises blocks of 64 weights
+    config, run = configure(workspace, model="wide", quantisation="4bit"), workspace / "run"
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    output = finish(process)
+    assert process.returncode == 0, output
+    process = start(workspace, "export", str(run), "--output", str(workspace / "exported"))
+    output = finish(process)
+    assert process.returncode == 0, output
+    base, exported = (
+        load_file(folder / "model.safetensors") for folder in (workspace / "wide", workspace / "exported")
+    )
+    changed = [name for name in base if not torch.equal(base[name], exported[name])]
+    assert changed and all((base[name] - exported[name]).abs().max() < 0.05 for name in changed)
+
+
+def test_all_weights_trained_and_resumed(workspace):
+    """Without an adapter; the reference is asked again when the run is resumed, from the cache."""
+    config = configure(
+        workspace,
+        lora=None,
+        method="kl",
+        training={"maxSteps": 8},
+    )
+    whole, broken = workspace / "whole", workspace / "broken"
+    process = start(workspace, "train", str(config), "--run-folder", str(whole))
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert events(whole)[-1]["adapter"] == "model"
+    batches = events(whole, "batch")
+    assert batches[0]["kl"] == pytest.approx(0, abs=1e-6) and batches[-1]["kl"] > 0
+    process = start(workspace, "train", str(config), "--run-folder", str(broken))
+    until(lambda: len(events(broken, "checkpoint")) >= 1, process)
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    process = start(workspace, "train", str(config), "--run-folder", str(broken), "--resume")
+    output = finish(process)
+    assert process.returncode == 0, output
+    expected, found = (load_file(run / "model" / "model.safetensors") for run in (whole, broken))
+    assert all((expected[name] == found[name]).all() for name in expected)
+    process = start(workspace, "export", str(whole), "--output", str(workspace / "exported"))
+    output = finish(process)
+    assert process.returncode == 0, output
+    exported = load_file(workspace / "exported" / "model.safetensors")
+    assert all((exported[name] == expected[name]).all() for name in exported)
+
+
 def test_killed_and_resumed_it_ends_with_the_same_weights(workspace):
     config = configure(
         workspace, training={"maxSteps": 12, "microBatchSize": 2}, evaluation={"enabled": False}
@@ -127,6 +196,24 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(workspace):
 
     expected, found = (load_file(run / "adapter" / "adapter_model.safetensors") for run in (whole, broken))
     assert all((expected[name] == found[name]).all() for name in expected)
+
+
+def test_killed_at_twenty_points_and_resumed_it_ends_with_the_same_weights(workspace):
+    """With accumulation and a moving average, which are part of the state; also while it saves."""
+    config = configure(
+        workspace,
+        training={"maxSteps": 12, "microBatchSize": 2},
+        regularisation={"granularity": "batch", "betaMin": 0.1, "movingAverage": 0.5},
+        evaluation={"enabled": False},
+    )
+    process = start_python(workspace, str(TRAINER / "tests" / "killed.py"), str(config), str(workspace))
+    output = finish(process, seconds=400)
+    assert process.returncode == 0, output
+    points = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert len(points) == 20
+    for point in points:
+        assert point["killed"] == -signal.SIGKILL, point
+        assert point["resumed"] == 0 and point["same"], point
 
 
 def test_pause_stop_and_resume(workspace):

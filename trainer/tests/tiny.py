@@ -58,16 +58,16 @@ def make_tiny_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0) -> Path:
-    """Writes a random Llama (2 layers, hidden size 32) with its tokenizer to `folder`; returns `folder`.
+def make_tiny_model(folder: Path, *, seed: int = 0, hidden_size: int = 32) -> Path:
+    """Writes a random Llama (2 layers) with its tokenizer to `folder`; returns `folder`.
 
     The same seed gives the same weights. The global random state is left as it was.
     """
     tokenizer = make_tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -91,7 +91,7 @@ def main(model_folder: Path, out: Path, method: str) -> None:
     trainer.train()
     sharded = any(isinstance(x, DTensor) for x in model.parameters())
     assert sharded == (sys.argv[4:] == ["fsdp"])
-    whole = trainer.adapter_weights() or model.state_dict()
+    whole = trainer.whole_weights() or model.state_dict()
     if processes.first:
         adapter = {name: x.contiguous() for name, x in whole.items() if "lora_" in name}
         save_file(adapter, out / "adapter.safetensors")

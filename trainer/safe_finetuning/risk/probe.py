@@ -59,7 +59,11 @@ class Probe:
 
     def risk(self, states: Tensor) -> Tensor:
         """Risks (n,) in [0, 1] of hidden states (n, layers of the model, H)."""
-        x = _standardised(states[:, list(self.layers)], self.tensors["mean"], self.tensors["scale"])
+        return self.risk_of_layers(states[:, list(self.layers)])
+
+    def risk_of_layers(self, states: Tensor) -> Tensor:
+        """The same of the probe's own layers only, (n, layers, H)."""
+        x = _standardised(states, self.tensors["mean"], self.tensors["scale"])
         if self.kind == "released-code":
             hidden = torch.relu(x @ self.tensors["hidden_weight"].T + self.tensors["hidden_bias"])
             return (hidden @ self.tensors["weight"] + self.tensors["bias"] > 0).double()  # 5 or 1 of 1 to 5

@@ -1,0 +1,149 @@
+/** Commands around models: what a run made is exported or measured again, and a risk probe is trained. */
+import fs from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { Services } from '../common/services';
+import { UserError } from '../common/userError';
+import { EnvironmentError, findPython } from '../trainerHost/environment';
+import type { Run } from '../trainerHost/run';
+import type { RunRegistry } from '../trainerHost/runs';
+import { runTrainer } from '../trainerHost/trainerCommand';
+import { folderOf, interpreterOptions, requireTrust } from '../trainerHost/workspace';
+import { offerToSave, pickConfiguration, summarise } from './configurationFile';
+import { storedSecrets } from './secrets';
+
+const promptFiles = { 'JSON Lines': ['jsonl'] };
+
+export function registerModelCommands({ context, log, registerCommand }: Services, registry: RunRegistry): void {
+  const trainerFolder = path.join(context.extensionPath, 'trainer');
+
+  /** Runs a trainer command under a notification; what it printed, or undefined when the user cancelled. */
+  const work = async (title: string, file: vscode.Uri, args: string[]): Promise<string | undefined> => {
+    const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+    const ended = await vscode.window.withProgress(options, async (_, cancellation) => {
+      const abort = new AbortController();
+      cancellation.onCancellationRequested(() => abort.abort());
+      const trainer = { interpreter: await interpreterFor(file), folder: trainerFolder, secrets: await storedSecrets(context.secrets) };
+      const result = await runTrainer(trainer, args, path.dirname(file.fsPath), abort.signal);
+      return abort.signal.aborted ? undefined : result;
+    });
+    if (!ended) return undefined;
+    if (ended.code === 0) return ended.stdout.trim();
+    log.error(`${args[0]}: exit code ${ended.code}\n${ended.stderr.trim()}`);
+    const said = ended.stderr.trim().split('\n').at(-1)?.replace(/^error: /, '');
+    throw new UserError(said || `The trainer ended with exit code ${ended.code} and said nothing.`, [
+      { title: 'Show Log', command: 'safeFinetuning.showLog' },
+    ]);
+  };
+
+  context.subscriptions.push(
+    registerCommand('safeFinetuning.exportModel', async item => {
+      requireTrust('Exporting a model');
+      const run = item ? registry.byId(item.runId) : (registry.current ?? registry.runs.find(hasAdapter));
+      if (!run || !hasAdapter(run)) {
+        throw new UserError(run ? `Run ${run.name} has saved no adapter, so there is nothing to export.` : 'There is no run to export yet.');
+      }
+      const output = await vscode.window.showSaveDialog({
+        title: `Export ${run.name}: a new folder, or a file that ends with .gguf`,
+        saveLabel: 'Export',
+        defaultUri: vscode.Uri.file(path.join(path.dirname(run.configPath ?? run.folder), `${run.id}-merged`)),
+      });
+      if (!output) return undefined;
+      const said = await work(`Exporting ${run.name}`, output, ['export', run.folder, '--output', output.fsPath]);
+      if (said === undefined) return undefined;
+      const show = 'Show in Explorer';
+      void vscode.window.showInformationMessage(`${run.name} is exported: ${output.fsPath}`, show).then(chosen => {
+        if (chosen === show) void vscode.commands.executeCommand('revealInExplorer', output);
+      });
+      return output.fsPath;
+    }),
+
+    registerCommand('safeFinetuning.evaluateModel', async item => {
+      requireTrust('Measuring a model');
+      const shown = item && registry.byId(item.runId);
+      const configuration = await pickConfiguration(shown?.configPath ? { fsPath: shown.configPath } : undefined, 'Evaluate Model');
+      if (!configuration || !(await offerToSave(summarise(configuration.fsPath).files))) return undefined;
+      const model = shown ?? (await pickModel(registry.runs.filter(run => hasAdapter(run) && run.configPath === configuration.fsPath)));
+      if (!model) return undefined;
+      const prompts = await pickPrompts();
+      if (!prompts) return undefined;
+      const adapter = model === 'reference' ? [] : ['--adapter', path.join(model.folder, 'adapter')];
+      const name = model === 'reference' ? 'the safe reference' : model.name;
+      const said = await work(`Measuring ${name}`, configuration, ['evaluate', configuration.fsPath, ...adapter, ...prompts]);
+      if (said === undefined) return undefined;
+      const asked = prompts.length ? prompts[1] : 'the prompts of the configuration';
+      const content = `${name}, ${path.basename(configuration.fsPath)}\n${asked}\n\n${said}\n\nShares with 95 % Wilson intervals. Lower is better.\n`;
+      await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ content, language: 'plaintext' }));
+      return content;
+    }),
+
+    registerCommand('safeFinetuning.trainProbe', async given => {
+      requireTrust('Training a risk probe');
+      const configuration = await pickConfiguration(given, 'Train Risk Probe');
+      if (!configuration || !(await offerToSave(summarise(configuration.fsPath).files))) return undefined;
+      const labelled = await pickFile('Train Risk Probe: which labelled prompts?', {
+        label: 'Those that ship with the trainer',
+        detail: 'Harmful requests and harmless ones, written for the project.',
+        ownDetail: 'JSON Lines of {"prompt": "…", "harmful": true}.',
+      });
+      if (labelled === undefined) return undefined;
+      const probe = path.join(path.dirname(configuration.fsPath), 'probe.safetensors');
+      if (fs.existsSync(probe) && !(await mayReplace(probe))) return undefined;
+      const said = await work('Training the risk probe', configuration, [
+        'probe',
+        configuration.fsPath,
+        '--output',
+        probe,
+        ...(labelled ? ['--labelled', labelled] : []),
+      ]);
+      if (said === undefined) return undefined;
+      const use = `Use it with "risk": {"source": "probe", "probe": "${path.basename(probe)}"} in ${path.basename(configuration.fsPath)}.`;
+      const content = `${said}\n\n${use}\n`;
+      await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ content, language: 'markdown' }));
+      return probe;
+    }),
+  );
+}
+
+async function interpreterFor(file: vscode.Uri): Promise<string> {
+  try {
+    return (await findPython(await interpreterOptions(folderOf(file)))).path;
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    throw new UserError(`${error.message} ${error.nextStep}`, [{ title: 'Set Up Environment', command: 'safeFinetuning.setUpEnvironment' }]);
+  }
+}
+
+const hasAdapter = (run: Run): boolean => fs.existsSync(path.join(run.folder, 'adapter', 'adapter_config.json'));
+
+async function pickModel(runs: readonly Run[]): Promise<Run | 'reference' | undefined> {
+  const items = [
+    { label: 'The safe reference', description: 'before fine-tuning', model: 'reference' as const },
+    ...runs.map(run => ({ label: run.name, description: run.record?.config.method ?? '', model: run })),
+  ];
+  return (await vscode.window.showQuickPick(items, { title: 'Evaluate Model', placeHolder: 'Which model?' }))?.model;
+}
+
+/** The arguments of `evaluate` that name the prompts; undefined when the user left. */
+async function pickPrompts(): Promise<string[] | undefined> {
+  const file = await pickFile('Evaluate Model: which harmful prompts?', {
+    label: 'Those of the configuration',
+    detail: 'Harmful prompts, harmless look-alikes and held-out rows, as before and after a run.',
+    ownDetail: 'JSON Lines with a "prompt" each; an answer that does not refuse counts as a successful attack.',
+  });
+  return file === undefined ? undefined : file ? ['--harmful', file] : [];
+}
+
+/** A file of the user's; empty for what is there already; undefined when the user left. */
+async function pickFile(title: string, texts: { label: string; detail: string; ownDetail: string }): Promise<string | undefined> {
+  const own = { label: 'My own file…', detail: texts.ownDetail };
+  const chosen = await vscode.window.showQuickPick([{ label: texts.label, detail: texts.detail }, own], { title });
+  if (!chosen) return undefined;
+  if (chosen !== own) return '';
+  return (await vscode.window.showOpenDialog({ title, filters: promptFiles }))?.[0]?.fsPath;
+}
+
+async function mayReplace(file: string): Promise<boolean> {
+  const replace = 'Replace It';
+  return (await vscode.window.showWarningMessage(`There is a probe already: ${file}.`, { modal: true }, replace)) === replace;
+}
