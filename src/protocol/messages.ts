@@ -559,7 +559,7 @@ export interface RegularisationConfig {
    */
   form: 'convex' | 'additive';
   /**
-   * λ: what KL weighs in the additive form and in the method `kl`.
+   * λ: what KL weighs in the additive form, and in the method `kl` (default there: 0.3).
    */
   weight: number;
   /**

@@ -28,7 +28,7 @@ export function registerModelCommands({ context, log, registerCommand }: Service
       return abort.signal.aborted ? undefined : result;
     });
     if (!ended) return undefined;
-    if (ended.code === 0) return ended.stdout.trim();
+    if (ended.code === 0) return ended.stdout.trimEnd();
     log.error(`${args[0]}: exit code ${ended.code}\n${ended.stderr.trim()}`);
     const said = ended.stderr.trim().split('\n').at(-1)?.replace(/^error: /, '');
     throw new UserError(said || `The trainer ended with exit code ${ended.code} and said nothing.`, [

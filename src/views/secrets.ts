@@ -20,7 +20,7 @@ const names = Object.keys(secrets) as (keyof Secrets)[];
 
 export async function storedSecrets(storage: vscode.SecretStorage): Promise<Secrets> {
   const found = await Promise.all(names.map(async name => [name, await storage.get(name)] as const));
-  return Object.fromEntries(found.filter(([, value]) => value)) as Secrets;
+  return Object.fromEntries(found.filter(([, value]) => value));
 }
 
 export function registerSecretCommand({ context, registerCommand }: Services): void {

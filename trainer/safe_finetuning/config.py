@@ -157,7 +157,8 @@ class RegularisationConfig(ConfigModel):
         description="`convex`: (1−β)·nll + β·KL, as in the paper. `additive`: nll + weight·β·KL.",
     )
     weight: Annotated[float, Field(ge=0)] = Field(
-        5.0, description="λ: what KL weighs in the additive form and in the method `kl`."
+        5.0,
+        description="λ: what KL weighs in the additive form, and in the method `kl` (default there: 0.3).",
     )
     moving_average: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
@@ -306,6 +307,7 @@ _PUBLISHED = {"granularity": "batch", "betaMin": 0.1, "betaMax": 0.9}
 DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"risk": {"floor": 0.0}, "regularisation": {**_PUBLISHED, "mapping": "linear"}},
     "released-code": {"risk": {"floor": 0.0}, "regularisation": {**_PUBLISHED, "mapping": "clamped"}},
+    "kl": {"regularisation": {"weight": 0.3}},
     "recommended": {"anchors": {}},
     "mix-safety": {"anchors": {}},
     "safety-tokens": {"safetyTokens": {}},
