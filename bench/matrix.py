@@ -373,7 +373,7 @@ def main() -> int:
                 for method in SETTINGS[name].methods:
                     if method in options.methods:
                         cell(name, method, seed)
-    section = page([1, 2, 3])
+    section = page(options.seeds)
     update_section(ROOT / "docs" / "results.md", "matrix", section)
     print(section)
     return 0

@@ -128,8 +128,16 @@ def measure(name: str, steps: int) -> dict[str, Any]:
         else:
             found["seconds"] = sft_seconds(loaded, lora, rows, all_steps, matched=name == SFT)
     found["seconds"] = found["seconds"][WARM_UP_STEPS:]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"peakBytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak} | found
+    return {"peakBytes": peak_bytes()} | found
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has had: the GPU's if there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
         keep(case, objective, model, trainer.collate)
         trainer.train()
         events = map(json.loads, (folder / "run" / "events.jsonl").read_text("utf-8").splitlines())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = peak_bytes()
         found: dict[str, Any] = {"seconds": [e["stepSeconds"] for e in events if e["type"] == "batch"]}
         if config.method == "standard":
             found["peakBytes"] = peak  # before the divergences

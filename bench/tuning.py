@@ -42,7 +42,7 @@ CANDIDATES: dict[str, dict[float, dict[str, Any]]] = {
     },
     "adaptive, additive": {
         x: {"method": "adaptive", "regularisation": {"form": "additive", "weight": x}}
-        for x in (1.0, 3.0, 10.0)
+        for x in (1.0, 5.0, 10.0)
     },
 }
 

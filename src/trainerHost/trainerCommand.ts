@@ -46,6 +46,7 @@ export function runTrainer(
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
     const end = () => child.pid && void endTree(child.pid, 'SIGKILL');
+    if (signal?.aborted) end();
     signal?.addEventListener('abort', end);
     child.once('error', reject);
     child.once('close', code => {

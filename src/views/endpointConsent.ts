@@ -17,7 +17,7 @@ export async function agreesToEndpoint(state: vscode.Memento, endpoint: string |
     {
       modal: true,
       detail:
-        'This configuration has its rows judged by a server (risk.judge: "endpoint"): prompts and answers leave this machine. ' +
+        'This configuration has its rows judged by a server (risk.judge: "endpoint"): prompts and answers leave this machine, with the key that Set Key or Token… stored, if there is one. ' +
         'Each row is sent once, when it has no score yet. Asked once for this workspace and host.',
     },
     send,

@@ -30,7 +30,7 @@ export function registerModelCommands({ context, log, registerCommand }: Service
     if (!ended) return undefined;
     if (ended.code === 0) return ended.stdout.trimEnd();
     log.error(`${args[0]}: exit code ${ended.code}\n${ended.stderr.trim()}`);
-    const said = ended.stderr.trim().split('\n').at(-1)?.replace(/^error: /, '');
+    const said = ended.stderr.trim().split(/^error: /m).at(-1); // it may have several lines
     throw new UserError(said || `The trainer ended with exit code ${ended.code} and said nothing.`, [
       { title: 'Show Log', command: 'safeFinetuning.showLog' },
     ]);
@@ -39,9 +39,9 @@ export function registerModelCommands({ context, log, registerCommand }: Service
   context.subscriptions.push(
     registerCommand('safeFinetuning.exportModel', async item => {
       requireTrust('Exporting a model');
-      const run = item ? registry.byId(item.runId) : (registry.current ?? registry.runs.find(hasAdapter));
-      if (!run || !hasAdapter(run)) {
-        throw new UserError(run ? `Run ${run.name} has saved no adapter, so there is nothing to export.` : 'There is no run to export yet.');
+      const run = item ? registry.byId(item.runId) : (registry.current ?? registry.runs.find(trainedFolder));
+      if (!run || !trainedFolder(run)) {
+        throw new UserError(run ? `Run ${run.name} has saved no model yet, so there is nothing to export.` : 'There is no run to export yet.');
       }
       const output = await vscode.window.showSaveDialog({
         title: `Export ${run.name}: a new folder, or a file that ends with .gguf`,
@@ -50,7 +50,12 @@ export function registerModelCommands({ context, log, registerCommand }: Service
       });
       if (!output) return undefined;
       const said = await work(`Exporting ${run.name}`, output, ['export', run.folder, '--output', output.fsPath]);
-      if (said === undefined) return undefined;
+      if (said === undefined) {
+        // What is written meanwhile stands beside, and the cancelled process could not remove it.
+        const unfinished = path.join(path.dirname(output.fsPath), `.${path.basename(output.fsPath)}.tmp`);
+        await fs.promises.rm(unfinished, { recursive: true, force: true });
+        return undefined;
+      }
       const show = 'Show in Explorer';
       void vscode.window.showInformationMessage(`${run.name} is exported: ${output.fsPath}`, show).then(chosen => {
         if (chosen === show) void vscode.commands.executeCommand('revealInExplorer', output);
@@ -63,11 +68,13 @@ export function registerModelCommands({ context, log, registerCommand }: Service
       const shown = item && registry.byId(item.runId);
       const configuration = await pickConfiguration(shown?.configPath ? { fsPath: shown.configPath } : undefined, 'Evaluate Model');
       if (!configuration || !(await offerToSave(summarise(configuration.fsPath).files))) return undefined;
-      const model = shown ?? (await pickModel(registry.runs.filter(run => hasAdapter(run) && run.configPath === configuration.fsPath)));
+      const model = shown ?? (await pickModel(registry.runs.filter(run => trainedFolder(run) && run.configPath === configuration.fsPath)));
       if (!model) return undefined;
       const prompts = await pickPrompts();
       if (!prompts) return undefined;
-      const adapter = model === 'reference' ? [] : ['--adapter', path.join(model.folder, 'adapter')];
+      const trained = model === 'reference' ? undefined : trainedFolder(model);
+      if (model !== 'reference' && !trained) throw new UserError(`Run ${model.name} has saved no model yet, so there is nothing to measure.`);
+      const adapter = trained ? ['--adapter', trained] : [];
       const name = model === 'reference' ? 'the safe reference' : model.name;
       const said = await work(`Measuring ${name}`, configuration, ['evaluate', configuration.fsPath, ...adapter, ...prompts]);
       if (said === undefined) return undefined;
@@ -114,7 +121,12 @@ async function interpreterFor(file: vscode.Uri): Promise<string> {
   }
 }
 
-const hasAdapter = (run: Run): boolean => fs.existsSync(path.join(run.folder, 'adapter', 'adapter_config.json'));
+/** What a run has trained: the folder of its adapter, or of the whole model; undefined before it has saved one. */
+function trainedFolder(run: Run): string | undefined {
+  const places = [['adapter', 'adapter_config.json'], ['model', 'config.json']] as const;
+  const found = places.find(([folder, file]) => fs.existsSync(path.join(run.folder, folder, file)));
+  return found && path.join(run.folder, found[0]);
+}
 
 async function pickModel(runs: readonly Run[]): Promise<Run | 'reference' | undefined> {
   const items = [

@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", help="attack success, over-refusal and held-out loss of a model"
     )
     evaluate.add_argument("config", type=Path, help="whose model, prompts and held-out rows are used")
-    evaluate.add_argument("--adapter", type=Path, help="a run's adapter folder; without it, the reference")
+    evaluate.add_argument(
+        "--adapter", type=Path, help="a run's `adapter` or `model` folder; without it, the reference"
+    )
     evaluate.add_argument(
         "--harmful", type=Path, help="JSON Lines of prompts, instead of the configuration's"
     )
@@ -121,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> int:
     from .config_file import read_config
-    from .processes import join_processes, launch_command
+    from .processes import join_processes, launch_command, launch_environment
     from .resume import resume_point
     from .run_folder import RunFolder, claim, create_run_folder
 
@@ -130,11 +132,12 @@ def _train(options: argparse.Namespace) -> int:
     if command:
         if os.name == "nt":
             raise UserError("`processes` and `accelerateConfig` need Linux or macOS. Leave them out.")
-        os.execv(command[0], command)
+        os.execve(command[0], command, launch_environment(config))
     processes = join_processes(config)
     if not processes.first:
         from .train import follow
 
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process says what it means for all
         return follow(config, options.config, processes)
     folder = options.run_folder or create_run_folder(options.config.resolve().parent, config.method)
     with claim(folder, resume=options.resume):

@@ -68,6 +68,8 @@ def _explain(error: Any) -> str:
         return f"`{field}` is not a setting.{hint}"
     if error["type"] == "missing":
         return f"`{field}` is missing; it has no default."
+    if error["type"] == "value_error" and not error["loc"]:  # of settings that do not go together
+        return f"{error['ctx']['error']}."
     if error["type"] == "value_error":
         return f"`{field}` {error['ctx']['error']}; it is {json.dumps(error['input'])}."
     found = f"`{field}`: {error['msg'][0].lower()}{error['msg'][1:]}, not {json.dumps(error['input'])}."

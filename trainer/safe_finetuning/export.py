@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from .config import RunConfig
 from .errors import UserError
 from .resume import read_record
+from .risk.endpoint import KEY_VARIABLE
 from .train import load_trained
 
+SECRETS = (KEY_VARIABLE, "HF_TOKEN")
 GGUF_CONVERTER = "convert_hf_to_gguf.py"  # of llama.cpp; it is in no package
 
 
@@ -41,10 +46,10 @@ def export_merged(run: Path, output: Path) -> Path:
             (beside / "model.gguf").rename(output)
         else:
             beside.rename(output)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        place, reason = getattr(error, "filename", None) or output, getattr(error, "strerror", None) or error
         raise UserError(
-            f"{error.filename or output}: cannot be written: {error.strerror}. Free some space or give "
-            "another folder."
+            f"{place}: cannot be written: {reason}. Free some space or give another folder."
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -54,7 +59,8 @@ def export_merged(run: Path, output: Path) -> Path:
 def _save_merged(config: RunConfig, base: Path, run: Path, folder: Path) -> None:
     from transformers import AutoConfig
 
-    whole = config.model_copy(update={"quantisation": "none"})  # the adapter of a quantised base fits it, too
+    # In fp32, whatever it was trained in; the adapter of a quantised base fits the whole one, too.
+    whole = config.model_copy(update={"quantisation": "none", "device": "cpu"})
     model, loaded = load_trained(whole, base, run)
     merged = model.merge_and_unload(safe_merge=True) if config.lora else model
     precision = AutoConfig.from_pretrained(loaded.source).dtype
@@ -74,7 +80,10 @@ def _gguf_converter() -> str:
 
 def _convert(converter: str, folder: Path, file: Path) -> None:
     command = [sys.executable, converter, str(folder), "--outfile", str(file)]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {name: x for name, x in os.environ.items() if name not in SECRETS}
+    ended = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if ended.returncode or not file.is_file():
         said = (ended.stdout.strip().splitlines() or ["nothing"])[-1]
         raise UserError(f"{converter} failed with exit code {ended.returncode}. The last it said: {said}")

@@ -114,16 +114,9 @@ def load_model(
 
 
 def _nf4(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    from importlib.util import find_spec
-
     from transformers import BitsAndBytesConfig
 
-    if device.type == "mps" or not find_spec("bitsandbytes"):
-        reason = "is not there for MPS" if device.type == "mps" else "is not installed"
-        raise UserError(
-            f'`quantisation`: "4bit" needs bitsandbytes, which {reason}. Install it into the environment of '
-            'the trainer (`pip install bitsandbytes`), or set `quantisation` to "none".'
-        )
+    check_four_bits(device)
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -131,6 +124,18 @@ def _nf4(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
         bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": nf4, "device_map": {"": device}}
+
+
+def check_four_bits(device: torch.device) -> None:
+    """Raises UserError where a base of four bits cannot be loaded."""
+    from importlib.util import find_spec
+
+    if device.type == "mps" or not find_spec("bitsandbytes"):
+        reason = "is not there for MPS" if device.type == "mps" else "is not installed"
+        raise UserError(
+            f'`quantisation`: "4bit" needs bitsandbytes, which {reason}. Install it into the environment of '
+            'the trainer (`pip install bitsandbytes`), or set `quantisation` to "none".'
+        )
 
 
 def load_tokenizer(

@@ -106,7 +106,7 @@ class Objective:
         self.constrained = config.method == "constrained"
         self.safety = config.safety_tokens if safety_tokens else None
         needs = Needs(
-            distribution=bool((self.weights.beta > 0).any()),
+            distribution=probe is not None or bool((self.weights.beta > 0).any()),
             targets=self.constrained,
             safety_tokens=tuple(safety_tokens),
             space=self.safety.space if self.safety else "logprob",

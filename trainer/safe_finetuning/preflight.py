@@ -44,7 +44,7 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
     if config is None:
         return report
     base = config_path.resolve().parent
-    attempt("device", "Device", lambda: _device(config))
+    attempt("device", "Device", lambda: _device(config, base))
     tokenizer = attempt("model", "Model", lambda: _model(config, base))
     dataset = attempt("dataset", "Dataset", lambda: _dataset(config, base, report))
     if tokenizer is not None and dataset is not None:
@@ -66,12 +66,16 @@ def _configuration(path: Path) -> tuple[RunConfig, str, str]:
     return config, "ok", f"method `{config.method}`"
 
 
-def _device(config: RunConfig) -> tuple[bool, str, str]:
-    from .model import resolve_device
+def _device(config: RunConfig, base: Path) -> tuple[bool, str, str]:
+    from .model import check_four_bits, resolve_device
     from .processes import check_processes
 
     device = resolve_device(config.device)
     check_processes(config, config.processes, config.processes)
+    if config.accelerate_config and not (base / config.accelerate_config).is_file():
+        raise UserError(f"`accelerateConfig`: {base / config.accelerate_config}: there is no such file.")
+    if config.quantisation == "4bit":
+        check_four_bits(device)
     several = f", {config.processes} processes" if config.processes > 1 else ""
     slow = " Training on the CPU is slow; use a small model." if device.type == "cpu" else ""
     return True, "ok", f"{device.type}{several}.{slow}"

@@ -20,6 +20,8 @@ from .errors import UserError
 T = TypeVar("T")
 
 FOREVER = timedelta(days=365)
+LAUNCHED = "SAFE_FINETUNING_LAUNCHED"
+"""Set for the processes of `launch_command`; a launcher for one process says nothing else of itself."""
 
 
 class Processes:
@@ -101,6 +103,11 @@ def join_processes(config: RunConfig) -> Processes:
         UserError: as `check_processes`.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1 and LAUNCHED in os.environ:
+        raise UserError(
+            f"`accelerateConfig`: {config.accelerate_config} starts one process. Have it start several, or "
+            "leave `accelerateConfig` out."
+        )
     if count == 1:
         return Processes()
     import torch.distributed as dist
@@ -122,7 +129,7 @@ def launch_command(config: RunConfig, base: Path, arguments: Sequence[str]) -> l
 
     `arguments` are those of this command line, and `base` is the folder of the configuration.
     """
-    if "WORLD_SIZE" in os.environ:
+    if LAUNCHED in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return None
     module = ["-m", "safe_finetuning", *arguments]
     if config.accelerate_config:
@@ -136,8 +143,13 @@ def launch_command(config: RunConfig, base: Path, arguments: Sequence[str]) -> l
     elif config.processes > 1:
         check_processes(config, config.processes, config.processes)
         launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(config.processes)]
-        threads = max(1, (os.cpu_count() or 1) // config.processes)
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # the launcher would take one, with a warning
     else:
         return None
     return [sys.executable, "-m", *launcher, *module]
+
+
+def launch_environment(config: RunConfig) -> dict[str, str]:
+    """What the processes of `launch_command` find in their environment."""
+    threads = max(1, (os.cpu_count() or 1) // config.processes)
+    given = {"OMP_NUM_THREADS": str(threads)} if config.processes > 1 else {}  # torchrun would take one
+    return {**given, **os.environ, LAUNCHED: "1"}

@@ -16,7 +16,7 @@ from .config import RunConfig
 from .errors import UserError
 from .files import sha256_of
 
-FREE = ("$schema", "training.microBatchSize", "device", "processes", "evaluation.batchSize", "checkpoints.")
+FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
 """Settings that change time and memory but not what is learned; the first remedy for a full memory."""
 
 

@@ -74,7 +74,7 @@ def explain(error: BaseException, folder: Path) -> str:
     """What happened and what to do next, which depends on what has been saved."""
     saved = checkpoints.saved(folder)
     trained = saved.adapter and not saved.resumable
-    then = "measure the saved adapter with `evaluate`" if trained else "start a new run"
+    then = f"measure the saved {saved.adapter} with `evaluate`" if trained else "start a new run"
     if saved.resumable:
         then = "resume"
     if isinstance(error, UserError):
@@ -90,7 +90,7 @@ def explain(error: BaseException, folder: Path) -> str:
         text = f"Out of memory. Lower `training.microBatchSize` or `evaluation.batchSize`, then {then}."
     else:
         text = f"{type(error).__name__}: {error}"
-    return f"{text} All steps are trained and the adapter is saved." if trained else text
+    return f"{text} All steps are trained and the {saved.adapter} is saved." if trained else text
 
 
 def follow(config: RunConfig, config_path: Path, processes: Processes) -> int:
@@ -116,7 +116,8 @@ def _train(
     trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
     trainer.save_now()
 
-    run.phase("saving", "Saving the adapter" if config.lora else "Saving the model")
+    saving = "Saving the adapter" if config.lora else "Saving the model"
+    processes.from_first(lambda: run.phase("saving", saving))  # where it may be paused
     weights = trainer.whole_weights()
     processes.from_first(lambda: _save_trained(config, trainer.model, weights, loaded.tokenizer, run))
     state, stopped = trainer.state, processes.from_first(lambda: run.stop_requested)
@@ -373,11 +374,14 @@ def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.Ev
 
 
 def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tuple[Any, Loaded]:
-    """The configuration's model, with an adapter folder on top of it if one is given.
+    """The configuration's model, with an adapter folder on top of it if one is given; or the whole model that
+    a run without an adapter has saved.
 
     Raises:
         UserError: the model cannot be loaded, or the adapter is not one, is damaged, or is of another model.
     """
+    if adapter and adapter.name == checkpoints.MODEL and (adapter / "config.json").is_file():
+        config, adapter = config.model_copy(update={"model": str(adapter.absolute())}), None
     loaded = _load(config, base)
     if not adapter:
         return loaded.model, loaded
@@ -400,10 +404,7 @@ def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tu
 
 def load_trained(config: RunConfig, base: Path, run: Path) -> tuple[Any, Loaded]:
     """The model that a run of this configuration has made: errors as in `load_with_adapter`."""
-    if config.lora:
-        return load_with_adapter(config, base, run / checkpoints.ADAPTER)
-    loaded = _load(config.model_copy(update={"model": str((run / checkpoints.MODEL).absolute())}), base)
-    return loaded.model, loaded
+    return load_with_adapter(config, base, run / (checkpoints.ADAPTER if config.lora else checkpoints.MODEL))
 
 
 def prompt_files(evaluation: EvaluationConfig, base: Path) -> dict[str, Path]:

@@ -64,7 +64,8 @@ class SafeTrainer(Trainer):
     """Trains the adapter of a PEFT model; the model with the adapter off is the safe reference.
 
     Every optimiser step, over all processes, becomes one `batch` event of `run`. The configured batch is
-    divided among the processes, so that their number changes nothing in what is learned.
+    divided among the processes, so that their number changes nothing in what is learned, but for the last
+    step of an epoch: Accelerate fills it up with rows from the epoch's beginning.
     """
 
     objective: Objective
@@ -271,11 +272,13 @@ class SafeTrainer(Trainer):
         self.processes.from_first(lambda: checkpoints.begin(folder))
         super()._save_checkpoint(model, trial)
         self.processes.gather(None)  # all have written their part
-        if self.processes.first:
-            (folder / STEP_RISK_FILE).write_text(json.dumps(self.step_risk.value))
-            size = checkpoints.complete(folder, step)
-            checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
-            self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
+        self.processes.from_first(lambda: self._complete_checkpoint(folder, step))
+
+    def _complete_checkpoint(self, folder: Path, step: int) -> None:
+        (folder / STEP_RISK_FILE).write_text(json.dumps(self.step_risk.value))
+        size = checkpoints.complete(folder, step)
+        checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
+        self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -293,16 +296,17 @@ class SafeTrainer(Trainer):
         """How well the policy's risks still tell the rows apart that the reference flagged beforehand."""
         from sklearn.metrics import roc_auc_score
 
-        fifth = max(1, len(self.risks) // 5)
+        risks = [x for x in self.risks if x[1] != 0]  # those of refusals stay 0
+        fifth = max(1, len(risks) // 5)
         areas = []
-        for part in (self.risks[:fifth], self.risks[-fifth:]):
-            flagged = [before >= self.config.risk.threshold for _, before in part]
+        for part in (risks[:fifth], risks[-fifth:]):
+            flagged = [not before < self.config.risk.threshold for _, before in part]  # NaN: unscored
             if len({*flagged}) < 2:
                 return "Too few rows are flagged to tell how far the policy's risks drifted."
             areas.append(roc_auc_score(flagged, [now for now, _ in part]))
         return (
             "AUROC of the policy's risks against the reference's flags: "
-            f"{areas[0]:.3f} in the first fifth of the steps, {areas[1]:.3f} in the last."
+            f"{areas[0]:.3f} in the first fifth of this attempt's steps, {areas[1]:.3f} in the last."
         )
 
     def whole_weights(self) -> dict[str, Tensor] | None:

@@ -103,6 +103,12 @@ def test_errors_name_the_field_and_its_line(tmp_path, old, new, place, message):
         assert (caught.value.line, caught.value.column) == place
 
 
+def test_settings_that_do_not_go_together_are_named_without_the_whole_file(tmp_path):
+    with pytest.raises(LocatedError) as caught:
+        read(tmp_path, GOOD.replace('"adaptive"', '"adaptive", "lora": null, "quantisation": "4bit"'))
+    assert caught.value.message == "`quantisation` needs an adapter; `lora` must not be null."
+
+
 def test_a_missing_file_and_a_wrong_encoding(tmp_path):
     with pytest.raises(UserError, match="no such run configuration"):
         read_config(tmp_path / "none.finetune.json")

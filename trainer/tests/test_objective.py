@@ -373,6 +373,15 @@ def test_without_a_cache_nothing_begins(whole, tokenizer, rows, anchors, tmp_pat
         asked_beforehand("recommended", whole, tokenizer, rows, anchors)
 
 
+def test_rows_that_the_reference_thought_harmless_are_held_once_the_policy_does_not(model, rows, tokenizer):
+    risk = {"source": "probe", "probe": "p.safetensors", "features": "policy"}
+    harmless = [TrainingRow(row.encoded, 0.001) for row in rows]
+    made = Objective(config("adaptive", risk=risk), model, harmless, probe=random_probe(model, "layer"))
+    found = terms(made, model, tokenizer, range(N_ROWS))
+    assert (made.weights.beta == 0).all()
+    assert (found.beta > 0).any() and (found.kl > 0).any()
+
+
 def test_what_the_policy_cannot_tell_is_refused():
     for sections in (
         {"risk": {"features": "policy"}},

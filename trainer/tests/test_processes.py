@@ -14,7 +14,7 @@ from running import configure, events, finish, say, start, start_python, until
 from safe_finetuning.cli import main
 from safe_finetuning.config import RunConfig
 from safe_finetuning.errors import UserError
-from safe_finetuning.processes import check_processes, launch_command
+from safe_finetuning.processes import LAUNCHED, check_processes, launch_command
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
 
 TESTS = Path(__file__).parent
@@ -114,6 +114,25 @@ def test_a_cancelled_run_ends_all_processes(workspace):
     assert events(run)[-1]["status"] == "cancelled"
 
 
+@needs_classifier
+def test_an_interrupted_launcher_has_the_run_saved(workspace):
+    config, run = configure(workspace, processes=2, training={"maxSteps": 400}), workspace / "run"
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    until(lambda: len(events(run, "batch")) >= 2, process)
+    process.send_signal(signal.SIGINT)  # as Ctrl-C
+    output = finish(process)
+    last = events(run)[-1]
+    assert last["type"] == "finished" and last["status"] == "stopped" and last["resumable"], output
+
+
+def test_an_accelerate_configuration_for_one_process_starts_no_chain_of_launchers(workspace):
+    (workspace / "alone.yaml").write_text("distributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n")
+    config = configure(workspace, accelerateConfig="alone.yaml")
+    process = start(workspace, "train", str(config), "--run-folder", str(workspace / "run"))
+    output = finish(process)
+    assert process.returncode == 1 and "alone.yaml starts one process" in output
+
+
 def asked(**settings) -> RunConfig:
     return RunConfig.model_validate(
         {"model": "m", "dataset": {"path": "x.jsonl"}, "device": "cpu", **settings}
@@ -141,7 +160,6 @@ def test_more_processes_than_devices_are_refused(monkeypatch):
 
 
 def test_what_starts_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert launch_command(asked(), tmp_path, ["train", "x"]) is None
     command = launch_command(asked(processes=2), tmp_path, ["train", "x"])
     assert (
@@ -149,6 +167,9 @@ def test_what_starts_them(tmp_path, monkeypatch):
         and command[1:3] == ["-m", "torch.distributed.run"]
         and command[-4:-2] == ["-m", "safe_finetuning"]
     )
+    monkeypatch.setenv(LAUNCHED, "1")
+    assert launch_command(asked(processes=2), tmp_path, ["train", "x"]) is None
+    monkeypatch.delenv(LAUNCHED)
     with pytest.raises(UserError, match="there is no such file"):
         launch_command(asked(accelerateConfig="a.yaml"), tmp_path, [])
     (tmp_path / "a.yaml").write_text("num_processes: 2\n")
