@@ -23,6 +23,11 @@ FOREVER = timedelta(days=365)
 LAUNCHED = "SAFE_FINETUNING_LAUNCHED"
 """Set for the processes of `launch_command`; a launcher for one process says nothing else of itself."""
 
+_HELD: list[Any] = []
+"""The group of all processes, held until the interpreter ends. Otherwise the wrapped model is the last to
+hold it and frees it without giving up the interpreter's lock, for which the group's thread may be waiting:
+the process would never end (pytorch/pytorch#56297)."""
+
 
 class Processes:
     """This process among those of a run; alone, it is the first and the only one."""
@@ -119,6 +124,7 @@ def join_processes(config: RunConfig) -> Processes:
     # Each process loads the model itself: the safe reference is measured whole before weights are sharded.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     state = PartialState(cpu=resolve_device(config.device).type == "cpu")
+    _HELD.append(dist.group.WORLD)
     return Processes(
         state.num_processes, state.process_index, dist.new_group(backend="gloo", timeout=FOREVER)
     )
