@@ -156,10 +156,7 @@ describe('a run', () => {
     await choices.filter({ hasText: 'adaptive' }).click();
     await choices.filter({ hasText: 'Those of the configuration' }).waitFor();
     await choices.filter({ hasText: 'My own file' }).click();
-    await page.locator('.quick-input-title', { hasText: 'which harmful prompts' }).waitFor();
-    const name = page.locator('.quick-input-box input');
-    await name.fill(path.join(folder, 'own.jsonl'));
-    await name.press('Enter');
+    await workbench.chooseFile('which harmful prompts', path.join(folder, 'own.jsonl'));
     await workbench.editor.locator('.view-line', { hasText: 'attack success' }).waitFor({ timeout: 60_000 });
     assert.match(await workbench.editor.innerText(), /own\.jsonl[^]*of\s3/);
     await workbench.screenshot('evaluated');
@@ -167,16 +164,19 @@ describe('a run', () => {
 
   it('has its model exported as a folder that loads by itself', async () => {
     const { page } = workbench;
-    await workbench.command('Safe Fine-Tuning: Export Merged Model…');
-    await page.locator('.quick-input-title', { hasText: 'Export' }).waitFor();
-    await page.locator('.quick-input-box input').press('Enter');
+    const takeProposed = async () => {
+      await workbench.command('Safe Fine-Tuning: Export Merged Model…');
+      await page.locator('.quick-input-title', { hasText: 'Export' }).waitFor();
+      const name = page.locator('.quick-input-box input');
+      await until('a name is proposed', async () => (await name.inputValue()).includes('-merged'));
+      await name.press('Enter');
+    };
+    await takeProposed();
     await workbench.notification('is exported').waitFor({ timeout: 60_000 });
     await workbench.screenshot('exported');
     const merged = path.join(folder, `${runFolders()[0]}-merged`);
     assert.ok(fs.existsSync(path.join(merged, 'config.json')) && fs.existsSync(path.join(merged, 'model.safetensors')));
-    await workbench.command('Safe Fine-Tuning: Export Merged Model…');
-    await page.locator('.quick-input-title', { hasText: 'Export' }).waitFor();
-    await page.locator('.quick-input-box input').press('Enter');
+    await takeProposed();
     await page.locator('.quick-input-message, .monaco-dialog-box', { hasText: /exists/ }).waitFor();
     await page.keyboard.press('Escape');
   });

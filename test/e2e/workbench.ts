@@ -129,6 +129,20 @@ export class Workbench {
     return this.page.locator('.markers-panel-container .monaco-list-row .marker-line, .markers-panel-container .monaco-list-row .marker-message-details-container');
   }
 
+  /** Gives a file to the dialog that asks for one, which fills itself in when it has read the folder. */
+  async chooseFile(title: string, file: string): Promise<void> {
+    const dialog = this.page.locator('.quick-input-widget', { has: this.page.locator('.quick-input-title', { hasText: title }) });
+    const name = dialog.locator('.quick-input-box input');
+    await dialog.locator('.monaco-list-row').first().waitFor();
+    await until(`the dialog takes ${file}`, async () => {
+      await name.fill(file);
+      await dialog.locator('.monaco-list-row', { hasText: path.basename(file) }).waitFor({ timeout: 2000 }).catch(() => undefined);
+      return (await name.inputValue()) === file;
+    });
+    await name.press('Enter');
+    await dialog.waitFor({ state: 'hidden' });
+  }
+
   notification(text: string | RegExp): Locator {
     return this.page.locator('.notification-toast', { hasText: text });
   }
