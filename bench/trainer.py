@@ -143,7 +143,7 @@ def peak_bytes() -> int:
 def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> dict[str, Any]:
     """With our trainer; for `standard` also what the cache would miss of the KL, and for `kl` its size."""
     from peft import get_peft_model
-    from torch.utils.data import SequentialSampler
+    from rivals import InOrder
 
     from safe_finetuning.anchors import anchor_prompts, refusals
     from safe_finetuning.config import AnchorConfig, RunConfig
@@ -153,9 +153,8 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
     from safe_finetuning.safety_tokens import choose_safety_tokens
     from safe_finetuning.trainer import SafeTrainer
 
-    class InOrder(SafeTrainer):
-        def _get_train_sampler(self, *_: object) -> SequentialSampler:
-            return SequentialSampler(self.train_dataset)
+    class Ours(InOrder, SafeTrainer):
+        pass
 
     # Far enough from the reference for a KL that is worth comparing.
     training = {"maxSteps": steps, "batchSize": BATCH_ROWS, "learningRate": 1e-3, "warmupSteps": 0}
@@ -184,7 +183,7 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
         objective = Objective(
             config, model, rows, anchors if config.anchors else [], safety_tokens, loaded.fingerprint
         )
-        trainer = InOrder(config, RunFolder(folder / "run"), model, loaded.tokenizer, objective)
+        trainer = Ours(config, RunFolder(folder / "run"), model, loaded.tokenizer, objective)
         keep(case, objective, model, trainer.collate)
         trainer.train()
         events = map(json.loads, (folder / "run" / "events.jsonl").read_text("utf-8").splitlines())

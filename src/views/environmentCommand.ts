@@ -6,6 +6,7 @@ import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import { checkPackages, EnvironmentError, findPython, isForeignVenv, setUpEnvironment } from '../trainerHost/environment';
 import { interpreterOptions, requireTrust } from '../trainerHost/workspace';
+import { withProgress } from './progress';
 
 export function registerEnvironmentCommand({ context, log, registerCommand }: Services, onReady: () => void): void {
   const trainer = path.join(context.extensionPath, 'trainer');
@@ -45,14 +46,7 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () 
   const { active } = await interpreterOptions(folder);
   const python = await findPython({ active, forVenv: true });
   log.info(`Setting up ${venv} with ${python.path}`);
-  const options = {
-    location: vscode.ProgressLocation.Notification,
-    title: 'Safe Fine-Tuning: setting up the environment',
-    cancellable: true,
-  };
-  const result = await vscode.window.withProgress(options, (progress, cancellation) => {
-    const abort = new AbortController();
-    cancellation.onCancellationRequested(() => abort.abort());
+  const result = await withProgress('Safe Fine-Tuning: setting up the environment', (signal, report) => {
     let reached = 0;
     return setUpEnvironment({
       python,
@@ -60,10 +54,10 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () 
       requirements: path.join(trainer, 'requirements.txt'),
       trainer,
       torchIndexUrl,
-      signal: abort.signal,
+      signal,
       onOutput: line => log.info(line),
       onProgress: ({ step, steps, message }) => {
-        progress.report({ message, increment: (100 * (step - reached)) / (steps + 1) });
+        report({ message, increment: (100 * (step - reached)) / (steps + 1) });
         reached = step;
       },
     });

@@ -10,6 +10,7 @@ import type { RunRegistry } from '../trainerHost/runs';
 import { runTrainer } from '../trainerHost/trainerCommand';
 import { folderOf, interpreterOptions, requireTrust } from '../trainerHost/workspace';
 import { offerToSave, pickConfiguration, summarise } from './configurationFile';
+import { withProgress } from './progress';
 import { storedSecrets } from './secrets';
 
 const promptFiles = { 'JSON Lines': ['jsonl'] };
@@ -19,13 +20,10 @@ export function registerModelCommands({ context, log, registerCommand }: Service
 
   /** Runs a trainer command under a notification; what it printed, or undefined when the user cancelled. */
   const work = async (title: string, file: vscode.Uri, args: string[]): Promise<string | undefined> => {
-    const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
-    const ended = await vscode.window.withProgress(options, async (_, cancellation) => {
-      const abort = new AbortController();
-      cancellation.onCancellationRequested(() => abort.abort());
+    const ended = await withProgress(title, async signal => {
       const trainer = { interpreter: await interpreterFor(file), folder: trainerFolder, secrets: await storedSecrets(context.secrets) };
-      const result = await runTrainer(trainer, args, path.dirname(file.fsPath), abort.signal);
-      return abort.signal.aborted ? undefined : result;
+      const result = await runTrainer(trainer, args, path.dirname(file.fsPath), signal);
+      return signal.aborted ? undefined : result;
     });
     if (!ended) return undefined;
     if (ended.code === 0) return ended.stdout.trimEnd();

@@ -8,6 +8,7 @@ import { folderOf, interpreterOptions, runsFolder } from '../trainerHost/workspa
 import { ConfigurationProblems } from './configurationProblems';
 import type { Monitor } from './monitor';
 import { fixTitles } from './monitorProtocol';
+import { withProgress } from './progress';
 import { storedSecrets } from './secrets';
 
 export class PreflightView extends Disposable {
@@ -30,11 +31,8 @@ export class PreflightView extends Disposable {
     const show = (running: boolean) => this.monitor.showChecks({ configuration: name, running, checks: [...checks] });
     this.checks = checks;
     show(true);
-    const options = { location: vscode.ProgressLocation.Notification, title: `Checking ${name}`, cancellable: true };
     try {
-      const result = await vscode.window.withProgress(options, async (progress, cancellation) => {
-        const abort = new AbortController();
-        cancellation.onCancellationRequested(() => abort.abort());
+      const result = await withProgress(`Checking ${name}`, async (signal, report) => {
         const python = await interpreterOptions(folderOf(configuration));
         const found = await preflight({
           config: configuration.fsPath,
@@ -42,14 +40,14 @@ export class PreflightView extends Disposable {
           trainerFolder: this.trainerFolder,
           secrets: await storedSecrets(this.secrets),
           runsFolder: runsFolder(folderOf(configuration)),
-          signal: abort.signal,
+          signal,
           onCheck: check => {
             checks.push(check);
-            progress.report({ message: check.title });
+            report({ message: check.title });
             show(true);
           },
         });
-        return abort.signal.aborted ? undefined : found;
+        return signal.aborted ? undefined : found;
       });
       if (!result) {
         this.monitor.showChecks(null);

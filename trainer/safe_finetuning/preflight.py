@@ -68,12 +68,10 @@ def _configuration(path: Path) -> tuple[RunConfig, str, str]:
 
 def _device(config: RunConfig, base: Path) -> tuple[bool, str, str]:
     from .model import check_four_bits, resolve_device
-    from .processes import check_processes
+    from .processes import launch_command
 
     device = resolve_device(config.device)
-    check_processes(config, config.processes, config.processes)
-    if config.accelerate_config and not (base / config.accelerate_config).is_file():
-        raise UserError(f"`accelerateConfig`: {base / config.accelerate_config}: there is no such file.")
+    launch_command(config, base, [])
     if config.quantisation == "4bit":
         check_four_bits(device)
     several = f", {config.processes} processes" if config.processes > 1 else ""

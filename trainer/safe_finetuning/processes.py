@@ -68,7 +68,19 @@ class Processes:
         dist.all_gather_object(found, value, group=self._group)
         return found
 
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """The sums of the values over all processes, in all of them."""
+        if self.count == 1:
+            return list(values)
+        import torch
+        import torch.distributed as dist
+
+        added = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(added, group=self._group)
+        return added.tolist()
+
     def leave(self) -> None:
+        """Ends what the processes had between them; nothing may be exchanged from here on."""
         if self.count > 1:
             import torch.distributed as dist
 
@@ -134,6 +146,9 @@ def launch_command(config: RunConfig, base: Path, arguments: Sequence[str]) -> l
     """How to start the processes that the configuration asks for; None when this one is all, or one of them.
 
     `arguments` are those of this command line, and `base` is the folder of the configuration.
+
+    Raises:
+        UserError: there is no such configuration of Accelerate; or as `check_processes`.
     """
     if LAUNCHED in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return None
@@ -144,6 +159,7 @@ def launch_command(config: RunConfig, base: Path, arguments: Sequence[str]) -> l
             raise UserError(
                 f"`accelerateConfig`: {file}: there is no such file. Make it with `accelerate config`."
             )
+        check_processes(config, config.processes, 1)  # how many are on this machine is in the file
         count = ["--num_processes", str(config.processes)] if config.processes > 1 else []
         launcher = ["accelerate.commands.launch", "--config_file", str(file), *count]
     elif config.processes > 1:

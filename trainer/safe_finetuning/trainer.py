@@ -88,7 +88,7 @@ class SafeTrainer(Trainer):
         self.anchors = objective.n_dataset + shuffled
         self.step_risk = StepRisk(config.regularisation.moving_average)
         self.step_record = StepRecord()
-        self.risks: list[tuple[float, float]] = []  # of each row trained on: in that step, and beforehand
+        self.risks: list[tuple[float, float]] = []  # of each row: when trained on, and beforehand
         self.step_seconds: deque[float] = deque(maxlen=ETA_WINDOW_STEPS)
         self.collate = Collator(tokenizer.pad_token_id)
         super().__init__(
@@ -113,12 +113,12 @@ class SafeTrainer(Trainer):
             return batches, n_tokens
         if self.config.regularisation.granularity == "batch":
             risk = self.objective.risk[torch.cat([batch["index"].cpu() for batch in batches])]
-            total, rows = self._over_processes([float(risk.nan_to_num(nan=1.0).sum()), len(risk)])
+            total, rows = self.processes.sums([float(risk.nan_to_num(nan=1.0).sum()), len(risk)])
             self.step_record.step_risk = self.step_risk.after(total / rows)
             self.objective.set_step_risk(self.step_record.step_risk)
         if self.objective.safety:
             chosen = [self.objective.safety_positions(b["labels"], b["index"].cpu()) for b in batches]
-            (positions,) = self._over_processes([sum(int(x.sum()) for x in chosen)])
+            (positions,) = self.processes.sums([sum(int(x.sum()) for x in chosen)])
             self.step_record.n_safety_positions = int(positions)
         return self._with_anchors(batches), n_tokens
 
@@ -136,15 +136,8 @@ class SafeTrainer(Trainer):
     def _batch_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
         return self.collate([(i, self.objective.rows[i]) for i in indices])
 
-    def _over_processes(self, values: list[float]) -> list[float]:
-        """Sums over all processes."""
-        if self.processes.count == 1:
-            return values
-        mine = torch.tensor(values, dtype=torch.float64, device=self.args.device)
-        return self.accelerator.reduce(mine, "sum").tolist()
-
     def _any_process(self, here: bool) -> bool:
-        return self._over_processes([float(here)])[0] > 0 if self.is_fsdp_enabled else here
+        return self.processes.sums([float(here)])[0] > 0 if self.is_fsdp_enabled else here
 
     # --- a micro-batch
 
@@ -224,7 +217,8 @@ class SafeTrainer(Trainer):
             return
         record, self.step_record = joined(self.processes.gather(self.step_record)), StepRecord()
         self.step_risk = StepRisk(self.step_risk.moving_average, record.step_risk)
-        self.risks += zip(record.risk, record.risk_before, strict=True)
+        if self.objective.probe:
+            self.risks += zip(record.risk, record.risk_before, strict=True)
         seconds = time.monotonic() - (record.began or 0.0)
         self.step_seconds.append(seconds)
         remaining = self.state.max_steps - self.state.global_step

@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from safe_finetuning import protocol as p
+from safe_finetuning.config import RunConfig
+
 TRAINER = Path(__file__).parents[1]
 CONFIG = {
     "model": "model",
@@ -21,6 +24,25 @@ CONFIG = {
     },
     "device": "cpu",
 }
+
+
+def write_record(run: Path, config: RunConfig, **fields) -> None:
+    """run.json of a run that was configured beside its folder."""
+    record = p.RunRecord(
+        id=run.name,
+        config_path=str(run.parent / "x.finetune.json"),
+        config=config,
+        versions={},
+        attempt=1,
+        message="",
+        **{
+            "datasets": [],
+            "process": p.ProcessRecord(pid=1, start_time=0, host="h"),
+            "status": "completed",
+            **fields,
+        },
+    )
+    (run / "run.json").write_text(record.model_dump_json(by_alias=True))
 
 
 def configure(workspace: Path, **changes) -> Path:

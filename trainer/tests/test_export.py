@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from safe_finetuning import protocol as p
+from running import write_record
 from safe_finetuning.cli import main
 from safe_finetuning.config import RunConfig
 from safe_finetuning.export import GGUF_CONVERTER
@@ -31,18 +31,7 @@ def trained(tmp_path: Path):
             torch.nn.init.normal_(parameter, std=0.3)
     peft.save_pretrained(run / "adapter")
     config = RunConfig.model_validate({"model": "model", "dataset": {"path": "x.jsonl"}, "device": "cpu"})
-    record = p.RunRecord(
-        id="run",
-        config_path=str(tmp_path / "x.finetune.json"),
-        config=config,
-        datasets=[],
-        versions={},
-        process=p.ProcessRecord(pid=1, start_time=0, host=""),
-        attempt=1,
-        status="completed",
-        message="",
-    )
-    (run / "run.json").write_text(record.model_dump_json(by_alias=True))
+    write_record(run, config)
     ids = AutoTokenizer.from_pretrained(tmp_path / "model")("Where is my parcel?", return_tensors="pt")
     with torch.no_grad():
         return run, ids, peft(**ids).logits

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from running import write_record
 from safe_finetuning import checkpoints
 from safe_finetuning import protocol as p
 from safe_finetuning.config import RunConfig
@@ -32,18 +33,7 @@ def run(tmp_path) -> Path:
         datasets.append(p.DatasetRecord(path=str(tmp_path / name), sha256=sha256, rows=1))
     run = tmp_path / "run"
     checkpoint(run, 2)
-    record = p.RunRecord(
-        id="run",
-        config_path=str(tmp_path / "x.finetune.json"),
-        config=config(),
-        datasets=datasets,
-        versions={},
-        process=p.ProcessRecord(pid=1, start_time=0, host="h"),
-        attempt=1,
-        status="stopped",
-        message="",
-    )
-    (run / "run.json").write_text(record.model_dump_json(by_alias=True))
+    write_record(run, config(), datasets=datasets, status="stopped")
     return run
 
 
