@@ -1,7 +1,7 @@
 /**
  * Whether an answer is a refusal. The patterns are shared with the trainer
  * (trainer/safe_finetuning/risk/refusal.json, refusal.py); how well they agree with people:
- * trainer/training/refusal/validate.py.
+ * bench/refusals.py.
  */
 
 import patternsFile from "../../trainer/safe_finetuning/risk/refusal.json";

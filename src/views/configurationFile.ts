@@ -33,8 +33,8 @@ export interface ConfigurationSummary {
   /** The configuration itself and the files that it names, absolute. */
   files: string[];
   dataset: string | undefined;
-  /** The server that judges the rows, if one does. */
-  endpoint: string | undefined;
+  /** The host of the server that judges the rows, if one does. */
+  judge: string | undefined;
 }
 
 /** What the host needs of a configuration; whether it is right is for the trainer to say. */
@@ -57,8 +57,22 @@ export function summarise(file: string): ConfigurationSummary {
     method,
     files: [file, ...absolute],
     dataset: typeof dataset?.path === 'string' ? inFolder(dataset.path) : undefined,
-    endpoint: typeof url === 'string' ? url : undefined,
+    judge: typeof url === 'string' ? hostOf(url) : undefined,
   };
+}
+
+export function hostOf(address: string): string {
+  try {
+    return new URL(address).host;
+  } catch {
+    return address; // the trainer says what is wrong with it
+  }
+}
+
+/** The hosts that the configurations of the workspace have rows judged by. */
+export async function judgesNamed(): Promise<string[]> {
+  const judges = (await vscode.workspace.findFiles(pattern, notSearched)).map(file => summarise(file.fsPath).judge);
+  return [...new Set(judges.filter(judge => judge !== undefined))].sort();
 }
 
 /** Offers to save what a run would read from the disk. False: the user would rather not go on. */

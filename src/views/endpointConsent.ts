@@ -5,10 +5,9 @@ import * as vscode from 'vscode';
 
 const COUNTED_UP_TO_BYTES = 50_000_000;
 
-/** False: the user would rather not. `endpoint` is the server's address, `dataset` the file whose rows it would be sent. */
-export async function agreesToEndpoint(state: vscode.Memento, endpoint: string | undefined, dataset: string | undefined): Promise<boolean> {
-  if (!endpoint) return true;
-  const host = hostOf(endpoint);
+/** False: the user would rather not. `host` is the server's, `dataset` the file whose rows it would be sent. */
+export async function agreesToEndpoint(state: vscode.Memento, host: string | undefined, dataset: string | undefined): Promise<boolean> {
+  if (!host) return true;
   const key = `safeFinetuning.endpointConsent.${host}`;
   if (state.get<boolean>(key)) return true;
   const send = 'Send Rows';
@@ -17,7 +16,7 @@ export async function agreesToEndpoint(state: vscode.Memento, endpoint: string |
     {
       modal: true,
       detail:
-        'This configuration has its rows judged by a server (risk.judge: "endpoint"): prompts and answers leave this machine, with the key that Set Key or Token… stored, if there is one. ' +
+        'This configuration has its rows judged by a server (risk.judge: "endpoint"): prompts and answers leave this machine, with its key, if Set Key or Token… has stored one. ' +
         'Each row is sent once, when it has no score yet. Asked once for this workspace and host.',
     },
     send,
@@ -25,14 +24,6 @@ export async function agreesToEndpoint(state: vscode.Memento, endpoint: string |
   if (chosen !== send) return false;
   await state.update(key, true);
   return true;
-}
-
-function hostOf(endpoint: string): string {
-  try {
-    return new URL(endpoint).host;
-  } catch {
-    return endpoint; // the trainer says what is wrong with it
-  }
 }
 
 function rowsOf(dataset: string | undefined): string {

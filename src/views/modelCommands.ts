@@ -21,7 +21,7 @@ export function registerModelCommands({ context, log, registerCommand }: Service
   /** Runs a trainer command under a notification; what it printed, or undefined when the user cancelled. */
   const work = async (title: string, file: vscode.Uri, args: string[]): Promise<string | undefined> => {
     const ended = await withProgress(title, async signal => {
-      const trainer = { interpreter: await interpreterFor(file), folder: trainerFolder, secrets: await storedSecrets(context.secrets) };
+      const trainer = { interpreter: await interpreterFor(file), folder: trainerFolder, secrets: await storedSecrets(context.secrets, undefined) };
       const result = await runTrainer(trainer, args, path.dirname(file.fsPath), signal);
       return signal.aborted ? undefined : result;
     });

@@ -5,6 +5,7 @@ import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';
 import { preflight, type Preflight, type PreflightCheck } from '../trainerHost/preflight';
 import { folderOf, interpreterOptions, runsFolder } from '../trainerHost/workspace';
+import { summarise } from './configurationFile';
 import { ConfigurationProblems } from './configurationProblems';
 import type { Monitor } from './monitor';
 import { fixTitles } from './monitorProtocol';
@@ -38,7 +39,7 @@ export class PreflightView extends Disposable {
           config: configuration.fsPath,
           python,
           trainerFolder: this.trainerFolder,
-          secrets: await storedSecrets(this.secrets),
+          secrets: await storedSecrets(this.secrets, summarise(configuration.fsPath).judge),
           runsFolder: runsFolder(folderOf(configuration)),
           signal,
           onCheck: check => {

@@ -64,8 +64,8 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       if (!configuration) return undefined;
       const { files } = summarise(configuration.fsPath);
       if (!(await offerToSave(files))) return undefined;
-      const { method, endpoint, dataset } = summarise(configuration.fsPath); // as saved
-      if (!(await agreesToEndpoint(context.workspaceState, endpoint, dataset))) return undefined;
+      const { method, judge, dataset } = summarise(configuration.fsPath); // as saved
+      if (!(await agreesToEndpoint(context.workspaceState, judge, dataset))) return undefined;
       await registry.scan();
       refuseSecond(registry.active);
       await showMonitor();
@@ -85,8 +85,8 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       }
       const configuration = vscode.Uri.file(configPath);
       if (!(await offerToSave(summarise(configPath).files))) return undefined;
-      const { endpoint, dataset } = summarise(configPath);
-      if (!(await agreesToEndpoint(context.workspaceState, endpoint, dataset))) return undefined;
+      const { judge, dataset } = summarise(configPath);
+      if (!(await agreesToEndpoint(context.workspaceState, judge, dataset))) return undefined;
       await registry.scan();
       refuseSecond(registry.active);
       await showMonitor();

@@ -1,45 +1,76 @@
-/** Keys of the user's, in the editor's secret storage. They reach the trainer in its environment, and nothing else. */
+/** Keys and tokens of the user's, in the editor's secret storage. They reach the trainer in its environment, and nothing else. */
 import * as vscode from 'vscode';
 import type { Services } from '../common/services';
+import { hostOf, judgesNamed } from './configurationFile';
 
 /** By the environment variable that the trainer, or a library under it, reads. */
-const secrets = {
-  SAFE_FINETUNING_ENDPOINT_KEY: {
-    label: 'Key of the judge endpoint',
-    detail: 'Sent to the server named in risk.endpoint.url, when it judges the rows.',
-  },
-  HF_TOKEN: {
-    label: 'Hugging Face token',
-    detail: 'For gated and private models. Without one, that of `hf auth login` is used.',
-  },
-};
+export type Secrets = { [name in 'SAFE_FINETUNING_ENDPOINT_KEY' | 'HF_TOKEN']?: string };
 
-export type Secrets = Partial<Record<keyof typeof secrets, string>>;
+const hubToken = 'HF_TOKEN';
+const keyOf = (judge: string) => `SAFE_FINETUNING_ENDPOINT_KEY ${judge}`;
 
-const names = Object.keys(secrets) as (keyof Secrets)[];
+/** What is stored for the trainer. `judge` is the host that judges the rows: it gets its own key, and no other. */
+export async function storedSecrets(storage: vscode.SecretStorage, judge: string | undefined): Promise<Secrets> {
+  const token = await storage.get(hubToken);
+  const key = judge && (await storage.get(keyOf(judge)));
+  return { ...(token && { HF_TOKEN: token }), ...(key && { SAFE_FINETUNING_ENDPOINT_KEY: key }) };
+}
 
-export async function storedSecrets(storage: vscode.SecretStorage): Promise<Secrets> {
-  const found = await Promise.all(names.map(async name => [name, await storage.get(name)] as const));
-  return Object.fromEntries(found.filter(([, value]) => value));
+interface Item extends vscode.QuickPickItem {
+  /** Where it is stored; undefined: for a server that the user has still to name. */
+  name?: string;
 }
 
 export function registerSecretCommand({ context, registerCommand }: Services): void {
   const storage = context.secrets;
+  const isSet = async (name: string) => ((await storage.get(name)) ? 'is set' : 'is not set');
+
+  const items = async (): Promise<Item[]> => [
+    {
+      label: 'Hugging Face token',
+      description: await isSet(hubToken),
+      detail: 'For gated and private models. Without one, that of `hf auth login` is used.',
+      name: hubToken,
+    },
+    ...(await Promise.all(
+      (await judgesNamed()).map(async judge => ({
+        label: `Key of ${judge}`,
+        description: await isSet(keyOf(judge)),
+        detail: 'The server that judges the rows of a configuration of this workspace (risk.endpoint.url).',
+        name: keyOf(judge),
+      })),
+    )),
+    { label: 'Key of another server…', detail: 'Sent to the server that you name, when it judges rows, and to no other.' },
+  ];
+
   context.subscriptions.push(
     registerCommand('safeFinetuning.setSecret', async () => {
-      const stored = await storedSecrets(storage);
-      const items = names.map(name => ({ ...secrets[name], description: stored[name] ? 'is set' : 'is not set', name }));
-      const chosen = await vscode.window.showQuickPick(items, { title: 'Set Key or Token', placeHolder: 'Which one?' });
+      const chosen = await vscode.window.showQuickPick(items(), { title: 'Set Key or Token', placeHolder: 'Which one?' });
       if (!chosen) return;
+      const { label, name } = chosen.name ? { label: chosen.label, name: chosen.name } : await another();
+      if (!name) return;
       const value = await vscode.window.showInputBox({
-        title: chosen.label,
+        title: label,
         prompt: 'Kept in the secret storage of the editor. Leave it empty to remove what is set.',
         password: true,
         ignoreFocusOut: true,
       });
       if (value === undefined) return;
-      await (value.trim() ? storage.store(chosen.name, value.trim()) : storage.delete(chosen.name));
-      void vscode.window.showInformationMessage(`${chosen.label}: ${value.trim() ? 'stored' : 'removed'}.`);
+      await (value.trim() ? storage.store(name, value.trim()) : storage.delete(name));
+      void vscode.window.showInformationMessage(`${label}: ${value.trim() ? 'stored' : 'removed'}.`);
     }),
   );
+}
+
+async function another(): Promise<{ label: string; name?: string }> {
+  const address = await vscode.window.showInputBox({
+    title: 'Key of another server',
+    prompt: 'The address of the server, as in risk.endpoint.url',
+    placeHolder: 'https://api.example.com/v1',
+    ignoreFocusOut: true,
+    validateInput: text => (/^https?:\/\/\S+$/.test(text.trim()) && URL.canParse(text.trim()) ? undefined : 'An address begins with https:// or http://.'),
+  });
+  if (!address) return { label: '' };
+  const judge = hostOf(address.trim());
+  return { label: `Key of ${judge}`, name: keyOf(judge) };
 }

@@ -68,6 +68,15 @@ describe('a run', () => {
       await input.press('Enter');
       await workbench.notification(`Hugging Face token: ${said}`).waitFor();
     }
+    await workbench.command('Safe Fine-Tuning: Set Key or Token…');
+    await page.locator('.quick-input-list .monaco-list-row', { hasText: 'Key of another server' }).click();
+    const address = page.locator('.quick-input-box input[placeholder^="https"]');
+    await address.fill('https://judge.example/v1');
+    await address.press('Enter');
+    const key = page.locator('.quick-input-box input[type="password"]');
+    await key.fill('hush');
+    await key.press('Enter');
+    await workbench.notification('Key of judge.example: stored').waitFor();
     await workbench.command('Notifications: Clear All Notifications');
   });
 

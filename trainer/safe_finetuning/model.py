@@ -16,7 +16,10 @@ from .files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .config import LoraConfig
 
 EXAMPLE = "example"
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]  # no pickles, no code
@@ -144,6 +147,39 @@ def load_tokenizer(
     """The tokenizer of the model called `name`, without its weights; errors as in `load_model`."""
     source = _source(name, base_folder, check or (lambda: None), progress, weights=False)
     return _tokenizer(name, source)
+
+
+def load_outline(name: str, *, base_folder: Path) -> PreTrainedModel:
+    """The model called `name` without weights (on the `meta` device); errors as in `load_model`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source = _source(name, base_folder, lambda: None, None, weights=False)
+    with _explained(name, source), torch.device("meta"):
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config)
+
+
+def with_new_adapter(model: Any, lora: LoraConfig) -> PeftModel:
+    """The model with low-rank weights to train (Hu et al. 2021); its own are frozen.
+
+    Raises:
+        UserError: the model has no layers of the names that `lora.targetModules` gives.
+    """
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import get_peft_model
+
+    settings = PeftLoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT takes fractions, too
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+    )
+    try:
+        return get_peft_model(model, settings)  # type: ignore[return-value]
+    except ValueError as error:
+        raise UserError(f"`lora.targetModules`: {error}") from None
 
 
 # --- finding ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from . import protocol as p
@@ -17,7 +17,8 @@ from .prepare import HELD_OUT_ADVICE, describe_problems, encode_rows, problem_ro
 from .rows import Dataset, read_dataset
 from .train import prompt_files
 
-DISK_NEEDED_BYTES = 1_000_000_000
+BYTES_OF_A_WEIGHT = 4  # trained weights are fp32
+OTHER_BYTES = 100_000_000  # events, the reference's cache, tokenizer files
 
 
 def preflight(config_path: Path, runs_folder: Path | None = None) -> p.PreflightReport:
@@ -45,11 +46,12 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
         return report
     base = config_path.resolve().parent
     attempt("device", "Device", lambda: _device(config, base))
-    tokenizer = attempt("model", "Model", lambda: _model(config, base))
+    model = attempt("model", "Model", lambda: _model(config, base))
     dataset = attempt("dataset", "Dataset", lambda: _dataset(config, base, report))
-    if tokenizer is not None and dataset is not None:
-        attempt("rows", "Trained tokens", lambda: _rows(config, dataset, tokenizer, report))
-    attempt("disk", "Disk space", lambda: _disk(runs_folder or base))
+    if model is not None and dataset is not None:
+        attempt("rows", "Trained tokens", lambda: _rows(config, dataset, model.tokenizer, report))
+    n_trained = model.n_trained if model is not None else 0
+    attempt("disk", "Disk space", lambda: _disk(runs_folder or base, _bytes_written(config, n_trained)))
     return report
 
 
@@ -79,14 +81,32 @@ def _device(config: RunConfig, base: Path) -> tuple[bool, str, str]:
     return True, "ok", f"{device.type}{several}.{slow}"
 
 
-def _model(config: RunConfig, base: Path) -> tuple[Any, str, str]:
-    from .model import load_tokenizer
+class CheckedModel(NamedTuple):
+    tokenizer: Any
+    n_trained: int
+    """Weights that the run trains."""
+
+
+def _model(config: RunConfig, base: Path) -> tuple[CheckedModel, str, str]:
+    from .model import load_outline, load_tokenizer, with_new_adapter
     from .safety_tokens import single_tokens
 
     tokenizer = load_tokenizer(config.model, base_folder=base)
     if config.safety_tokens:
         single_tokens(config.safety_tokens, tokenizer)
-    return tokenizer, "ok", f"`{config.model}`, with a chat template"
+    model: Any = load_outline(config.model, base_folder=base)
+    n_all = model.num_parameters()
+    if config.lora:
+        model = with_new_adapter(model, config.lora)
+    n_trained = sum(x.numel() for x in model.parameters() if x.requires_grad)
+    message = f"`{config.model}`, with a chat template; {_millions(n_trained)} weights are trained"
+    if config.lora:
+        message += f" beside its own {_millions(n_all)}"
+    return CheckedModel(tokenizer, n_trained), "ok", message
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.0f} M" if count >= 1e7 else f"{count / 1e6:.1f} M"
 
 
 def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
@@ -136,7 +156,14 @@ def _rows(
     return True, "warning" if truncated or unsupervised else "ok", "; ".join(parts) + "."
 
 
-def _disk(runs_folder: Path) -> tuple[bool, str, str]:
+def _bytes_written(config: RunConfig, n_trained: int) -> int:
+    """What a run puts on the disk at most: checkpoints (weights and Adam's two moments), one of them being
+    written while the others are kept, and what was trained."""
+    checkpoints = 3 * (config.checkpoints.keep + 1)
+    return (checkpoints + 1) * n_trained * BYTES_OF_A_WEIGHT + OTHER_BYTES
+
+
+def _disk(runs_folder: Path, needed: int) -> tuple[bool, str, str]:
     """The folder itself need not exist yet, but it must be possible to make it."""
     candidates = [runs_folder, *runs_folder.absolute().parents]
     there = next((path for path in candidates if os.path.exists(path)), None)
@@ -147,10 +174,10 @@ def _disk(runs_folder: Path) -> tuple[bool, str, str]:
             "Mend access, or set `safeFinetuning.runs.folder` to another folder."
         )
     free = shutil.disk_usage(there).free
-    if free < DISK_NEEDED_BYTES:
+    if free < needed:
         raise UserError(
-            f"{runs_folder}: only {free / 1e9:.1f} GB are free; a run needs up to "
-            f"{DISK_NEEDED_BYTES / 1e9:.0f} GB for checkpoints. "
-            "Free some space, or set `safeFinetuning.runs.folder` to another disk."
+            f"{runs_folder}: only {free / 1e9:.1f} GB are free; this run needs up to {needed / 1e9:.1f} GB "
+            "for checkpoints and what it trains. Free some space, set `safeFinetuning.runs.folder` to "
+            "another disk, or lower `checkpoints.keep`."
         )
-    return True, "ok", f"{free / 1e9:.0f} GB free"
+    return True, "ok", f"{free / 1e9:.0f} GB free; the run needs up to {needed / 1e9:.1f} GB"

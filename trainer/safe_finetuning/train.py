@@ -249,27 +249,17 @@ def _trainer(
     aids: Aids,
     processes: Processes,
 ) -> Any:
-    from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
     from .collate import TrainingRow
+    from .model import with_new_adapter
     from .objective import Objective
     from .trainer import SafeTrainer
 
     set_seed(config.training.seed)
     model: Any = loaded.model
     if config.lora:
-        lora = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=config.lora.rank,
-            lora_alpha=config.lora.alpha,  # type: ignore[arg-type]  # PEFT takes fractions, too
-            lora_dropout=config.lora.dropout,
-            target_modules=config.lora.target_modules,
-        )
-        try:
-            model = get_peft_model(loaded.model, lora)
-        except ValueError as error:
-            raise UserError(f"`lora.targetModules`: {error}") from None
+        model = with_new_adapter(loaded.model, config.lora)
     training_rows = [TrainingRow(encoded, risk) for encoded, risk in rows.trained]
     objective = Objective(
         config,

@@ -1,10 +1,13 @@
 """What the checks say of a configuration's judge, anchors and safety tokens, before anything is loaded."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
-from safe_finetuning.preflight import preflight
+from safe_finetuning.preflight import OTHER_BYTES, preflight
 from tiny import make_tiny_model
 
 
@@ -44,8 +47,24 @@ def test_a_judge_elsewhere_is_named(tmp_path, model):
         ({"risk": {"source": "probe", "probe": "p.safetensors"}}, "dataset", "there is no such probe"),
         ({"anchors": {"prompts": "none.jsonl"}}, "dataset", "there is no such file"),
         ({"safetyTokens": {"tokens": ["Zebra"]}}, "model", "is not one token of this model"),
+        ({"lora": {"targetModules": ["nowhere"]}}, "model", "`lora.targetModules`: "),
     ],
 )
 def test_what_could_not_run_is_said_beforehand(tmp_path, model, settings, check, message):
     status, said = checks(tmp_path, model, **settings)[check]
     assert status == "error" and message in said
+
+
+@pytest.mark.parametrize("lora", [{"rank": 4}, None])
+def test_the_disk_must_hold_what_the_run_writes(tmp_path, model, monkeypatch, lora):
+    whole = AutoModelForCausalLM.from_pretrained(model)
+    if lora:
+        whole = get_peft_model(whole, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
+    trained_bytes = 4 * sum(x.numel() for x in whole.parameters() if x.requires_grad)
+    needed = (3 * 3 + 1) * trained_bytes + OTHER_BYTES  # three checkpoints of weights and two moments
+    for free, expected in ((needed, "ok"), (needed - 1, "error")):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr("safe_finetuning.preflight.shutil.disk_usage", lambda _, usage=usage: usage)
+        status, said = checks(tmp_path, model, lora=lora)["disk"]
+        assert status == expected
+        assert f"needs up to {needed / 1e9:.1f} GB" in said

@@ -1,4 +1,4 @@
-"""The refusal matcher, on answers written for the project (its agreement with people: validate.py)."""
+"""The refusal matcher, on answers written for the project (its agreement with people: bench/refusals.py)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Two uses: a training row whose answer refuses is safety data (its risk is 0), and the evaluation
 counts an attack as failed when the model refuses. The patterns in refusal.json were tuned on two
 models' completions of XSTest (Röttger et al. 2024, arXiv 2308.01263) and validated on three
-others against the human labels: see trainer/training/refusal/validate.py.
+others against the human labels: see bench/refusals.py.
 """
 
 from __future__ import annotations
