@@ -26,6 +26,8 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]  # no pic
 
 Check = Callable[[], None]
 Report = Callable[[str], None]
+Downloaded = Callable[[int, int | None], None]
+"""Told how many megabytes of a model are there, and of how many as far as is known."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def load_model(
     fp32: bool = False,
     check: Check | None = None,
     progress: Report | None = None,
+    downloaded: Downloaded | None = None,
 ) -> Loaded:
     """The model called `name`: `example`, a folder (relative to `base_folder`) or a hub name.
 
@@ -82,7 +85,7 @@ def load_model(
     weights that are trained themselves would lose small updates in bf16. With `4bit`, those of linear
     layers are NF4 with double quantisation (Dettmers et al. 2023, QLoRA). Code that comes with a
     model is never run, and pickled weights are not read. `check` is called between the stages and may
-    raise to cancel; `progress` is told the stages.
+    raise to cancel; `progress` is told the stages, `downloaded` how far a download is.
 
     Raises:
         UserError: the model is missing, gated, cannot be reached or read, or has no chat template; or it
@@ -92,7 +95,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     check = check or (lambda: None)
-    source = _source(name, base_folder, check, progress, weights=True)
+    source = _source(name, base_folder, check, progress, downloaded, weights=True)
     tokenizer = _tokenizer(name, source)
     check()
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported() and not fp32
@@ -141,12 +144,9 @@ def check_four_bits(device: torch.device) -> None:
         )
 
 
-def load_tokenizer(
-    name: str, *, base_folder: Path, check: Check | None = None, progress: Report | None = None
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, *, base_folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of the model called `name`, without its weights; errors as in `load_model`."""
-    source = _source(name, base_folder, check or (lambda: None), progress, weights=False)
-    return _tokenizer(name, source)
+    return _tokenizer(name, _source(name, base_folder, weights=False))
 
 
 def load_outline(name: str, *, base_folder: Path) -> PreTrainedModel:
@@ -154,7 +154,7 @@ def load_outline(name: str, *, base_folder: Path) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    source = _source(name, base_folder, lambda: None, None, weights=False)
+    source = _source(name, base_folder, weights=False)
     with _explained(name, source), torch.device("meta"):
         config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config)
@@ -185,7 +185,15 @@ def with_new_adapter(model: Any, lora: LoraConfig) -> PeftModel:
 # --- finding ----------------------------------------------------------------------------------------
 
 
-def _source(name: str, base_folder: Path, check: Check, progress: Report | None, *, weights: bool) -> Path:
+def _source(
+    name: str,
+    base_folder: Path,
+    check: Check = lambda: None,
+    progress: Report | None = None,
+    downloaded: Downloaded | None = None,
+    *,
+    weights: bool,
+) -> Path:
     """The folder that holds the model; a hub model is downloaded into the hub's cache first."""
     if name == EXAMPLE:
         from .example_model import example_model_folder
@@ -210,7 +218,7 @@ def _source(name: str, base_folder: Path, check: Check, progress: Report | None,
         )
     if progress:
         progress(f"Looking for {name} in the cache and on the hub")
-    return _hub_folder(name, folder, weights)
+    return _hub_folder(name, folder, weights, _download_bar(check, downloaded))
 
 
 def _may_be_on_the_hub(name: str) -> bool:
@@ -224,12 +232,32 @@ def _may_be_on_the_hub(name: str) -> bool:
     return True
 
 
-def _hub_folder(name: str, folder: Path, weights: bool) -> Path:
+def _download_bar(check: Check, downloaded: Downloaded | None) -> type:
+    """A progress bar of `snapshot_download` that reports and checks instead of being drawn."""
+    from huggingface_hub.utils import tqdm
+
+    class DownloadBar(tqdm):  # type: ignore[misc]
+        n_bytes = 0
+
+        def __init__(self, *args: Any, name: str | None = None, **given: Any) -> None:
+            super().__init__(*args, name=name, **given | {"disable": True})
+            self.of_all_files = given.get("unit") == "B" and name == "huggingface_hub.snapshot_download"
+
+        def update(self, n: float | None = 1) -> None:
+            check()
+            if self.of_all_files and downloaded:
+                self.n_bytes += int(n or 0)
+                downloaded(self.n_bytes // 1_000_000, (self.total or 0) // 1_000_000)
+
+    return DownloadBar
+
+
+def _hub_folder(name: str, folder: Path, weights: bool, bar: type) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     files = HUB_FILES if weights else [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
     try:
-        return Path(snapshot_download(name, allow_patterns=files))
+        return Path(snapshot_download(name, allow_patterns=files, tqdm_class=bar))
     except errors.GatedRepoError:
         problem = (
             "is gated: its owner asks for an agreement. Accept it on the model's page on huggingface.co, "

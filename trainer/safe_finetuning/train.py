@@ -167,6 +167,7 @@ def _load(config: RunConfig, base: Path, run: Run | None = None) -> Loaded:
         quantisation=config.quantisation,
         check=run.check if run else None,
         progress=(lambda stage: run.phase("loading", stage)) if run else None,
+        downloaded=run.progress("loading", "MB") if run else None,
         fp32=config.lora is None,
     )
 
@@ -187,7 +188,13 @@ def _judge(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Judge:
         family_of(config.risk.guard)  # said before it is downloaded
         run.phase("loading", f"Loading {config.risk.guard}")
         device = loaded.model.device
-        guard = load_model(config.risk.guard, device=device, base_folder=base, check=run.check)
+        guard = load_model(
+            config.risk.guard,
+            device=device,
+            base_folder=base,
+            check=run.check,
+            downloaded=run.progress("loading", "MB"),
+        )
         return Guard(config.risk.guard, guard, run.check)
     return Critic()
 
