@@ -21,7 +21,7 @@ CHUNK_BYTES = 65_536
 
 
 class Hub:
-    """Serves the files of a folder as the model `owner/model`; `refuse`: a status, an error code, the paths."""
+    """Serves the files of a folder as the model `owner/model`; `refuse`: a status, a code, the paths."""
 
     def __init__(self, folder):
         self.files = {x.name: x.read_bytes() for x in sorted(folder.iterdir()) if x.is_file()}

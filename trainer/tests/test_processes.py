@@ -1,4 +1,5 @@
-"""Two processes against one: the same losses and weights, and one run that is told to pause, stop, resume."""
+"""Two processes, with whole weights or sharing them, against one: losses, weights, and a run that is told to
+pause, stop and resume."""
 
 import json
 import signal
@@ -85,6 +86,35 @@ def test_a_pause_outlives_the_time_out_and_a_stopped_run_goes_on_in_its_order(wo
     lines = [[sorted(e["rows"]["line"]) for e in events(folder, "batch")] for folder in (whole, run)]
     assert lines[0] == lines[1]
     expected, found = (load_file(x / "adapter" / "adapter_model.safetensors") for x in (whole, run))
+    assert all((expected[name] == found[name]).all() for name in expected)
+
+
+@needs_classifier
+@pytest.mark.parametrize("trained", ["adapter/adapter_model.safetensors", "model/model.safetensors"])
+@pytest.mark.parametrize("script", ["sharded.py", "short_timeout.py"])
+def test_processes_that_were_stopped_end_with_the_same_weights(workspace, script, trained):
+    lora = {"rank": 4} if trained.startswith("adapter") else None
+    config = configure(workspace, training={"maxSteps": 40}, checkpoints={"atLeast": 1}, lora=lora)
+    train = [str(TESTS / script), "train", str(config), "--run-folder"]
+    whole, run = workspace / "whole", workspace / "run"
+    process = start_python(workspace, *LAUNCH, *train, str(whole))
+    output = finish(process)
+    assert process.returncode == 0, output
+
+    process = start_python(workspace, *LAUNCH, *train, str(run))
+    until(lambda: len(events(run, "batch")) >= 3, process)
+    say(run, "stop")
+    output = finish(process)
+    assert process.returncode == 0 and events(run)[-1]["status"] == "stopped", output
+    assert 3 <= len(events(run, "batch")) < 40
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert any(x.is_dir() for x in checkpoint.iterdir()) == (script == "sharded.py")  # a folder has shards
+
+    process = start_python(workspace, *LAUNCH, *train, str(run), "--resume")
+    output = finish(process)
+    assert process.returncode == 0 and events(run)[-1]["status"] == "completed", output
+    expected, found = (load_file(folder / trained) for folder in (whole, run))
+    assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
 
 

@@ -12,17 +12,9 @@ from pathlib import Path
 
 os.environ["SAFE_FINETUNING_CACHE"] = str(Path(sys.argv[2]) / "cache")
 if sys.argv[4:] == ["fsdp"]:
-    os.environ |= {
-        "ACCELERATE_USE_FSDP": "true",
-        "FSDP_VERSION": "2",
-        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer",
-        "ACCELERATE_TORCH_DEVICE": "cpu",
-    }
+    import sharded  # noqa: F401
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
@@ -39,11 +31,6 @@ from safe_finetuning.tokens import encode_row
 from safe_finetuning.trainer import SafeTrainer
 
 STEPS, BATCH_ROWS = 20, 8
-
-if sys.argv[4:] == ["fsdp"]:
-    # Accelerate shards on accelerators only; the processes here have a CPU each.
-    torch.distributed.init_process_group("gloo")
-    PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
 
 
 class InOrder(SafeTrainer):
