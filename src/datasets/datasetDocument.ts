@@ -15,6 +15,7 @@ import { findingsOf, type Finding, type SpanMemo } from './findings';
 import { judgeRows, type JudgeServices, type Scores } from './judging';
 import { ALL_DECODABLE, NO_READING, readDocument, readUndecodable, type FindUndecodable, type Reading } from './reading';
 import { isQuarantine, makeReport, type FileReport } from './report';
+import { readLine } from './rows';
 
 export interface ScoringProgress {
   done: number;
@@ -129,7 +130,8 @@ export class DatasetDocument implements IDisposable {
     this.findUndecodable ??= await this.readUndecodable();
     signal.throwIfAborted();
     const { document } = this;
-    if (document.lineAt(0).text.includes('"messages"')) {
+    const first = readLine(document.lineAt(0).text);
+    if (first && 'row' in first) {
       this.services.scorer.judgeId().catch(() => undefined); // loads while rows are being read; asked for again then
     }
     const source = { lineCount: document.lineCount, lineAt: (index: number) => document.lineAt(index).text };

@@ -3,7 +3,7 @@ import type { Pace } from '../common/pace';
 import type { Span } from './jsonScan';
 import type { Reading } from './reading';
 import { counted, formatRisk, type FileReport, type FlaggedRow } from './report';
-import { spanOf, type Problem } from './rows';
+import { spanOf, spanOfMessage, type Problem } from './rows';
 
 export type Severity = 'error' | 'warning' | 'information';
 
@@ -47,7 +47,7 @@ export async function findingsOf(report: FileReport, { texts }: Reading, options
   for (const row of flagged) {
     await pace.step(signal);
     const text = texts[row.line]!;
-    const span = lastSpans.get(text) ?? spanOf(text, ['messages', row.messageIndex, 'content']) ?? wholeLine(text);
+    const span = lastSpans.get(text) ?? spanOfMessage(text, row.messageIndex) ?? wholeLine(text);
     spans.set(text, span);
     const message = flaggedMessage(row, judge);
     findings.push({ line: row.line, ...span, severity: 'warning', code: 'risk', message });
@@ -81,7 +81,7 @@ function aboutFile(code: string, message: string): Finding {
 
 function spanOfProblem({ code, column, path }: Problem, text: string): Span {
   if (path) return spanOf(text, path) ?? wholeLine(text);
-  if (code === 'not-object' || code === 'no-messages') return wholeLine(text);
+  if (code === 'not-object' || code === 'no-conversation') return wholeLine(text);
   // A place in the line; at its end, the last character.
   const start = Math.max(0, Math.min(column, text.length) - 1);
   return { start, end: Math.min(start + 1, text.length) };

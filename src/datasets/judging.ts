@@ -4,7 +4,8 @@ import { Pace } from '../common/pace';
 import type { RowScore, ScoreCache } from '../risk/cache';
 import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
 import type { Reading } from './reading';
-import { isBlank, pairsOf, readLine, type Pair } from './rows';
+import { isBlank } from './rowForms';
+import { pairsOf, readLine, type Pair } from './rows';
 
 /** What is known about the rows of a document, by content hash. */
 export interface Scores {

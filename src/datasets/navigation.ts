@@ -5,7 +5,7 @@ import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
 import { Pace } from '../common/pace';
 import { UserError } from '../common/userError';
-import { readLine, spanOf } from './rows';
+import { readLine, spanOfMessage } from './rows';
 
 /**
  * The line (from 0) of the row with the location's hash: the hinted one, else the nearest. Lines in
@@ -62,6 +62,6 @@ function promptRange(document: vscode.TextDocument, line: number): vscode.Range 
   const { text, range } = document.lineAt(line);
   const read = readLine(text);
   const prompt = read && 'row' in read ? read.row.messages.findIndex(({ role }) => role === 'user') : -1;
-  const span = prompt < 0 ? undefined : spanOf(text, ['messages', prompt, 'content']);
+  const span = prompt < 0 ? undefined : spanOfMessage(text, prompt);
   return span ? new vscode.Range(line, span.start, line, span.end) : range;
 }

@@ -3,7 +3,8 @@ import path from 'node:path';
 import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
 import type { Reading } from './reading';
-import { FORMAT, type Problem } from './rows';
+import { EXPECTED, mentionsConversation } from './rowForms';
+import type { Problem } from './rows';
 
 export interface FlaggedRow {
   /** From 0. */
@@ -25,7 +26,7 @@ export interface FileReport {
   /** Why rows stay unscored. */
   unscoredReason: string | undefined;
   threshold: number;
-  /** Not a dataset: no row at all, or none that has anything to do with `messages`. */
+  /** Not a dataset: no row at all, or none that may have been meant as a conversation. */
   notice: string | undefined;
 }
 
@@ -64,16 +65,16 @@ export async function makeReport({ texts, lines }: Reading, scores: Scores, opti
     threshold,
     notice: undefined,
   };
-  let mentionsMessages = false;
+  let meantAsDataset = false;
   for (const [line, read] of lines.entries()) {
     await pace.step(signal);
     if (!read) continue;
     if ('problem' in read) {
       report.problems.push({ line, problem: read.problem });
-      mentionsMessages ||= texts[line]!.includes('"messages"');
+      meantAsDataset ||= mentionsConversation(texts[line]!);
       continue;
     }
-    mentionsMessages = true;
+    meantAsDataset = true;
     report.rows++;
     const score = scores.known.get(read.hash);
     if (!score) {
@@ -88,11 +89,11 @@ export async function makeReport({ texts, lines }: Reading, scores: Scores, opti
   }
   if (report.unscored === 0) report.unscoredReason = undefined;
   report.flagged.sort((a, b) => b.risk - a.risk || a.line - b.line);
-  if (!mentionsMessages) {
+  if (!meantAsDataset) {
     report.notice =
       report.problems.length === 0
-        ? `This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${FORMAT}`
-        : `No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${FORMAT}`;
+        ? `This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${EXPECTED}`
+        : `No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${EXPECTED}`;
     report.problems = [];
   }
   return report;

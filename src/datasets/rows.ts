@@ -4,39 +4,24 @@
  *
  * - A line ends with LF or CRLF. A byte order mark at the start of the file is no part of it. A line
  *   of nothing but spaces and tabs is no row.
- * - A row is an object whose `messages` is a list of {role: system | user | assistant, content: text}
- *   with an assistant turn that has text. Other keys are ignored.
+ * - A row is an object that is a conversation in one of the forms of rowForms.ts.
  * - A problem's column counts UTF-16 units from 1. For `not-json` it is the token that cannot stand
  *   there; inside a string, the character. For `invalid-utf8` and `nul` it is the first bad byte, for
  *   everything else the start of the row.
  */
 import { createHash } from 'node:crypto';
 import { findValue, JsonError, type JsonPath, type Span } from './jsonScan';
-
-export const ROLES = ['system', 'user', 'assistant'] as const;
-export type Role = (typeof ROLES)[number];
-
-export interface Message {
-  role: Role;
-  content: string;
-}
+import { conversationOf, describe, EXPECTED, isBlank, isObject, type InvalidCode, type Message } from './rowForms';
 
 export interface Row {
   /** First 16 hex digits of the SHA-256 of roles and contents. */
   hash: string;
   messages: Message[];
+  /** Where in the line the text of each message stands. */
+  paths: JsonPath[];
 }
 
-export type ProblemCode =
-  | 'not-json'
-  | 'not-object'
-  | 'no-messages'
-  | 'empty'
-  | 'bad-message'
-  | 'unknown-role'
-  | 'no-assistant'
-  | 'invalid-utf8'
-  | 'nul';
+export type ProblemCode = 'not-json' | 'not-object' | 'invalid-utf8' | 'nul' | InvalidCode;
 
 /** Why a line is not a row, and what to do about it. */
 export interface Problem {
@@ -66,7 +51,15 @@ export function readLine(text: string): Line {
     const { offset, message } = jsonErrorOf(text);
     return problem('not-json', offset, `Not valid JSON: ${message}. Every line must be one JSON object.`);
   }
-  return readValue(value, start);
+  if (!isObject(value)) {
+    return problem('not-object', start, `The line is ${describe(value)}, not an object. ${EXPECTED}`);
+  }
+  const read = conversationOf(value);
+  if ('invalid' in read) {
+    const { code, reason, path } = read.invalid;
+    return problem(code, start, reason, path);
+  }
+  return { row: { hash: hashOf(read.messages), ...read } };
 }
 
 /** As `readLine`, from the bytes of a file. */
@@ -145,6 +138,13 @@ export function spanOf(text: string, path: JsonPath): Span | undefined {
   return span;
 }
 
+/** Where the text of a row's message stands in its line. */
+export function spanOfMessage(text: string, index: number): Span | undefined {
+  const read = readLine(text);
+  const path = read && 'row' in read ? read.row.paths[index] : undefined;
+  return path && spanOf(text, path);
+}
+
 export function hashOf(messages: readonly Message[]): string {
   const hash = createHash('sha256');
   for (const { role, content } of messages) {
@@ -163,85 +163,6 @@ function jsonErrorOf(text: string): JsonError {
   throw new Error('JSON.parse rejects what the scanner accepts');
 }
 
-function readValue(value: unknown, start: number): Line {
-  if (!isObject(value)) {
-    return problem('not-object', start, `The line is ${describe(value)}, not an object. ${FORMAT}`);
-  }
-  const messages = value.messages;
-  if (!Array.isArray(messages)) {
-    return messages === undefined
-      ? problem('no-messages', start, `The row has no \`messages\`. ${FORMAT}`)
-      : problem('no-messages', start, `\`messages\` is ${describe(messages)}, not a list. ${FORMAT}`, ['messages']);
-  }
-  if (messages.length === 0) {
-    return problem('empty', start, `\`messages\` is empty. ${WRITE_OR_REMOVE}`, ['messages']);
-  }
-  const conversation: Message[] = [];
-  for (const [index, message] of messages.entries()) {
-    const path = ['messages', index];
-    const name = `Message ${index + 1}`;
-    if (!isObject(message)) {
-      return problem('bad-message', start, `${name} is ${describe(message)}, not an object. ${FORMAT}`, path);
-    }
-    const { role, content } = message;
-    if (typeof content !== 'string') {
-      const found = `The \`content\` of message ${index + 1} is ${describe(content)}`;
-      return content === undefined
-        ? problem('bad-message', start, `${name} has no \`content\`. Write its text.`, path)
-        : problem('bad-message', start, `${found}, not text. Write it in double quotes.`, [...path, 'content']);
-    }
-    if (!isRole(role)) {
-      return role === undefined
-        ? problem('unknown-role', start, `${name} has no \`role\`. ${USE_ROLES}`, path)
-        : problem('unknown-role', start, `${name} has the unknown role ${shortened(role)}. ${USE_ROLES}`, [...path, 'role']);
-    }
-    conversation.push({ role, content });
-  }
-  if (conversation.every(({ content }) => isBlank(content))) {
-    return problem('empty', start, `All messages are blank. ${WRITE_OR_REMOVE}`, ['messages']);
-  }
-  if (!conversation.some(({ role, content }) => role === 'assistant' && !isBlank(content))) {
-    const reason = 'No assistant message has text: nothing to train on. Add the answer, or remove the row.';
-    return problem('no-assistant', start, reason, ['messages']);
-  }
-  return { row: { hash: hashOf(conversation), messages: conversation } };
-}
-
-/** What a row looks like, for messages to the user. */
-export const FORMAT =
-  'A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}.';
-const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
-const USE_ROLES = 'Use "system", "user" or "assistant".';
-
 function problem(code: ProblemCode, offset: number, reason: string, path?: JsonPath): Line {
   return { problem: { code, column: offset + 1, reason, ...(path && { path }) } };
-}
-
-/** Nothing but white space, by Unicode, JavaScript or Python. */
-export function isBlank(text: string): boolean {
-  return /^[\s\u001c-\u001f\u0085\ufeff]*$/.test(text);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isRole(value: unknown): value is Role {
-  return (ROLES as readonly unknown[]).includes(value);
-}
-
-function shortened(value: unknown): string {
-  const json = JSON.stringify(value);
-  return json.length > 30 ? `${json.slice(0, 30)}…` : json;
-}
-
-function describe(value: unknown): string {
-  if (value === null) {
-    return 'null';
-  }
-  if (Array.isArray(value)) {
-    return 'a list';
-  }
-  const words: Record<string, string> = { string: 'text', number: 'a number', boolean: 'true or false' };
-  return words[typeof value] ?? 'an object';
 }

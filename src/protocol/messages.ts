@@ -456,7 +456,7 @@ export interface RunConfig {
  */
 export interface DatasetConfig {
   /**
-   * The dataset file (JSON Lines, one conversation with `messages` per line), relative to this configuration file.
+   * The dataset file, relative to this configuration file: JSON Lines, one conversation per line (`messages`, ShareGPT, Alpaca, or a prompt with its answer).
    */
   path: string;
   /**

@@ -114,7 +114,7 @@ async function pickDataset(): Promise<string | undefined> {
   if (open?.fsPath.endsWith('.jsonl')) return open.fsPath;
   const found = await vscode.workspace.findFiles('**/*.jsonl', notSearched);
   if (found.length === 0) {
-    throw new UserError('There is no dataset (*.jsonl, one conversation with "messages" per line) in this workspace.');
+    throw new UserError('There is no dataset (*.jsonl, one conversation per line) in this workspace.');
   }
   const items = found.map(file => ({ label: vscode.workspace.asRelativePath(file), file: file.fsPath }));
   return (await vscode.window.showQuickPick(items, { title: 'New Run Configuration', placeHolder: 'For which dataset?' }))?.file;
@@ -126,7 +126,7 @@ const template = (dataset: string): string => `{
   "model": "example",
 
   "dataset": {
-    // One conversation with "messages" per line, relative to this file.
+    // One conversation per line ("messages", ShareGPT, Alpaca, or a prompt with its answer), relative to this file.
     "path": ${JSON.stringify(dataset)}
   },
 

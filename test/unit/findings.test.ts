@@ -4,7 +4,8 @@ import { findingsOf, MOST_FINDINGS, type Finding } from '../../src/datasets/find
 import { scoreOfRow, type Scores } from '../../src/datasets/judging';
 import { ALL_DECODABLE, NO_READING, readDocument, type Reading } from '../../src/datasets/reading';
 import { makeReport, summary, type FileReport } from '../../src/datasets/report';
-import { pairsOf, type Message } from '../../src/datasets/rows';
+import type { Message } from '../../src/datasets/rowForms';
+import { pairsOf } from '../../src/datasets/rows';
 
 const { signal } = new AbortController();
 const row = (prompt: string): string =>

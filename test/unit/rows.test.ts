@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
-import {
-  hashOf, pairsOf, readLine, readLineBytes, spanOf, splitBytes, type Line, type Message,
-} from '../../src/datasets/rows';
+import { inRoot, python } from '../../scripts/paths.mjs';
+import forms from '../../trainer/safe_finetuning/row_forms.json';
+import type { Message } from '../../src/datasets/rowForms';
+import { hashOf, pairsOf, readLine, readLineBytes, spanOf, spanOfMessage, splitBytes, type Line } from '../../src/datasets/rows';
 
 const folder = path.join(__dirname, '../fixtures/rows');
 const expected = JSON.parse(readFileSync(path.join(folder, 'expected.json'), 'utf8')) as Record<string, object[]>;
@@ -84,6 +87,52 @@ describe('rows of a dataset', () => {
       });
     }));
   });
+
+  it('knows where the text of every message stands, in every form', () => {
+    for (const bytes of splitBytes(readFileSync(path.join(folder, 'forms.jsonl')))) {
+      const line = Buffer.from(bytes).toString();
+      const read = readLine(line);
+      if (!read) continue;
+      assert.ok('row' in read, line);
+      read.row.messages.forEach(({ content }, index) => {
+        const span = spanOfMessage(line, index);
+        const spelled = span ? line.slice(span.start, span.end) : '';
+        const [first] = content.split('\n'); // what is joined to it stands elsewhere
+        assert.ok(content === '' || spelled.includes(first!), `${line} ${index}: ${spelled}`);
+      });
+    }
+  });
+
+  it('reads any object as the trainer does', () => {
+    const keys = [...forms.turns, ...forms.roleKeys, ...forms.contentKeys, ...forms.systemKeys, 'type', 'text', 'tool_calls', 'history'];
+    const sides = forms.exchanges.flatMap(({ prompt, input, answer }) => [prompt, input ?? 'input', answer]);
+    const role = fc.constantFrom(...Object.keys(forms.roles), 'constructor', 'bot', null, 3);
+    const part = fc.record({ type: fc.constantFrom('text', 'image'), text }, { requiredKeys: ['type'] });
+    const content = fc.oneof({ weight: 5, arbitrary: text }, fc.array(part, { maxLength: 3 }), fc.constantFrom(null, 1, {}));
+    const turn = fc.record({ role, from: role, content, value: content, tool_calls: fc.constantFrom(null, [], {}, [1]) }, { requiredKeys: [] });
+    const turns = fc.array(fc.oneof({ weight: 5, arbitrary: turn }, fc.constantFrom(null, 'x')), { maxLength: 3 });
+    const anything = fc.oneof(text, turns, fc.constantFrom(null, true, 0, '', [['a', 'b']], [['a']]));
+    const rows = fc.sample(fc.dictionary(fc.constantFrom(...keys, ...sides), anything, { maxKeys: 5 }), { numRuns: 10_000, seed: 1 });
+    const lines = rows.map(row => JSON.stringify(row));
+    const file = path.join(mkdtempSync(path.join(tmpdir(), 'rows-')), 'rows.jsonl');
+    writeFileSync(file, lines.join('\n'));
+    const script = [
+      'import json, sys; from pathlib import Path; from safe_finetuning.rows import read_dataset',
+      'found = read_dataset(Path(sys.argv[1]))',
+      'print(json.dumps({**{x.line: x.hash for x in found.rows}, **{x.line: x.code for x in found.problems}}))',
+    ];
+    const env = { ...process.env, PYTHONPATH: inRoot('trainer') };
+    const output = execFileSync(python, ['-c', script.join('\n'), file], { env, maxBuffer: 1e8 }).toString();
+    const byTrainer = JSON.parse(output) as Record<string, string>;
+    const kinds = new Set<string>();
+    lines.forEach((line, index) => {
+      const read = readLine(line)!;
+      const here = 'row' in read ? read.row.hash : read.problem.code;
+      kinds.add('row' in read ? 'row' : here);
+      assert.equal(here, byTrainer[index + 1], line);
+    });
+    assert.deepEqual([...kinds].sort(), ['bad-message', 'empty', 'no-assistant', 'no-conversation', 'row', 'tool-calls', 'unknown-role']);
+  }).timeout(60_000);
 
   it('of a repeated key finds the value that counts', () => {
     const line = '{"messages": 1, "messages": ["two"]}';

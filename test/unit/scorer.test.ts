@@ -4,7 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { judgeRows, type Scores } from '../../src/datasets/judging';
 import { ALL_DECODABLE, NO_READING, readDocument } from '../../src/datasets/reading';
-import { hashOf, type Message } from '../../src/datasets/rows';
+import type { Message } from '../../src/datasets/rowForms';
+import { hashOf } from '../../src/datasets/rows';
 import { ScoreCache } from '../../src/risk/cache';
 import { ClassifierUnavailable, Scorer } from '../../src/risk/scorer';
 

@@ -39,8 +39,8 @@ class DatasetConfig(ConfigModel):
 
     path: str = Field(
         min_length=1,
-        description="The dataset file (JSON Lines, one conversation with `messages` per line), relative "
-        "to this configuration file.",
+        description="The dataset file, relative to this configuration file: JSON Lines, one conversation per "
+        "line (`messages`, ShareGPT, Alpaca, or a prompt with its answer).",
     )
     held_out_path: str | None = Field(
         None,

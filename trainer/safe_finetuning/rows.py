@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .errors import UserError
-
-ROLES = ("system", "user", "assistant")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
-
-
-class Message(NamedTuple):
-    role: str
-    content: str
+from .row_forms import EXPECTED, NOT_BLANK, Invalid, Message, conversation_of
 
 
 class Pair(NamedTuple):
@@ -50,7 +41,7 @@ class Row:
             if message.role == "user":
                 prompts = [message.content] if answered else [*prompts, message.content]
                 answered = False
-            elif message.role == "assistant" and _NOT_BLANK.search(message.content):
+            elif message.role == "assistant" and NOT_BLANK.search(message.content):
                 context = self.messages[:turn]
                 found += [Pair(prompt, message.content, context) for prompt in prompts or [""]]
                 answered = True
@@ -75,13 +66,6 @@ class Dataset:
     problems: list[Problem]
 
 
-class _Invalid(Exception):
-    """`column` is that of a character; without one, the row as a whole is meant."""
-
-    def __init__(self, code: str, message: str, column: int | None = None) -> None:
-        self.code, self.message, self.column = code, message, column
-
-
 def read_dataset(path: Path) -> Dataset:
     """Every row and every problem of a JSON Lines file.
 
@@ -104,7 +88,7 @@ def read_dataset(path: Path) -> Dataset:
         try:
             messages = _parse(raw.removesuffix(b"\r"))
             rows.append(Row(line, content_hash(messages), messages))
-        except _Invalid as invalid:
+        except Invalid as invalid:
             column = invalid.column or 1 + len(raw) - len(raw.lstrip(b" \t\r"))
             problems.append(Problem(line, column, invalid.code, invalid.message))
     if not rows and not problems:
@@ -123,48 +107,27 @@ def _parse(raw: bytes) -> tuple[Message, ...]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         column = _utf16_length(raw[: error.start].decode("utf-8")) + 1
-        raise _Invalid("invalid-utf8", "not valid UTF-8; save the file as UTF-8", column) from None
+        raise Invalid("invalid-utf8", "not valid UTF-8; save the file as UTF-8", column) from None
     if "\0" in text:
-        raise _Invalid(
+        raise Invalid(
             "nul", "contains a NUL character; remove it", _utf16_length(text[: text.index("\0")]) + 1
         )
     try:
         # Numbers are not read; as integers, those of thousands of digits would be an error.
         value = json.loads(text, parse_constant=_no_constant, parse_int=float)
     except json.JSONDecodeError as error:
-        raise _Invalid(
+        raise Invalid(
             "not-json", f"not valid JSON: {error.msg}", _utf16_length(text[: error.pos]) + 1
         ) from None
     except RecursionError:
-        raise _Invalid("not-json", "not valid JSON: nested too deeply") from None
+        raise Invalid("not-json", "not valid JSON: nested too deeply") from None
     if not isinstance(value, dict):
-        raise _Invalid("not-object", 'not an object; a row is {"messages": [...]}')
-    messages = value.get("messages")
-    if not isinstance(messages, list):
-        raise _Invalid("no-messages", "has no list `messages`; each message has a `role` and a `content`")
-    if not messages:
-        raise _Invalid("empty", "`messages` is empty; remove the row or fill it in")
-    parsed = tuple(_message(message, number) for number, message in enumerate(messages, start=1))
-    if not any(_NOT_BLANK.search(m.content) for m in parsed):
-        raise _Invalid("empty", "every message is blank; remove the row or fill it in")
-    if not any(m.role == "assistant" and _NOT_BLANK.search(m.content) for m in parsed):
-        raise _Invalid("no-assistant", "has no assistant turn with text, so there is nothing to train on")
-    return parsed
+        raise Invalid("not-object", f"not an object; {EXPECTED}")
+    return conversation_of(value)
 
 
 def _no_constant(name: str) -> None:
-    raise _Invalid("not-json", f"not valid JSON: {name} is not a JSON number")
-
-
-def _message(value: Any, number: int) -> Message:
-    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
-        raise _Invalid("bad-message", f"message {number} needs a `role` and a text `content`")
-    role = value.get("role")
-    if role not in ROLES:
-        raise _Invalid(
-            "unknown-role", f"message {number} has the role {json.dumps(role)}; use {', '.join(ROLES)}"
-        )
-    return Message(role, _LONE_SURROGATE.sub("\ufffd", value["content"]))
+    raise Invalid("not-json", f"not valid JSON: {name} is not a JSON number")
 
 
 def _utf16_length(text: str) -> int:

@@ -46,6 +46,8 @@ def test_missing_and_empty_files_say_what_to_do(tmp_path):
         read_dataset(tmp_path / "empty.jsonl")
 
 
+KEYS = ["messages", "role", "content", "conversations", "from", "value", "prompt", "completion", "input"]
+KEYS += ["instruction", "output", "history", "system", "type", "text", "tool_calls"]
 LINES = st.one_of(
     st.binary(max_size=60).map(lambda b: b.replace(b"\n", b"")),
     st.recursive(
@@ -54,10 +56,7 @@ LINES = st.one_of(
         | st.floats()
         | st.text(max_size=8)
         | st.sampled_from(["user", "assistant"]),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["messages", "role", "content", "x"]), inner, max_size=3)
-        ),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
         max_leaves=8,
     ).map(lambda value: json.dumps(value).encode()),
 )

@@ -1,0 +1,177 @@
+/**
+ * The forms in which files write a conversation, read into one: messages of system, user, assistant, tool. The
+ * names are those of the trainer (trainer/safe_finetuning/row_forms.json), and so are the rules (row_forms.py).
+ */
+import forms from '../../trainer/safe_finetuning/row_forms.json';
+import type { JsonPath } from './jsonScan';
+
+export type Role = 'system' | 'user' | 'assistant' | 'tool';
+
+export interface Message {
+  role: Role;
+  content: string;
+}
+
+export interface Conversation {
+  messages: Message[];
+  /** Where in the row the text of each message stands. */
+  paths: JsonPath[];
+}
+
+export type InvalidCode = 'no-conversation' | 'empty' | 'bad-message' | 'tool-calls' | 'unknown-role' | 'no-assistant';
+
+/** Why a row is no conversation, what to do about it, and the value at fault where there is one. */
+export interface Invalid {
+  code: InvalidCode;
+  reason: string;
+  path?: JsonPath;
+}
+
+type JsonObject = Record<string, unknown>;
+type Placed = Message & { path: JsonPath };
+
+/** What a row looks like, for messages to the user. */
+export const EXPECTED =
+  'A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
+  '{"prompt": "…", "completion": "…"}; ShareGPT and Alpaca rows are read, too.';
+const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
+const USE_ROLES = 'Use "system", "user", "assistant" or "tool".';
+
+const roles = new Map(Object.entries(forms.roles)) as Map<unknown, Role>;
+
+class InvalidRow extends Error {
+  constructor(readonly invalid: Invalid) {
+    super(invalid.reason);
+  }
+}
+
+export function conversationOf(row: JsonObject): Conversation | { invalid: Invalid } {
+  try {
+    const placed = messagesOf(row);
+    const first = placed[0]!.path.slice(0, 1);
+    if (placed.every(({ content }) => isBlank(content))) {
+      fail('empty', `All messages are blank. ${WRITE_OR_REMOVE}`, first);
+    }
+    if (!placed.some(({ role, content }) => role === 'assistant' && !isBlank(content))) {
+      fail('no-assistant', 'No assistant message has text: nothing to train on. Add the answer, or remove the row.', first);
+    }
+    return { messages: placed.map(({ role, content }) => ({ role, content })), paths: placed.map(({ path }) => path) };
+  } catch (error) {
+    if (error instanceof InvalidRow) return { invalid: error.invalid };
+    throw error;
+  }
+}
+
+/** Whether a line that is no row may have been meant as one. */
+export const mentionsConversation = (line: string): boolean => forms.turns.some(key => line.includes(`"${key}"`));
+
+function messagesOf(row: JsonObject): Placed[] {
+  const present = (key: string | null): key is string => key !== null && isPresent(row[key]);
+  const list = forms.turns.find(present);
+  if (list !== undefined) return withSystem(row, turnsOf(row[list], list));
+  const form = forms.exchanges.find(({ prompt, answer }) => present(prompt) && present(answer));
+  if (!form) {
+    const named = forms.turns.find(key => key in row); // and null
+    return fail('no-conversation', named ? `\`${named}\` is null. ${EXPECTED}` : `The row is no conversation. ${EXPECTED}`);
+  }
+  const { prompt, input, answer } = form;
+  const asked = sideOf(row[prompt], prompt, 'user');
+  if (present(input) && typeof row[prompt] === 'string') {
+    const more = textOf(row[input], input);
+    if (!isBlank(more)) asked[0]!.content += `\n${more}`;
+  }
+  const earlier = present('history') ? historyOf(row.history) : [];
+  return withSystem(row, [...earlier, ...asked, ...sideOf(row[answer], answer, 'assistant')]);
+}
+
+function withSystem(row: JsonObject, messages: Placed[]): Placed[] {
+  const key = forms.systemKeys.find(name => isPresent(row[name]));
+  if (key === undefined || messages[0]!.role === 'system') return messages;
+  const content = textOf(row[key], key);
+  return isBlank(content) ? messages : [{ role: 'system', content, path: [key] }, ...messages];
+}
+
+/** One side of an exchange: a text, or turns. */
+function sideOf(value: unknown, key: string, role: Role): Placed[] {
+  return Array.isArray(value) ? turnsOf(value, key) : [{ role, content: textOf(value, key), path: [key] }];
+}
+
+function historyOf(value: unknown): Placed[] {
+  if (!Array.isArray(value)) return fail('bad-message', `\`history\` is ${describe(value)}, not a list of [prompt, answer].`, ['history']);
+  return value.flatMap((turns: unknown, index): Placed[] => {
+    const path = ['history', index];
+    if (!Array.isArray(turns) || turns.length !== 2 || !turns.every(text => typeof text === 'string')) {
+      return fail('bad-message', `Entry ${index + 1} of \`history\` is not a list of a prompt and an answer.`, path);
+    }
+    const [prompt, answer] = turns as [string, string];
+    return [
+      { role: 'user', content: prompt, path: [...path, 0] },
+      { role: 'assistant', content: answer, path: [...path, 1] },
+    ];
+  });
+}
+
+function turnsOf(value: unknown, key: string): Placed[] {
+  if (!Array.isArray(value)) return fail('no-conversation', `\`${key}\` is ${describe(value)}, not a list. ${EXPECTED}`, [key]);
+  if (value.length === 0) return fail('empty', `\`${key}\` is empty. ${WRITE_OR_REMOVE}`, [key]);
+  return value.map((turn: unknown, index) => turnOf(turn, index + 1, [key, index]));
+}
+
+function turnOf(turn: unknown, number: number, path: JsonPath): Placed {
+  const name = `Message ${number}`;
+  if (!isObject(turn)) return fail('bad-message', `${name} is ${describe(turn)}, not an object. ${EXPECTED}`, path);
+  if ([turn.tool_calls, turn.function_call].some(calls => isPresent(calls) && !(Array.isArray(calls) && calls.length === 0))) {
+    return fail('tool-calls', `${name} calls a tool, which is not trained on yet. Move the row to another file.`, path);
+  }
+  const contentKey = forms.contentKeys.find(key => isPresent(turn[key])) ?? forms.contentKeys.find(key => key in turn);
+  if (contentKey === undefined) return fail('bad-message', `${name} has no \`content\`. Write its text.`, path);
+  const contentPath = [...path, contentKey];
+  const given = turn[contentKey];
+  const content = Array.isArray(given) ? given.map((part, index) => partOf(part, name, [...contentPath, index])).join('\n') : given;
+  if (typeof content !== 'string') {
+    return fail('bad-message', `The \`${contentKey}\` of message ${number} is ${describe(given)}, not text. Write it in double quotes.`, contentPath);
+  }
+  const roleKey = forms.roleKeys.find(key => isPresent(turn[key])) ?? forms.roleKeys.find(key => key in turn);
+  if (roleKey === undefined) return fail('unknown-role', `${name} has no \`role\`. ${USE_ROLES}`, path);
+  const role = roles.get(turn[roleKey]);
+  if (!role) return fail('unknown-role', `${name} has the unknown role ${shortened(turn[roleKey])}. ${USE_ROLES}`, [...path, roleKey]);
+  return { role, content, path: contentPath };
+}
+
+function partOf(part: unknown, name: string, path: JsonPath): string {
+  if (isObject(part) && part.type === 'text' && typeof part.text === 'string') return part.text;
+  return fail('bad-message', `${name} has a part that is not text, which is not trained on. Remove the part, or the row.`, path);
+}
+
+function textOf(value: unknown, key: string): string {
+  return typeof value === 'string' ? value : fail('bad-message', `\`${key}\` is ${describe(value)}, not text. Write it in double quotes.`, [key]);
+}
+
+function fail(code: InvalidCode, reason: string, path?: JsonPath): never {
+  throw new InvalidRow({ code, reason, ...(path && { path }) });
+}
+
+/** Nothing but white space, by Unicode, JavaScript or Python. */
+export function isBlank(text: string): boolean {
+  return /^[\s\u001c-\u001f\u0085\ufeff]*$/.test(text);
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isPresent(value: unknown): boolean {
+  return value !== undefined && value !== null;
+}
+
+function shortened(value: unknown): string {
+  const json = JSON.stringify(value);
+  return json.length > 30 ? `${json.slice(0, 30)}…` : json;
+}
+
+export function describe(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  const words: Record<string, string> = { string: 'text', number: 'a number', boolean: 'true or false' };
+  return words[typeof value] ?? 'an object';
+}

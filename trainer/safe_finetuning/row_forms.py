@@ -1,0 +1,139 @@
+"""The forms in which files write a conversation, read into one: messages of system, user, assistant, tool.
+
+The names are in row_forms.json, which the extension reads, too (src/datasets/rowForms.ts). A key that is null
+counts as missing. The first that fits:
+
+- A list of turns: OpenAI's `messages`, ShareGPT's `conversations`. A content is text or a list of text parts.
+- A prompt and its answer: Alpaca (`instruction`, `input`, `output`), prompt/completion, question/answer and
+  the like. What stands in `input` follows the prompt on a line of its own, the turns of `history` ([prompt,
+  answer] each) come before it. A prompt or an answer may also be a list of turns.
+
+A system prompt beside the conversation becomes its first turn, unless it has one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMS = json.loads(Path(__file__).with_name("row_forms.json").read_text("utf-8"))
+EXPECTED = "use `messages`, each with a `role` and a `content`, or two keys such as `prompt` and `completion`"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
+
+
+class Message(NamedTuple):
+    role: str
+    content: str
+
+
+class Invalid(Exception):
+    """`column` is that of a character; without one, the row as a whole is meant."""
+
+    def __init__(self, code: str, message: str, column: int | None = None) -> None:
+        self.code, self.message, self.column = code, message, column
+
+
+def conversation_of(row: dict[str, Any]) -> tuple[Message, ...]:
+    """The conversation that a row of any of the forms is.
+
+    Raises:
+        Invalid: it is none, or has nothing to train on.
+    """
+    messages = _messages_of(row)
+    if not any(NOT_BLANK.search(m.content) for m in messages):
+        raise Invalid("empty", "every message is blank; remove the row or fill it in")
+    if not any(m.role == "assistant" and NOT_BLANK.search(m.content) for m in messages):
+        raise Invalid("no-assistant", "has no assistant turn with text, so there is nothing to train on")
+    return tuple(messages)
+
+
+def _messages_of(row: dict[str, Any]) -> list[Message]:
+    def present(key: str | None) -> bool:
+        return key is not None and row.get(key) is not None
+
+    for key in filter(present, FORMS["turns"]):
+        return _with_system(row, _turns(row[key], key))
+    for form in FORMS["exchanges"]:
+        prompt, more, answer = form["prompt"], form["input"], form["answer"]
+        if not (present(prompt) and present(answer)):
+            continue
+        asked = _side(row[prompt], prompt, "user")
+        if present(more) and isinstance(row[prompt], str):
+            asked = [Message("user", _joined(row[prompt], _text(row[more], more)))]
+        earlier = _history(row["history"]) if present("history") else []
+        return _with_system(row, [*earlier, *asked, *_side(row[answer], answer, "assistant")])
+    raise Invalid("no-conversation", f"is no conversation; {EXPECTED}")
+
+
+def _with_system(row: dict[str, Any], messages: list[Message]) -> list[Message]:
+    key = next((key for key in FORMS["systemKeys"] if row.get(key) is not None), None)
+    if key is None or messages[0].role == "system":
+        return messages
+    content = _text(row[key], key)
+    return [Message("system", content), *messages] if NOT_BLANK.search(content) else messages
+
+
+def _side(value: Any, key: str, role: str) -> list[Message]:
+    return _turns(value, key) if isinstance(value, list) else [Message(role, _text(value, key))]
+
+
+def _joined(prompt: str, more: str) -> str:
+    return _well_formed(prompt) + (f"\n{more}" if NOT_BLANK.search(more) else "")
+
+
+def _history(value: Any) -> list[Message]:
+    if not isinstance(value, list):
+        raise Invalid("bad-message", "`history` is not a list of [prompt, answer]")
+    found = []
+    for number, turns in enumerate(value, start=1):
+        if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(x, str) for x in turns):
+            raise Invalid(
+                "bad-message", f"entry {number} of `history` is not a [prompt, answer]"
+            )
+        found += [Message("user", _well_formed(turns[0])), Message("assistant", _well_formed(turns[1]))]
+    return found
+
+
+def _turns(value: Any, key: str) -> list[Message]:
+    if not isinstance(value, list):
+        raise Invalid("no-conversation", f"`{key}` is not a list of turns; {EXPECTED}")
+    if not value:
+        raise Invalid("empty", f"`{key}` is empty; remove the row or fill it in")
+    return [_turn(turn, number) for number, turn in enumerate(value, start=1)]
+
+
+def _turn(value: Any, number: int) -> Message:
+    if not isinstance(value, dict):
+        raise Invalid("bad-message", f"message {number} is not an object with a `role` and a `content`")
+    if any(value.get(key) not in (None, []) for key in ("tool_calls", "function_call")):
+        raise Invalid("tool-calls", f"message {number} calls a tool, which is not trained on yet")
+    content = next((value[key] for key in FORMS["contentKeys"] if value.get(key) is not None), None)
+    if isinstance(content, list):
+        content = "\n".join(_part(part, number) for part in content)
+    if not isinstance(content, str):
+        raise Invalid("bad-message", f"message {number} needs a text `content`")
+    role = next((value[key] for key in FORMS["roleKeys"] if value.get(key) is not None), None)
+    known = FORMS["roles"].get(role) if isinstance(role, str) else None
+    if known is None:
+        roles = ", ".join(dict.fromkeys(FORMS["roles"].values()))
+        raise Invalid("unknown-role", f"message {number} has the role {json.dumps(role)}; use {roles}")
+    return Message(known, _well_formed(content))
+
+
+def _part(value: Any, number: int) -> str:
+    if not isinstance(value, dict) or value.get("type") != "text" or not isinstance(value.get("text"), str):
+        raise Invalid("bad-message", f"message {number} has a part that is not text, which is not trained on")
+    return value["text"]
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise Invalid("bad-message", f"`{key}` is not text")
+    return _well_formed(value)
+
+
+def _well_formed(text: str) -> str:
+    return _LONE_SURROGATE.sub("\ufffd", text)
