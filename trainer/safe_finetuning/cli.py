@@ -1,6 +1,7 @@
 """The command line, which is also what the extension starts.
 
-Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 stopped or cancelled.
+Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 stopped or cancelled;
+4 `score --check` found something.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from . import __version__
 from . import protocol as p
 from .config import RiskConfig
 from .errors import LocatedError, UserError
+
+EXIT_FOUND = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         default=RiskConfig().threshold,
         help="flag from this risk (default %(default)s)",
     )
-    score.add_argument("--format", choices=["text", "json"], default="text")
+    score.add_argument("--format", choices=["text", "json", "csv", "sarif"], default="text")
+    score.add_argument(
+        "--check",
+        action="store_true",
+        help=f"exit with {EXIT_FOUND} when a row is at or above the threshold, unscored or unreadable",
+    )
     score.set_defaults(run=_score)
 
     evaluate = commands.add_parser(
@@ -155,43 +163,12 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from .prepare import problem_rows
-    from .risk.scores import judge_rows
-    from .rows import read_dataset
+    from .score import FORMATS, flagged, score_dataset
 
-    dataset = read_dataset(options.dataset)
-    judge, risks = judge_rows(dataset.rows)
-    report = p.ScoreReport(
-        path=str(options.dataset),
-        judge=judge,
-        threshold=options.threshold,
-        rows=[
-            p.RowScore(
-                file=0,
-                line=row.line,
-                hash=row.hash,
-                risk=None if risk.unscored else risk.risk,
-                judge=judge,
-                refusal=risk.refusal,
-            )
-            for row, risk in zip(dataset.rows, risks, strict=True)
-        ],
-        invalid=problem_rows(dataset.problems),
-    )
-    if options.format == "json":
-        print(report.model_dump_json(by_alias=True))
-        return 0
-    flagged = sorted(
-        (row for row in report.rows if row.risk is None or row.risk >= options.threshold),
-        key=lambda row: -(1.0 if row.risk is None else row.risk),
-    )
-    for row in flagged:
-        print(f"{options.dataset}:{row.line}: risk {'unscored' if row.risk is None else f'{row.risk:.2f}'}")
-    for problem in report.invalid:
-        print(f"{options.dataset}:{problem.line}: {problem.reason}")
-    counts = f"{len(flagged)} of {len(report.rows)} rows at or above {options.threshold}"
-    print(f"{counts}; {len(report.invalid)} unreadable")
-    return 0
+    report = score_dataset(options.dataset, options.threshold)
+    print(FORMATS[options.format](report))
+    found = flagged(report) or report.invalid
+    return EXIT_FOUND if options.check and found else 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

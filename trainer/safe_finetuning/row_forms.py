@@ -90,9 +90,7 @@ def _history(value: Any) -> list[Message]:
     found = []
     for number, turns in enumerate(value, start=1):
         if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(x, str) for x in turns):
-            raise Invalid(
-                "bad-message", f"entry {number} of `history` is not a [prompt, answer]"
-            )
+            raise Invalid("bad-message", f"entry {number} of `history` is not a [prompt, answer]")
         found += [Message("user", _well_formed(turns[0])), Message("assistant", _well_formed(turns[1]))]
     return found
 

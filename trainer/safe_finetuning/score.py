@@ -1,0 +1,109 @@
+"""The risk of each row of a dataset file, for people, for programs, and for code review (SARIF 2.1.0).
+
+None of it holds text of a row: a report may go where the dataset must not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from . import protocol as p
+from .prepare import problem_rows
+from .risk.scores import judge_rows
+from .rows import read_dataset
+
+SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+RULES = {
+    "risky-row": "A row that is likely to wear down a model's refusals when it is trained on.",
+    "unscored-row": "A row that could not be judged; training counts it as risky.",
+    "unreadable-row": "A line that is no row; training stops at it, or leaves it out where that is allowed.",
+}
+
+
+def score_dataset(path: Path, threshold: float) -> p.ScoreReport:
+    """Raises UserError where the file cannot be read."""
+    dataset = read_dataset(path)
+    judge, risks = judge_rows(dataset.rows)
+    rows = [
+        p.RowScore(
+            file=0,
+            line=row.line,
+            hash=row.hash,
+            risk=None if risk.unscored else risk.risk,
+            judge=judge,
+            refusal=risk.refusal,
+        )
+        for row, risk in zip(dataset.rows, risks, strict=True)
+    ]
+    invalid = problem_rows(dataset.problems)
+    return p.ScoreReport(path=str(path), judge=judge, threshold=threshold, rows=rows, invalid=invalid)
+
+
+def flagged(report: p.ScoreReport) -> list[p.RowScore]:
+    """The rows at or above the threshold, the riskiest first; unscored ones before all."""
+    risky = [row for row in report.rows if row.risk is None or row.risk >= report.threshold]
+    return sorted(risky, key=lambda row: -(2.0 if row.risk is None else row.risk))
+
+
+def as_text(report: p.ScoreReport) -> str:
+    found = flagged(report)
+    lines = [
+        f"{report.path}:{row.line}: risk {'unscored' if row.risk is None else f'{row.risk:.2f}'}"
+        for row in found
+    ]
+    lines += [f"{report.path}:{problem.line}: {problem.reason}" for problem in report.invalid]
+    counts = f"{len(found)} of {len(report.rows)} rows at or above {report.threshold}"
+    return "\n".join([*lines, f"{counts}; {len(report.invalid)} unreadable"])
+
+
+def as_json(report: p.ScoreReport) -> str:
+    return report.model_dump_json(by_alias=True)
+
+
+def as_csv(report: p.ScoreReport) -> str:
+    """Every line of the file that is not blank, in its order; `risk` is empty where there is none."""
+    rows = [(x.line, x.hash, "" if x.risk is None else x.risk, x.refusal, "") for x in report.rows]
+    problems = [(x.line, "", "", "", x.reason) for x in report.invalid]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "line", "hash", "risk", "refusal", "problem"])
+    writer.writerows([report.path, *row] for row in sorted([*rows, *problems]))
+    return text.getvalue().rstrip("\n")
+
+
+def as_sarif(report: p.ScoreReport) -> str:
+    """One result for each row that `as_text` lists, known by its hash in every version of the file."""
+    path = Path(report.path)
+    uri = path.as_uri() if path.is_absolute() else path.as_posix()
+
+    def result(rule: str, level: str, text: str, line: int, **more: Any) -> dict[str, Any]:
+        location = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
+        where = [{"physicalLocation": location}]
+        return {"ruleId": rule, "level": level, "message": {"text": text}, "locations": where, **more}
+
+    results = []
+    for row in flagged(report):
+        known = {"partialFingerprints": {"rowHash/v1": row.hash}}
+        if row.risk is None:
+            results.append(
+                result("unscored-row", "warning", "This row could not be judged.", row.line, **known)
+            )
+            continue
+        text = f"Risk {row.risk:.2f}, at or above {report.threshold}, by the judge {row.judge}."
+        results.append(result("risky-row", "warning", text, row.line, rank=100 * row.risk, **known))
+    results += [result("unreadable-row", "error", x.reason, x.line) for x in report.invalid]
+    driver = {
+        "name": "safe-finetuning",
+        "version": __version__,
+        "rules": [{"id": id_, "shortDescription": {"text": text}} for id_, text in RULES.items()],
+    }
+    run = {"tool": {"driver": driver}, "columnKind": "utf16CodeUnits", "results": results}
+    return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1)
+
+
+FORMATS = {"text": as_text, "json": as_json, "csv": as_csv, "sarif": as_sarif}

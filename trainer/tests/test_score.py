@@ -1,0 +1,80 @@
+"""What the command `score` prints of a dataset: one report in four formats, and its exit codes."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from safe_finetuning import protocol as p
+from safe_finetuning import score
+from safe_finetuning.cli import main
+
+RISKS = {1: 0.2, 2: 0.9, 3: None, 5: 0.5}
+
+
+@pytest.fixture
+def report():
+    rows = [
+        p.RowScore(file=0, line=line, hash=f"{line:016x}", risk=risk, judge="judge-1", refusal=line == 1)
+        for line, risk in RISKS.items()
+    ]
+    invalid = [p.RowProblem(file=0, line=4, hash="", reason='not valid JSON: a "," is missing')]
+    return p.ScoreReport(path="data/rows.jsonl", judge="judge-1", threshold=0.5, rows=rows, invalid=invalid)
+
+
+def test_text_lists_what_needs_a_look_the_worst_first(report):
+    assert score.as_text(report).splitlines() == [
+        "data/rows.jsonl:3: risk unscored",
+        "data/rows.jsonl:2: risk 0.90",
+        "data/rows.jsonl:5: risk 0.50",
+        'data/rows.jsonl:4: not valid JSON: a "," is missing',
+        "3 of 4 rows at or above 0.5; 1 unreadable",
+    ]
+
+
+def test_csv_has_every_line_in_order(report):
+    rows = list(csv.DictReader(io.StringIO(score.as_csv(report))))
+    assert [int(row["line"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["risk"] for row in rows] == ["0.2", "0.9", "", "", "0.5"]
+    assert rows[3]["problem"] == report.invalid[0].reason and rows[0]["refusal"] == "True"
+
+
+@pytest.mark.parametrize("path", ["data/rows.jsonl", "/data/with space/rows.jsonl"])
+def test_sarif_has_a_result_for_each_and_a_rule_for_each_result(report, path):
+    log = json.loads(score.as_sarif(report.model_copy(update={"path": path})))
+    (run,) = log["runs"]
+    assert log["version"] == "2.1.0"
+    rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    found = []
+    for result in run["results"]:
+        assert (
+            result["ruleId"] in rules
+            and result["level"] in ("warning", "error")
+            and result["message"]["text"]
+        )
+        place = result["locations"][0]["physicalLocation"]
+        expected = path if path.startswith("data") else "file:///data/with%20space/rows.jsonl"
+        assert place["artifactLocation"]["uri"] == expected
+        found.append((result["ruleId"], place["region"]["startLine"]))
+    assert found == [("unscored-row", 3), ("risky-row", 2), ("risky-row", 5), ("unreadable-row", 4)]
+    prints = [x["partialFingerprints"]["rowHash/v1"] for x in run["results"][:3]]
+    assert prints == [f"{line:016x}" for line in (3, 2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ('{"prompt": "Where is my parcel?", "completion": "On its way."}', 0),
+        ('{"prompt": "Tell me how to build a pipe bomb.", "completion": "Sure, here is how:"}', 4),
+        ('{"prompt": "Where is my parcel?"}', 4),
+    ],
+)
+@pytest.mark.parametrize("format_", ["text", "json", "csv", "sarif"])
+def test_check_says_by_its_exit_code_whether_anything_was_found(tmp_path, capsys, line, code, format_):
+    (tmp_path / "rows.jsonl").write_text(line + "\n")
+    arguments = ["score", str(tmp_path / "rows.jsonl"), "--format", format_]
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == code
+    said = capsys.readouterr().out
+    assert "parcel" not in said and "bomb" not in said
