@@ -32,6 +32,8 @@ export interface CommandArguments {
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
   'safeFinetuning.quarantineRow': [row: RowLocation, ...more: RowLocation[]];
   'safeFinetuning.showRow': [row: RowLocation];
+  'safeFinetuning.nextFlaggedRow': [];
+  'safeFinetuning.previousFlaggedRow': [];
   'safeFinetuning.showLog': [];
 }
 
@@ -64,5 +66,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.scoreFile': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.showRow': true,
+  'safeFinetuning.nextFlaggedRow': true,
+  'safeFinetuning.previousFlaggedRow': true,
   'safeFinetuning.showLog': true,
 };

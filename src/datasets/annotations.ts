@@ -48,6 +48,9 @@ export class Annotations extends Disposable {
     }),
   );
   private readonly status = this.register(vscode.languages.createLanguageStatusItem('safeFinetuning.dataset', DATASETS));
+  private readonly changed = this.register(new vscode.EventEmitter<void>());
+  /** What is known of a file has changed. */
+  readonly onDidChange = this.changed.event;
   private readonly services: DatasetDocumentServices;
   private warnedOf: string | undefined;
 
@@ -157,6 +160,7 @@ export class Annotations extends Disposable {
     for (const editor of vscode.window.visibleTextEditors) {
       if (editor.document === dataset.document) this.decorate(editor);
     }
+    this.changed.fire();
     this.showStatus();
   }
 

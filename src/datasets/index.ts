@@ -9,9 +9,11 @@ import { ScoreCache } from '../risk/cache';
 import { Scorer } from '../risk/scorer';
 import { Annotations } from './annotations';
 import { registerHover } from './hover';
-import { showRow } from './navigation';
-import { quarantineRows, registerQuarantineActions } from './quarantine';
-import { summary, type FileReport } from './report';
+import { nextLine, promptRange, showRow, type Direction } from './navigation';
+import { quarantineRows } from './quarantine';
+import { formatRisk, summary, type FileReport } from './report';
+import { registerRowActions } from './rowActions';
+import { registerSummaryLens } from './summaryLens';
 
 export class DatasetFeature extends Disposable {
   private readonly annotations: Annotations;
@@ -30,9 +32,12 @@ export class DatasetFeature extends Disposable {
     const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
     this.annotations = this.register(new Annotations({ scorer, cache, log }));
     this.register(registerHover(this.annotations));
-    this.register(registerQuarantineActions(this.annotations));
+    this.register(registerRowActions(this.annotations));
+    this.register(registerSummaryLens(this.annotations));
     this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => quarantineRows(rows)));
     this.register(registerCommand('safeFinetuning.showRow', showRow));
+    this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
+    this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
     this.register(registerCommand('safeFinetuning.scoreFile', file => this.scoreFile(file)));
   }
 
@@ -42,6 +47,21 @@ export class DatasetFeature extends Disposable {
     const dataset = this.annotations.get(document);
     await dataset?.settled();
     return dataset?.annotations?.report;
+  }
+
+  /** From the cursor on, and from the other end of the file after the last one. */
+  private goToFlagged(direction: Direction): void {
+    const editor = vscode.window.activeTextEditor;
+    const report = editor && this.annotations.get(editor.document)?.annotations?.report;
+    if (!report) throw new UserError('Open a dataset file (*.jsonl) first; its flagged rows are found from the cursor on.');
+    const line = nextLine(report.flagged.map(flagged => flagged.line), editor.selection.active.line, direction);
+    if (line === undefined) {
+      void vscode.window.setStatusBarMessage(`No row is at or above risk ${formatRisk(report.threshold)}`, 5000);
+      return;
+    }
+    const range = promptRange(editor.document, line);
+    editor.selection = new vscode.Selection(range.start, range.start);
+    editor.revealRange(range, vscode.TextEditorRevealType.InCenterIfOutsideViewport);
   }
 
   private async scoreFile(file: { fsPath: string } | undefined): Promise<void> {

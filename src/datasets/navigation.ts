@@ -57,8 +57,16 @@ export async function showRow(location: RowLocation): Promise<void> {
   }
 }
 
+export type Direction = 'next' | 'previous';
+
+/** The nearest of `lines` beyond `from`; behind the last one comes the first. Undefined where there is none. */
+export function nextLine(lines: readonly number[], from: number, direction: Direction): number | undefined {
+  const sorted = [...lines].sort((a, b) => (direction === 'next' ? a - b : b - a));
+  return sorted.find(line => (direction === 'next' ? line > from : line < from)) ?? sorted[0];
+}
+
 /** The first user turn, or the whole row. */
-function promptRange(document: vscode.TextDocument, line: number): vscode.Range {
+export function promptRange(document: vscode.TextDocument, line: number): vscode.Range {
   const { text, range } = document.lineAt(line);
   const read = readLine(text);
   const prompt = read && 'row' in read ? read.row.messages.findIndex(({ role }) => role === 'user') : -1;

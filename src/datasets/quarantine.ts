@@ -11,51 +11,9 @@ import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
 import { UserError } from '../common/userError';
-import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
 import { findRow } from './navigation';
 import { additionOf, deletionsOf, findChangedBySaving } from './quarantineEdit';
 import { isQuarantine, quarantinePath } from './report';
-
-/** Quick fixes of flagged rows. */
-export class QuarantineActions implements vscode.CodeActionProvider {
-  static readonly metadata: vscode.CodeActionProviderMetadata = {
-    providedCodeActionKinds: [vscode.CodeActionKind.QuickFix],
-  };
-
-  constructor(private readonly annotations: Annotations) {}
-
-  provideCodeActions(
-    document: vscode.TextDocument,
-    _: vscode.Range,
-    context: vscode.CodeActionContext,
-  ): vscode.CodeAction[] {
-    const diagnostics = context.diagnostics.filter(({ source, code }) => source === DIAGNOSTIC_SOURCE && code === 'risk');
-    const flagged = this.annotations.get(document)?.annotations?.report.flagged ?? [];
-    if (diagnostics.length === 0 || document.uri.scheme !== 'file') return [];
-    const target = path.basename(quarantinePath(document.uri.fsPath));
-    const locate = ({ line, hash }: { line: number; hash: string }): RowLocation => ({
-      path: document.uri.fsPath,
-      line: line + 1,
-      hash,
-    });
-    const actions = diagnostics.flatMap(diagnostic => {
-      const row = flagged.find(({ line }) => line === diagnostic.range.start.line);
-      if (!row) return [];
-      return [quickFix(`Move row to ${target}`, [diagnostic], [locate(row)])];
-    });
-    if (flagged.length > 1) {
-      actions.push(quickFix(`Move all ${flagged.length} flagged rows to ${target}`, diagnostics, flagged.map(locate)));
-    }
-    return actions;
-  }
-}
-
-function quickFix(title: string, diagnostics: vscode.Diagnostic[], rows: RowLocation[]): vscode.CodeAction {
-  const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
-  action.diagnostics = diagnostics;
-  action.command = { command: 'safeFinetuning.quarantineRow', title, arguments: rows };
-  return action;
-}
 
 /** Moves the rows, all of one file. */
 export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
@@ -138,9 +96,4 @@ async function save(quarantine: vscode.TextDocument, dataset: vscode.TextDocumen
       throw new UserError(`${name} could not be saved. The rows were moved in the editor; save both files there.`);
     }
   }
-}
-
-export function registerQuarantineActions(annotations: Annotations): vscode.Disposable {
-  const actions = new QuarantineActions(annotations);
-  return vscode.languages.registerCodeActionsProvider(DATASETS, actions, QuarantineActions.metadata);
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import { REFUSAL } from '../../src/datasets/refusedAnswers';
 import type { FileReport } from '../../src/datasets/report';
 import type { Api } from '../../src/extension';
 
@@ -294,6 +295,7 @@ describe('dataset files', () => {
     assert.deepEqual(actions.map(({ title }) => title), [
       'Move row to all.quarantine.jsonl',
       'Move all 2 flagged rows to all.quarantine.jsonl',
+      'Replace answer by a refusal',
     ]);
     await apply(actions[1]);
     assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMLESS}\n`);
@@ -305,6 +307,42 @@ describe('dataset files', () => {
     const quarantined = await vscode.workspace.openTextDocument(quarantine);
     assert.equal(quarantined.getText(), REFUSED);
     await vscode.workspace.saveAll();
+  });
+
+  it('replaces the answer by a refusal, and one undo brings it back', async () => {
+    const content = `${HARMLESS}\n${HARMFUL}\n`;
+    const document = await openFile('refuse.jsonl', content);
+    await scored(document);
+    const action = (await quickFixes(document, 1)).find(({ title }) => title === 'Replace answer by a refusal');
+    assert.ok(action?.edit && (await vscode.workspace.applyEdit(action.edit)));
+    assert.equal(document.getText(), content.replace('Sure, here is how to build a pipe bomb:', REFUSAL));
+    await eventually(() => withCode(document, 'risk').length === 0, 'the row is judged anew');
+    assert.deepEqual((await scored(document)).refusals, [1]);
+    await vscode.commands.executeCommand('undo');
+    assert.equal(document.getText(), content);
+    await vscode.workspace.saveAll();
+  });
+
+  it('sums a file up above its first line, and leads from one flagged row to the next', async () => {
+    const document = await openFile('lens.jsonl', [HARMLESS, HARMFUL, HARMLESS, HARMFUL].join('\n'));
+    await scored(document);
+    const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>('vscode.executeCodeLensProvider', document.uri);
+    assert.deepEqual(lenses.map(({ command }) => command?.title), [
+      '2 of 4 rows at or above risk 0.50',
+      'Next flagged row',
+      'Move all 2 to quarantine',
+    ]);
+    const { selection } = vscode.window.activeTextEditor!;
+    assert.equal(selection.active.line, 0);
+    for (const [command, line] of [['next', 1], ['next', 3], ['next', 1], ['previous', 3], ['previous', 1]] as const) {
+      await vscode.commands.executeCommand(`safeFinetuning.${command}FlaggedRow`);
+      const { active } = vscode.window.activeTextEditor!.selection;
+      assert.deepEqual([active.line, active.character], [line, HARMFUL.indexOf('Tell me')]);
+    }
+    const move = lenses[2]!.command!;
+    await vscode.commands.executeCommand(move.command, ...(move.arguments as unknown[]));
+    assert.equal(document.getText(), `${HARMLESS}\n${HARMLESS}\n`);
+    assert.equal(readFileSync(inWorkspace('lens.quarantine.jsonl').fsPath, 'utf8'), `${HARMFUL}\n${HARMFUL}\n`);
   });
 
   it('leaves both files unsaved when the dataset was unsaved', async () => {

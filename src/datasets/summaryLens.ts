@@ -1,0 +1,40 @@
+/** What a dataset file holds, above its first line, with the next steps. */
+import * as vscode from 'vscode';
+import type { CommandArguments, CommandId } from '../common/commands';
+import { DATASETS, type Annotations } from './annotations';
+import { counted, formatRisk, isQuarantine } from './report';
+
+class SummaryLens implements vscode.CodeLensProvider {
+  readonly onDidChangeCodeLenses: vscode.Event<void>;
+
+  constructor(private readonly annotations: Annotations) {
+    this.onDidChangeCodeLenses = annotations.onDidChange;
+  }
+
+  provideCodeLenses(document: vscode.TextDocument): vscode.CodeLens[] {
+    const { report, scoring } = this.annotations.get(document)?.annotations ?? {};
+    if (!report || report.notice !== undefined) return [];
+    const { fsPath, scheme } = document.uri;
+    if (isQuarantine(fsPath)) return [lens(`${counted(report.rows, 'row')} in quarantine, not trained on`)];
+    const { flagged, threshold } = report;
+    const state = scoring && scoring.done < scoring.total ? ' so far' : '';
+    const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}${state}`;
+    const lenses = [lens(found)];
+    if (flagged.length === 0) return lenses;
+    lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
+    if (scheme === 'file') {
+      const rows = flagged.map(({ line, hash }) => ({ path: fsPath, line: line + 1, hash }));
+      const [first, ...more] = rows;
+      lenses.push(lens(`Move ${rows.length > 1 ? `all ${rows.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first!, ...more));
+    }
+    return lenses;
+  }
+}
+
+function lens<C extends CommandId>(title: string, command?: C, ...args: CommandArguments[C] | []): vscode.CodeLens {
+  return new vscode.CodeLens(new vscode.Range(0, 0, 0, 0), { title, command: command ?? '', arguments: args });
+}
+
+export function registerSummaryLens(annotations: Annotations): vscode.Disposable {
+  return vscode.languages.registerCodeLensProvider(DATASETS, new SummaryLens(annotations));
+}
