@@ -17,12 +17,12 @@ class SummaryLens implements vscode.CodeLensProvider {
     const { fsPath, scheme } = document.uri;
     if (isQuarantine(fsPath)) return [lens(`${counted(report.rows, 'row')} in quarantine, not trained on`)];
     const { flagged, threshold } = report;
-    const state = scoring && scoring.done < scoring.total ? ' so far' : '';
-    const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}${state}`;
-    const lenses = [lens(found)];
+    const unfinished = scoring !== undefined && scoring.done < scoring.total;
+    const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;
+    const lenses = [lens(unfinished ? `${found} so far` : found)];
     if (flagged.length === 0) return lenses;
     lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
-    if (scheme === 'file') {
+    if (scheme === 'file' && !unfinished) {
       const rows = flagged.map(({ line, hash }) => ({ path: fsPath, line: line + 1, hash }));
       const [first, ...more] = rows;
       lenses.push(lens(`Move ${rows.length > 1 ? `all ${rows.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first!, ...more));

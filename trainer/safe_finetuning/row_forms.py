@@ -117,7 +117,7 @@ def _turn(value: Any, number: int) -> Message:
     known = FORMS["roles"].get(role) if isinstance(role, str) else None
     if known is None:
         roles = ", ".join(dict.fromkeys(FORMS["roles"].values()))
-        raise Invalid("unknown-role", f"message {number} has the role {json.dumps(role)}; use {roles}")
+        raise Invalid("unknown-role", f"message {number} has the role {json.dumps(role)[:30]}; use {roles}")
     return Message(known, _well_formed(content))
 
 
