@@ -4,7 +4,7 @@ import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
 import type { Reading } from './reading';
 import { EXPECTED, mentionsConversation } from './rowForms';
-import type { Problem } from './rows';
+import type { Problem, ProblemCode } from './rows';
 
 export interface FlaggedRow {
   /** From 0. */
@@ -43,6 +43,9 @@ export function isQuarantine(dataset: string): boolean {
   return dataset.endsWith(QUARANTINE_SUFFIX);
 }
 
+/** Problems that any file may have, dataset or not. */
+const saysNothingOfIt = new Set<ProblemCode>(['no-conversation', 'not-object', 'not-json', 'invalid-utf8', 'nul']);
+
 export interface ReportOptions {
   threshold: number;
   /** False where nothing is to be flagged. */
@@ -71,7 +74,7 @@ export async function makeReport({ texts, lines }: Reading, scores: Scores, opti
     if (!read) continue;
     if ('problem' in read) {
       report.problems.push({ line, problem: read.problem });
-      meantAsDataset ||= mentionsConversation(texts[line]!);
+      meantAsDataset ||= mentionsConversation(texts[line]!) || !saysNothingOfIt.has(read.problem.code);
       continue;
     }
     meantAsDataset = true;

@@ -18,7 +18,7 @@ export interface Conversation {
   paths: JsonPath[];
 }
 
-export type InvalidCode = 'no-conversation' | 'empty' | 'bad-message' | 'tool-calls' | 'unknown-role' | 'no-assistant';
+export type InvalidCode = 'no-conversation' | 'empty' | 'bad-message' | 'unsupported' | 'unknown-role' | 'no-assistant';
 
 /** Why a row is no conversation, what to do about it, and the value at fault where there is one. */
 export interface Invalid {
@@ -35,6 +35,7 @@ export const EXPECTED =
   'A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
   '{"prompt": "…", "completion": "…"}; ShareGPT and Alpaca rows are read, too.';
 const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
+const MOVE_OR_REMOVE = 'Move the row to another file, or remove this from it.';
 const USE_ROLES = 'Use "system", "user", "assistant" or "tool".';
 
 const roles = new Map(Object.entries(forms.roles)) as Map<unknown, Role>;
@@ -62,11 +63,16 @@ export function conversationOf(row: JsonObject): Conversation | { invalid: Inval
   }
 }
 
-/** Whether a line that is no row may have been meant as one. */
-export const mentionsConversation = (line: string): boolean => forms.turns.some(key => line.includes(`"${key}"`));
+/** Whether a line that cannot be read may have been meant as a row. */
+export const mentionsConversation = (line: string): boolean => {
+  const mentions = (key: string): boolean => line.includes(`"${key}"`);
+  return forms.turns.some(mentions) || forms.exchanges.some(({ prompt, answer }) => mentions(prompt) && mentions(answer));
+};
 
 function messagesOf(row: JsonObject): Placed[] {
-  const present = (key: string | null): key is string => key !== null && isPresent(row[key]);
+  const present = (key: string): boolean => isPresent(row[key]);
+  const unsupported = forms.unsupported.row.find(key => isFilled(row[key]));
+  if (unsupported !== undefined) fail('unsupported', `The row has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, [unsupported]);
   const list = forms.turns.find(present);
   if (list !== undefined) return withSystem(row, turnsOf(row[list], list));
   const form = forms.exchanges.find(({ prompt, answer }) => present(prompt) && present(answer));
@@ -74,19 +80,25 @@ function messagesOf(row: JsonObject): Placed[] {
     const named = forms.turns.find(key => key in row); // and null
     return fail('no-conversation', named ? `\`${named}\` is null. ${EXPECTED}` : `The row is no conversation. ${EXPECTED}`);
   }
-  const { prompt, input, answer } = form;
+  const { prompt, answer } = form;
   const asked = sideOf(row[prompt], prompt, 'user');
-  if (present(input) && typeof row[prompt] === 'string') {
+  const requireText = (beside: string): void => {
+    if (Array.isArray(row[prompt])) fail('bad-message', `\`${beside}\` stands beside a \`${prompt}\` that is a list of turns. Write one of them.`, [beside]);
+  };
+  for (const input of forms.inputs.filter(key => key !== prompt && present(key))) {
     const more = textOf(row[input], input);
-    if (!isBlank(more)) asked[0]!.content += `\n${more}`;
+    if (isBlank(more)) continue;
+    requireText(input);
+    asked[0]!.content += `\n${more}`;
   }
   const earlier = present('history') ? historyOf(row.history) : [];
+  if (earlier.length > 0) requireText('history');
   return withSystem(row, [...earlier, ...asked, ...sideOf(row[answer], answer, 'assistant')]);
 }
 
 function withSystem(row: JsonObject, messages: Placed[]): Placed[] {
   const key = forms.systemKeys.find(name => isPresent(row[name]));
-  if (key === undefined || messages[0]!.role === 'system') return messages;
+  if (key === undefined || messages.some(({ role }) => role === 'system')) return messages;
   const content = textOf(row[key], key);
   return isBlank(content) ? messages : [{ role: 'system', content, path: [key] }, ...messages];
 }
@@ -120,9 +132,11 @@ function turnsOf(value: unknown, key: string): Placed[] {
 function turnOf(turn: unknown, number: number, path: JsonPath): Placed {
   const name = `Message ${number}`;
   if (!isObject(turn)) return fail('bad-message', `${name} is ${describe(turn)}, not an object. ${EXPECTED}`, path);
-  if ([turn.tool_calls, turn.function_call].some(calls => isPresent(calls) && !(Array.isArray(calls) && calls.length === 0))) {
-    return fail('tool-calls', `${name} calls a tool, which is not trained on yet. Move the row to another file.`, path);
+  const unsupported = forms.unsupported.turn.find(key => isFilled(turn[key]));
+  if (unsupported !== undefined) {
+    return fail('unsupported', `${name} has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, [...path, unsupported]);
   }
+  if (turn.weight === 0) return fail('unsupported', `${name} has the weight 0, but every answer is trained on. ${MOVE_OR_REMOVE}`, [...path, 'weight']);
   const contentKey = forms.contentKeys.find(key => isPresent(turn[key])) ?? forms.contentKeys.find(key => key in turn);
   if (contentKey === undefined) return fail('bad-message', `${name} has no \`content\`. Write its text.`, path);
   const contentPath = [...path, contentKey];
@@ -162,6 +176,10 @@ export function isObject(value: unknown): value is JsonObject {
 
 function isPresent(value: unknown): boolean {
   return value !== undefined && value !== null;
+}
+
+function isFilled(value: unknown): boolean {
+  return isPresent(value) && value !== '' && !(Array.isArray(value) && value.length === 0);
 }
 
 function shortened(value: unknown): string {

@@ -753,6 +753,10 @@ export interface PreflightReport {
    * Rows that are invalid, truncated or unsupervised.
    */
   problems: RowProblem[];
+  /**
+   * Origin of the server that a run would send rows to, to have them judged.
+   */
+  endpoint: string | null;
 }
 export interface Check {
   id: 'configuration' | 'packages' | 'model' | 'dataset' | 'rows' | 'disk' | 'device';

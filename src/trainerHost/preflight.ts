@@ -22,6 +22,8 @@ export interface Preflight {
   problems: RowProblem[];
   /** There when nothing stands against the run. */
   trainer: Trainer | undefined;
+  /** Origin of the server that the run would send rows to, as the trainer reads the configuration. */
+  endpoint: string | undefined;
 }
 
 export interface PreflightOptions {
@@ -44,7 +46,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     options.onCheck?.(entry);
     return entry.status !== 'error';
   };
-  const failed = (problems: RowProblem[] = []): Preflight => ({ checks, problems, trainer: undefined });
+  const failed = (problems: RowProblem[] = []): Preflight => ({ checks, problems, trainer: undefined, endpoint: undefined });
 
   const interpreter = await checkInterpreter(options.python);
   if (!add(interpreter.check) || !interpreter.path) return failed();
@@ -53,7 +55,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
 
   const report = await trainerChecks(trainer, options);
   const ok = report.checks.map(add).every(Boolean);
-  return ok ? { checks, problems: report.problems, trainer } : failed(report.problems);
+  return ok ? { checks, problems: report.problems, trainer, endpoint: report.endpoint } : failed(report.problems);
 }
 
 async function checkInterpreter(options: FindPythonOptions): Promise<{ check: PreflightCheck; path?: string }> {
@@ -85,7 +87,7 @@ async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<P
 async function trainerChecks(
   trainer: Trainer,
   { config, runsFolder, signal }: PreflightOptions,
-): Promise<{ checks: PreflightCheck[]; problems: RowProblem[] }> {
+): Promise<{ checks: PreflightCheck[]; problems: RowProblem[]; endpoint: string | undefined }> {
   const { code, stdout, stderr } = await runTrainer(
     trainer,
     ['preflight', config, '--runs-folder', runsFolder, '--format', 'json'],
@@ -96,14 +98,14 @@ async function trainerChecks(
   const report = parseReport(stdout);
   if ('reason' in report) {
     const said = stderr.trim().split('\n').at(-1) || report.reason;
-    return { checks: [line('trainer', 'Trainer', 'error', `It ended with exit code ${code}: ${said}`)], problems: [] };
+    return { checks: [line('trainer', 'Trainer', 'error', `It ended with exit code ${code}: ${said}`)], problems: [], endpoint: undefined };
   }
   const checks = report.value.checks
     // The packages have been looked at already, where even the trainer could not start without them.
     .filter(entry => entry.id !== 'packages' || entry.status !== 'ok')
     .map(entry => placed(entry, config))
     .map(entry => ({ ...entry, fix: fixFor(entry) }));
-  return { checks, problems: report.value.problems };
+  return { checks, problems: report.value.problems, endpoint: report.value.endpoint ?? undefined };
 }
 
 /** The fields of a configuration that a check is about. */

@@ -33,7 +33,7 @@ export interface ConfigurationSummary {
   /** The configuration itself and the files that it names, absolute. */
   files: string[];
   dataset: string | undefined;
-  /** The host of the server that judges the rows, if one does. */
+  /** Origin of the server that judges the rows, as far as it can be told here; the trainer says for certain. */
   judge: string | undefined;
 }
 
@@ -57,21 +57,24 @@ export function summarise(file: string): ConfigurationSummary {
     method,
     files: [file, ...absolute],
     dataset: typeof dataset?.path === 'string' ? inFolder(dataset.path) : undefined,
-    judge: typeof url === 'string' ? hostOf(url) : undefined,
+    judge: typeof url === 'string' ? originOf(url) : undefined,
   };
 }
 
-export function hostOf(address: string): string {
-  try {
-    return new URL(address).host;
-  } catch {
-    return address; // the trainer says what is wrong with it
-  }
+/** Scheme, host and port; undefined where the address is that of no server. */
+export function originOf(address: string): string | undefined {
+  return /^https?:\/\/[^/\\\s@]+(\/[^\\\s@]*)?$/.test(address) && URL.canParse(address) ? new URL(address).origin : undefined;
 }
 
-/** The hosts that the configurations of the workspace have rows judged by. */
+/** The servers that the configurations of the workspace have rows judged by. */
 export async function judgesNamed(): Promise<string[]> {
-  const judges = (await vscode.workspace.findFiles(pattern, notSearched)).map(file => summarise(file.fsPath).judge);
+  const judges = (await vscode.workspace.findFiles(pattern, notSearched)).map(file => {
+    try {
+      return summarise(file.fsPath).judge;
+    } catch {
+      return undefined; // it cannot be read
+    }
+  });
   return [...new Set(judges.filter(judge => judge !== undefined))].sort();
 }
 

@@ -1,23 +1,23 @@
-/** Rows leave the machine only after the user has agreed to it, once per workspace and host. */
+/** Rows leave the machine only after the user has agreed to it, once per workspace and server. */
 import fs from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 
 const COUNTED_UP_TO_BYTES = 50_000_000;
 
-/** False: the user would rather not. `host` is the server's, `dataset` the file whose rows it would be sent. */
-export async function agreesToEndpoint(state: vscode.Memento, host: string | undefined, dataset: string | undefined): Promise<boolean> {
-  if (!host) return true;
-  const key = `safeFinetuning.endpointConsent.${host}`;
+/** False: the user would rather not. `origin` is the server's, `dataset` the file whose rows it would be sent. */
+export async function agreesToEndpoint(state: vscode.Memento, origin: string | undefined, dataset: string | undefined): Promise<boolean> {
+  if (!origin) return true;
+  const key = `safeFinetuning.endpointConsent.${origin}`;
   if (state.get<boolean>(key)) return true;
   const send = 'Send Rows';
   const chosen = await vscode.window.showWarningMessage(
-    `Send ${rowsOf(dataset)} to ${host}?`,
+    `Send ${rowsOf(dataset)} to ${origin}?`,
     {
       modal: true,
       detail:
         'This configuration has its rows judged by a server (risk.judge: "endpoint"): prompts and answers leave this machine, with its key, if Set Key or Token… has stored one. ' +
-        'Each row is sent once, when it has no score yet. Asked once for this workspace and host.',
+        'Each row is sent once, when it has no score yet. Asked once for this workspace and server.',
     },
     send,
   );

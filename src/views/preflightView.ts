@@ -5,7 +5,6 @@ import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';
 import { preflight, type Preflight, type PreflightCheck } from '../trainerHost/preflight';
 import { folderOf, interpreterOptions, runsFolder } from '../trainerHost/workspace';
-import { summarise } from './configurationFile';
 import { ConfigurationProblems } from './configurationProblems';
 import type { Monitor } from './monitor';
 import { fixTitles } from './monitorProtocol';
@@ -39,7 +38,7 @@ export class PreflightView extends Disposable {
           config: configuration.fsPath,
           python,
           trainerFolder: this.trainerFolder,
-          secrets: await storedSecrets(this.secrets, summarise(configuration.fsPath).judge),
+          secrets: await storedSecrets(this.secrets, undefined),
           runsFolder: runsFolder(folderOf(configuration)),
           signal,
           onCheck: check => {

@@ -15,6 +15,7 @@ import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
 import { agreesToEndpoint } from './endpointConsent';
 import type { PreflightView } from './preflightView';
+import { storedSecrets } from './secrets';
 
 const answerMilliseconds = 10_000;
 
@@ -22,11 +23,14 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
   askOnlyIf(() => vscode.workspace.isTrusted);
   const showMonitor = () => vscode.commands.executeCommand('safeFinetuning.monitor.focus');
 
-  /** Runs the checks; undefined when the run cannot or shall not begin. */
+  /** Runs the checks and asks whether rows may leave; undefined when the run cannot or shall not begin. */
   const checkedTrainer = async (configuration: vscode.Uri): Promise<Trainer | undefined> => {
     const result = await checks.run(configuration);
     if (result) checks.explainFailure(result.checks);
-    return result?.trainer;
+    if (!result?.trainer) return undefined;
+    const { dataset } = summarise(configuration.fsPath);
+    if (!(await agreesToEndpoint(context.workspaceState, result.endpoint, dataset))) return undefined;
+    return { ...result.trainer, secrets: await storedSecrets(context.secrets, result.endpoint) };
   };
 
   const begin = async (configuration: vscode.Uri, folder: string, launch: () => Promise<Launched>): Promise<string> =>
@@ -64,8 +68,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       if (!configuration) return undefined;
       const { files } = summarise(configuration.fsPath);
       if (!(await offerToSave(files))) return undefined;
-      const { method, judge, dataset } = summarise(configuration.fsPath); // as saved
-      if (!(await agreesToEndpoint(context.workspaceState, judge, dataset))) return undefined;
+      const { method } = summarise(configuration.fsPath); // as saved
       await registry.scan();
       refuseSecond(registry.active);
       await showMonitor();
@@ -85,8 +88,6 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       }
       const configuration = vscode.Uri.file(configPath);
       if (!(await offerToSave(summarise(configPath).files))) return undefined;
-      const { judge, dataset } = summarise(configPath);
-      if (!(await agreesToEndpoint(context.workspaceState, judge, dataset))) return undefined;
       await registry.scan();
       refuseSecond(registry.active);
       await showMonitor();

@@ -1,19 +1,26 @@
 /** Keys and tokens of the user's, in the editor's secret storage. They reach the trainer in its environment, and nothing else. */
 import * as vscode from 'vscode';
 import type { Services } from '../common/services';
-import { hostOf, judgesNamed } from './configurationFile';
+import { judgesNamed, originOf } from './configurationFile';
 
 /** By the environment variable that the trainer, or a library under it, reads. */
-export type Secrets = { [name in 'SAFE_FINETUNING_ENDPOINT_KEY' | 'HF_TOKEN']?: string };
+export type Secrets = { [name in 'SAFE_FINETUNING_ENDPOINT_KEY' | 'SAFE_FINETUNING_ENDPOINT_ORIGIN' | 'HF_TOKEN']?: string };
 
 const hubToken = 'HF_TOKEN';
 const keyOf = (judge: string) => `SAFE_FINETUNING_ENDPOINT_KEY ${judge}`;
 
-/** What is stored for the trainer. `judge` is the host that judges the rows: it gets its own key, and no other. */
+/**
+ * What is stored for the trainer. `judge` is the origin that the user agreed to send rows to, if any: the
+ * trainer gets the key of that server, and sends neither rows nor key to another.
+ */
 export async function storedSecrets(storage: vscode.SecretStorage, judge: string | undefined): Promise<Secrets> {
   const token = await storage.get(hubToken);
   const key = judge && (await storage.get(keyOf(judge)));
-  return { ...(token && { HF_TOKEN: token }), ...(key && { SAFE_FINETUNING_ENDPOINT_KEY: key }) };
+  return {
+    SAFE_FINETUNING_ENDPOINT_ORIGIN: judge ?? '',
+    ...(token && { HF_TOKEN: token }),
+    ...(key && { SAFE_FINETUNING_ENDPOINT_KEY: key }),
+  };
 }
 
 interface Item extends vscode.QuickPickItem {
@@ -68,9 +75,8 @@ async function another(): Promise<{ label: string; name?: string }> {
     prompt: 'The address of the server, as in risk.endpoint.url',
     placeHolder: 'https://api.example.com/v1',
     ignoreFocusOut: true,
-    validateInput: text => (/^https?:\/\/\S+$/.test(text.trim()) && URL.canParse(text.trim()) ? undefined : 'An address begins with https:// or http://.'),
+    validateInput: text => (originOf(text.trim()) ? undefined : 'An address is https:// or http:// and the name of a server.'),
   });
-  if (!address) return { label: '' };
-  const judge = hostOf(address.trim());
-  return { label: `Key of ${judge}`, name: keyOf(judge) };
+  const judge = address && originOf(address.trim());
+  return judge ? { label: `Key of ${judge}`, name: keyOf(judge) } : { label: '' };
 }

@@ -58,6 +58,21 @@ describe('a run', () => {
     await workbench.command('Notifications: Clear All Notifications');
   });
 
+  it('asks before rows leave the machine, however the configuration is written', async () => {
+    const configuration = JSON.parse(fs.readFileSync(path.join(folder, 'tiny.finetune.json'), 'utf8')) as object;
+    const risk = "risk: {judge: 'endpoint', 'endpoint': {url: 'http://127.0.0.1:9/v1', model: 'm'}}";
+    fs.writeFileSync(path.join(folder, 'judged.finetune.json'), JSON.stringify(configuration, null, 2).replace(/\}$/, `, ${risk}}`));
+    await workbench.openFile('judged.finetune.json');
+    await workbench.command('Safe Fine-Tuning: Start Run');
+    const dialog = workbench.page.locator('.monaco-dialog-box', { hasText: 'Send 24 rows of rows.jsonl to http://127.0.0.1:9?' });
+    await dialog.waitFor();
+    await workbench.screenshot('consent');
+    await dialog.getByRole('button', { name: 'Cancel' }).click();
+    await dialog.waitFor({ state: 'hidden' });
+    assert.deepStrictEqual(runFolders(), []);
+    await workbench.command('Notifications: Clear All Notifications');
+  });
+
   it('keeps a token in the secret storage, and removes it', async () => {
     const { page } = workbench;
     for (const [typed, said] of [['hush', 'stored'], ['', 'removed']] as const) {
@@ -76,7 +91,7 @@ describe('a run', () => {
     const key = page.locator('.quick-input-box input[type="password"]');
     await key.fill('hush');
     await key.press('Enter');
-    await workbench.notification('Key of judge.example: stored').waitFor();
+    await workbench.notification('Key of https://judge.example: stored').waitFor();
     await workbench.command('Notifications: Clear All Notifications');
   });
 

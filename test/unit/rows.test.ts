@@ -104,15 +104,24 @@ describe('rows of a dataset', () => {
   });
 
   it('reads any object as the trainer does', () => {
-    const keys = [...forms.turns, ...forms.roleKeys, ...forms.contentKeys, ...forms.systemKeys, 'type', 'text', 'tool_calls', 'history'];
-    const sides = forms.exchanges.flatMap(({ prompt, input, answer }) => [prompt, input ?? 'input', answer]);
-    const role = fc.constantFrom(...Object.keys(forms.roles), 'constructor', 'bot', null, 3);
-    const part = fc.record({ type: fc.constantFrom('text', 'image'), text }, { requiredKeys: ['type'] });
-    const content = fc.oneof({ weight: 5, arbitrary: text }, fc.array(part, { maxLength: 3 }), fc.constantFrom(null, 1, {}));
-    const turn = fc.record({ role, from: role, content, value: content, tool_calls: fc.constantFrom(null, [], {}, [1]) }, { requiredKeys: [] });
-    const turns = fc.array(fc.oneof({ weight: 5, arbitrary: turn }, fc.constantFrom(null, 'x')), { maxLength: 3 });
-    const anything = fc.oneof(text, turns, fc.constantFrom(null, true, 0, '', [['a', 'b']], [['a']]));
-    const rows = fc.sample(fc.dictionary(fc.constantFrom(...keys, ...sides), anything, { maxKeys: 5 }), { numRuns: 10_000, seed: 1 });
+    const odd = fc.constantFrom(null, true, 0, '', {}, [], [null], [['a', 'b']], [['a']], ' \u0085\ufeff\u001c');
+    const oddly = <T>(usual: fc.Arbitrary<T>): fc.Arbitrary<unknown> => fc.oneof({ weight: 20, arbitrary: usual }, odd);
+    const words = fc.oneof({ weight: 4, arbitrary: text }, fc.constantFrom(' \u0085\ufeff\u001c', 'And now?'));
+    const part = fc.record({ type: fc.constantFrom('text', 'text', 'text', 'image'), text: words });
+    const content = oddly(fc.oneof({ weight: 4, arbitrary: words }, fc.array(part, { maxLength: 3 })));
+    const role = oddly(fc.constantFrom(...Object.keys(forms.roles), 'assistant', 'user', 'constructor'));
+    const turnKeys = fc.constantFrom(...forms.unsupported.turn, 'weight', 'name');
+    const turn = fc
+      .tuple(fc.constantFrom(...forms.roleKeys), role, fc.constantFrom(...forms.contentKeys), content, fc.dictionary(turnKeys, odd, { maxKeys: 1 }))
+      .map(([roleKey, is, contentKey, says, more]) => ({ ...more, [roleKey]: is, [contentKey]: says }));
+    const turns = fc.array(oddly(turn), { minLength: 1, maxLength: 4 });
+    const side = oddly(fc.oneof({ weight: 3, arbitrary: words }, turns));
+    const listed = fc.tuple(fc.constantFrom(...forms.turns), oddly(turns)).map(([key, value]) => ({ [key]: value }));
+    const exchanged = fc.tuple(fc.constantFrom(...forms.exchanges), side, side).map(([form, asked, said]) => ({ [form.prompt]: asked, [form.answer]: said }));
+    const beside = fc.dictionary(fc.constantFrom(...forms.inputs, ...forms.systemKeys, 'history', 'id'), oddly(fc.oneof(words, fc.array(fc.tuple(words, words), { maxLength: 2 }))), { maxKeys: 2 });
+    const rare = fc.dictionary(fc.constantFrom(...forms.unsupported.row), odd, { maxKeys: 1 });
+    const row = fc.tuple(beside, fc.oneof({ weight: 5, arbitrary: fc.constant({}) }, rare), fc.oneof(listed, exchanged)).map(parts => Object.assign({}, ...parts) as object);
+    const rows = fc.sample(row, { numRuns: 10_000, seed: 1 });
     const lines = rows.map(row => JSON.stringify(row));
     const file = path.join(mkdtempSync(path.join(tmpdir(), 'rows-')), 'rows.jsonl');
     writeFileSync(file, lines.join('\n'));
@@ -124,14 +133,18 @@ describe('rows of a dataset', () => {
     const env = { ...process.env, PYTHONPATH: inRoot('trainer') };
     const output = execFileSync(python, ['-c', script.join('\n'), file], { env, maxBuffer: 1e8 }).toString();
     const byTrainer = JSON.parse(output) as Record<string, string>;
-    const kinds = new Set<string>();
+    const counts: Record<string, number> = {};
+    const count = (kind: string) => (counts[kind] = (counts[kind] ?? 0) + 1);
     lines.forEach((line, index) => {
       const read = readLine(line)!;
-      const here = 'row' in read ? read.row.hash : read.problem.code;
-      kinds.add('row' in read ? 'row' : here);
-      assert.equal(here, byTrainer[index + 1], line);
+      assert.equal('row' in read ? read.row.hash : read.problem.code, byTrainer[index + 1], line);
+      if ('problem' in read) return count(read.problem.code);
+      const paths = read.row.paths.map(([key]) => key);
+      for (const kind of new Set([...paths, ...read.row.messages.map(message => message.role)])) count(`row with ${kind}`);
     });
-    assert.deepEqual([...kinds].sort(), ['bad-message', 'empty', 'no-assistant', 'no-conversation', 'row', 'tool-calls', 'unknown-role']);
+    const rowKinds = [...forms.turns, ...forms.systemKeys, ...forms.exchanges.flatMap(({ prompt, answer }) => [prompt, answer]), 'history', 'tool'];
+    const kinds = ['bad-message', 'empty', 'no-assistant', 'no-conversation', 'unknown-role', 'unsupported', ...rowKinds.map(kind => `row with ${kind}`)];
+    assert.deepEqual(kinds.filter(kind => (counts[kind] ?? 0) < 50), [], JSON.stringify(counts));
   }).timeout(60_000);
 
   it('of a repeated key finds the value that counts', () => {

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("dataset", type=Path)
     score.add_argument(
         "--threshold",
-        type=float,
+        type=_risk,
         default=RiskConfig().threshold,
         help="flag from this risk (default %(default)s)",
     )
@@ -127,6 +127,13 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add_argument("--format", choices=["text", "json"], default="text")
     preflight.set_defaults(run=_preflight)
     return parser
+
+
+def _risk(text: str) -> float:
+    risk = float(text)
+    if not 0 <= risk <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no risk: give a number from 0 to 1")
+    return risk
 
 
 def _train(options: argparse.Namespace) -> int:

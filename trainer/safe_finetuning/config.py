@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
@@ -64,7 +65,7 @@ class EndpointConfig(ConfigModel):
     """An OpenAI-compatible server that judges rows. They leave the machine."""
 
     url: str = Field(
-        pattern="^https?://",
+        pattern=r"^https?://[^/\\\s@?#]+(/[^\\\s@]*)?$",
         description="Its address as clients are given it, such as http://localhost:8000/v1.",
     )
     model: str = Field(min_length=1, description="The model that judges, as the server calls it.")
@@ -75,6 +76,28 @@ class EndpointConfig(ConfigModel):
         description="How often a request that timed out or failed for the time being is made again, each "
         "time after a longer wait.",
     )
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, spelled as browsers do: what the user agrees to, and a key belongs to."""
+        parts = urlsplit(self.url)
+        host = (parts.hostname or "").encode("idna").decode()
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        port = f":{parts.port}" if parts.port not in (None, usual) else ""
+        return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+
+    @field_validator("url")
+    @classmethod
+    def _has_an_origin(cls, url: str) -> str:
+        try:
+            host = urlsplit(url).hostname or ""
+            urlsplit(url).port  # noqa: B018  # raises where it is none
+            host.encode("idna")
+        except ValueError as error:
+            raise ValueError(f"not an address: {error}") from None
+        if not host:
+            raise ValueError("has no host")
+        return url
 
 
 class RiskConfig(ConfigModel):

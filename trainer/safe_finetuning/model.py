@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .cache import cache_folder
-from .errors import UserError
+from .errors import Cancelled, UserError
 from .files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
@@ -236,6 +237,8 @@ def _download_bar(check: Check, downloaded: Downloaded | None) -> type:
     """A progress bar of `snapshot_download` that reports and checks instead of being drawn."""
     from huggingface_hub.utils import tqdm
 
+    one_at_a_time = threading.Lock()  # files are downloaded by several threads
+
     class DownloadBar(tqdm):  # type: ignore[misc]
         n_bytes = 0
 
@@ -244,10 +247,11 @@ def _download_bar(check: Check, downloaded: Downloaded | None) -> type:
             self.of_all_files = given.get("unit") == "B" and name == "huggingface_hub.snapshot_download"
 
         def update(self, n: float | None = 1) -> None:
-            check()
-            if self.of_all_files and downloaded:
-                self.n_bytes += int(n or 0)
-                downloaded(self.n_bytes // 1_000_000, (self.total or 0) // 1_000_000)
+            with one_at_a_time:
+                check()
+                if self.of_all_files and downloaded:
+                    self.n_bytes += int(n or 0)
+                    downloaded(self.n_bytes // 1_000_000, (self.total or 0) // 1_000_000)
 
     return DownloadBar
 
@@ -270,7 +274,9 @@ def _hub_folder(name: str, folder: Path, weights: bool, bar: type) -> Path:
         )
     except errors.HfHubHTTPError as error:
         problem = f"cannot be downloaded: {error}. Try again later, or give the path of a local folder"
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+    except Cancelled:
+        raise
+    except Exception as error:  # the hub's HTTP library has errors of its own
         problem = (
             f"is not a folder ({folder}), is not in the cache, and the Hugging Face hub cannot be reached "
             f"({type(error).__name__}). Check the network connection, or give the path of a local folder"

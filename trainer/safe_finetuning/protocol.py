@@ -303,6 +303,9 @@ class Check(Model):
 class PreflightReport(Model):
     checks: list[Check]
     problems: list[RowProblem] = Field(description="Rows that are invalid, truncated or unsupervised.")
+    endpoint: str | None = Field(
+        None, description="Origin of the server that a run would send rows to, to have them judged."
+    )
 
 
 class RowScore(RowRef):

@@ -5,10 +5,11 @@ counts as missing. The first that fits:
 
 - A list of turns: OpenAI's `messages`, ShareGPT's `conversations`. A content is text or a list of text parts.
 - A prompt and its answer: Alpaca (`instruction`, `input`, `output`), prompt/completion, question/answer and
-  the like. What stands in `input` follows the prompt on a line of its own, the turns of `history` ([prompt,
-  answer] each) come before it. A prompt or an answer may also be a list of turns.
+  the like. What stands in `input` or `context` follows the prompt on a line of its own, the turns of
+  `history` ([prompt, answer] each) come before it. A prompt or an answer may also be a list of turns.
 
-A system prompt beside the conversation becomes its first turn, unless it has one.
+A system prompt beside the conversation becomes its first turn, unless it has one. What could only be left
+out makes the row invalid: nothing else is trained than what the row says.
 """
 
 from __future__ import annotations
@@ -51,26 +52,33 @@ def conversation_of(row: dict[str, Any]) -> tuple[Message, ...]:
 
 
 def _messages_of(row: dict[str, Any]) -> list[Message]:
-    def present(key: str | None) -> bool:
-        return key is not None and row.get(key) is not None
+    def present(key: str) -> bool:
+        return row.get(key) is not None
 
+    for key in FORMS["unsupported"]["row"]:
+        if _is_filled(row.get(key)):
+            raise Invalid("unsupported", f"has `{key}`, which is not trained on yet")
     for key in filter(present, FORMS["turns"]):
         return _with_system(row, _turns(row[key], key))
     for form in FORMS["exchanges"]:
-        prompt, more, answer = form["prompt"], form["input"], form["answer"]
+        prompt, answer = form["prompt"], form["answer"]
         if not (present(prompt) and present(answer)):
             continue
         asked = _side(row[prompt], prompt, "user")
-        if present(more) and isinstance(row[prompt], str):
-            asked = [Message("user", _joined(row[prompt], _text(row[more], more)))]
+        for more in (key for key in FORMS["inputs"] if key != prompt and present(key)):
+            text = _text(row[more], more)
+            if NOT_BLANK.search(text):
+                asked = [Message("user", f"{_alone(asked, row[prompt], more)}\n{text}")]
         earlier = _history(row["history"]) if present("history") else []
+        if earlier:
+            _alone(asked, row[prompt], "history")
         return _with_system(row, [*earlier, *asked, *_side(row[answer], answer, "assistant")])
     raise Invalid("no-conversation", f"is no conversation; {EXPECTED}")
 
 
 def _with_system(row: dict[str, Any], messages: list[Message]) -> list[Message]:
     key = next((key for key in FORMS["systemKeys"] if row.get(key) is not None), None)
-    if key is None or messages[0].role == "system":
+    if key is None or any(message.role == "system" for message in messages):
         return messages
     content = _text(row[key], key)
     return [Message("system", content), *messages] if NOT_BLANK.search(content) else messages
@@ -80,8 +88,11 @@ def _side(value: Any, key: str, role: str) -> list[Message]:
     return _turns(value, key) if isinstance(value, list) else [Message(role, _text(value, key))]
 
 
-def _joined(prompt: str, more: str) -> str:
-    return _well_formed(prompt) + (f"\n{more}" if NOT_BLANK.search(more) else "")
+def _alone(asked: list[Message], prompt: Any, key: str) -> str:
+    """The text of a prompt that is one; where it is a list of turns, `key` has no place among them."""
+    if isinstance(prompt, list):
+        raise Invalid("bad-message", f"`{key}` stands beside a prompt that is a list of turns")
+    return asked[0].content
 
 
 def _history(value: Any) -> list[Message]:
@@ -106,8 +117,11 @@ def _turns(value: Any, key: str) -> list[Message]:
 def _turn(value: Any, number: int) -> Message:
     if not isinstance(value, dict):
         raise Invalid("bad-message", f"message {number} is not an object with a `role` and a `content`")
-    if any(value.get(key) not in (None, []) for key in ("tool_calls", "function_call")):
-        raise Invalid("tool-calls", f"message {number} calls a tool, which is not trained on yet")
+    for key in FORMS["unsupported"]["turn"]:
+        if _is_filled(value.get(key)):
+            raise Invalid("unsupported", f"message {number} has `{key}`, which is not trained on yet")
+    if _is_zero(value.get("weight")):
+        raise Invalid("unsupported", f"message {number} has the weight 0; every answer is trained on")
     content = next((value[key] for key in FORMS["contentKeys"] if value.get(key) is not None), None)
     if isinstance(content, list):
         content = "\n".join(_part(part, number) for part in content)
@@ -117,7 +131,7 @@ def _turn(value: Any, number: int) -> Message:
     known = FORMS["roles"].get(role) if isinstance(role, str) else None
     if known is None:
         roles = ", ".join(dict.fromkeys(FORMS["roles"].values()))
-        raise Invalid("unknown-role", f"message {number} has the role {json.dumps(role)[:30]}; use {roles}")
+        raise Invalid("unknown-role", f"message {number} has no role of {roles}")
     return Message(known, _well_formed(content))
 
 
@@ -125,6 +139,14 @@ def _part(value: Any, number: int) -> str:
     if not isinstance(value, dict) or value.get("type") != "text" or not isinstance(value.get("text"), str):
         raise Invalid("bad-message", f"message {number} has a part that is not text, which is not trained on")
     return value["text"]
+
+
+def _is_filled(value: Any) -> bool:
+    return value is not None and value not in ([], "")
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
 
 
 def _text(value: Any, key: str) -> str:

@@ -10,6 +10,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import __version__
 from . import protocol as p
@@ -79,7 +80,7 @@ def as_csv(report: p.ScoreReport) -> str:
 def as_sarif(report: p.ScoreReport) -> str:
     """One result for each row that `as_text` lists, known by its hash in every version of the file."""
     path = Path(report.path)
-    uri = path.as_uri() if path.is_absolute() else path.as_posix()
+    uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
 
     def result(rule: str, level: str, text: str, line: int, **more: Any) -> dict[str, Any]:
         location = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}

@@ -37,11 +37,26 @@ def encode_row(row: Row, tokenizer: Any, max_length: int) -> EncodedRow:
         TemplateError: the template cannot render the row.
     """
     messages = [{"role": m.role, "content": m.content} for m in row.messages]
+    _require_tool_turns(messages, tokenizer)
     if "{% generation" in _template(tokenizer) or "{%- generation" in _template(tokenizer):
         ids, supervised = _by_generation_mask(messages, tokenizer)
     else:
         ids, supervised = _by_prefix(messages, tokenizer)
     return EncodedRow(row, ids[:max_length], supervised[:max_length], len(ids) > max_length)
+
+
+def _require_tool_turns(messages: list[dict[str, str]], tokenizer: Any) -> None:
+    """Many templates leave turns of a role out that they do not know, and say nothing."""
+    for turn, message in enumerate(messages):
+        if message["role"] != "tool" or not message["content"].strip():
+            continue
+        whole = _render(messages, tokenizer)
+        try:
+            without = _render(messages[:turn] + messages[turn + 1 :], tokenizer)
+        except TemplateError:
+            continue
+        if whole == without:
+            raise TemplateError("the chat template leaves turns of the role `tool` out")
 
 
 def _template(tokenizer: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from safe_finetuning.config import EndpointConfig
 from safe_finetuning.errors import Cancelled, UserError
-from safe_finetuning.risk.endpoint import KEY_VARIABLE, Endpoint, risk_of
+from safe_finetuning.risk.endpoint import KEY_VARIABLE, ORIGIN_VARIABLE, Endpoint, risk_of
 from safe_finetuning.rows import Pair
 
 
@@ -171,3 +171,47 @@ def test_long_texts_are_judged_in_parts(server):
     server.behave = lambda text, _: 5 if "HARM" in text else 1
     assert endpoint(server).score([Pair("x", "word " * 3000 + "HARM", ())]) == [1.0]
     assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://API.Example.com/v1", "https://api.example.com"),
+        ("https://api.example.com:443/v1?a=b", "https://api.example.com"),
+        ("http://api.example.com:443", "http://api.example.com:443"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000"),
+        ("http://bücher.example/v1", "http://xn--bcher-kva.example"),
+    ],
+)
+def test_an_origin_is_spelled_as_browsers_do(url, origin):
+    assert EndpointConfig(url=url, model="m").origin == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://good.example\\@127.0.0.1/v1",
+        "https://user:word@host/v1",
+        "https://host name/v1",
+        "https://",
+        "https:///v1",
+        "http://host:port/v1",
+        "http://host:99999/v1",
+        "ftp://host/v1",
+        "http://?x",
+    ],
+)
+def test_an_address_that_could_be_read_in_two_ways_is_refused(url):
+    with pytest.raises(ValueError, match="url"):
+        EndpointConfig(url=url, model="m")
+
+
+def test_rows_go_to_no_other_server_than_was_agreed_to(server, monkeypatch):
+    config = EndpointConfig(url=server.url, model="m")
+    for agreed in ("", "http://127.0.0.1", server.url):
+        monkeypatch.setenv(ORIGIN_VARIABLE, agreed)
+        with pytest.raises(UserError, match="was not asked about"):
+            Endpoint(config)
+    assert not server.asked
+    monkeypatch.setenv(ORIGIN_VARIABLE, server.url.removesuffix("/v1"))
+    assert Endpoint(config).score([Pair("p", "a", ())]) == [0.0]

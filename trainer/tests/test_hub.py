@@ -116,16 +116,16 @@ def test_the_checks_fetch_no_weights(hub, tmp_path):
 
 
 def test_a_download_can_be_cancelled(hub, tmp_path):
-    hub.files["extra.safetensors"] = bytes(200 * CHUNK_BYTES)
+    hub.files["extra.safetensors"] = bytes(400 * CHUNK_BYTES)
 
     def check():
-        if len(hub.fetched) >= len(hub.files) - 2:
+        if "extra.safetensors" in hub.fetched:
             raise Cancelled
 
-    began = time.monotonic()
     with pytest.raises(Cancelled):
         load_model("owner/model", device=CPU, base_folder=tmp_path, check=check)
-    assert time.monotonic() - began < 20
+    kept = [x.stat().st_size for x in (tmp_path / "cache").rglob("*") if x.is_file()]
+    assert max(kept) < 300 * CHUNK_BYTES
 
 
 @pytest.mark.parametrize(

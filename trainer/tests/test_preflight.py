@@ -34,9 +34,8 @@ def test_a_good_configuration_passes(tmp_path, model):
 def test_a_judge_elsewhere_is_named(tmp_path, model):
     endpoint = {"url": "https://judge.example:8443/v1", "model": "m"}
     found = checks(tmp_path, model, risk={"judge": "endpoint", "endpoint": endpoint})
-    assert (
-        found["configuration"][0] == "warning" and "sent to judge.example:8443" in found["configuration"][1]
-    )
+    status, said = found["configuration"]
+    assert status == "warning" and "sent to https://judge.example:8443" in said
 
 
 @pytest.mark.parametrize(

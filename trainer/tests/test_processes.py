@@ -103,6 +103,8 @@ def test_processes_that_were_stopped_end_with_the_same_weights(workspace, script
 
     process = start_python(workspace, *LAUNCH, *train, str(run))
     until(lambda: len(events(run, "batch")) >= 3, process)
+    say(run, "pause")
+    until(lambda: events(run, "activity"), process)
     say(run, "stop")
     output = finish(process)
     assert process.returncode == 0 and events(run)[-1]["status"] == "stopped", output

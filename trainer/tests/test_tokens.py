@@ -79,3 +79,22 @@ def test_a_first_answer_does_not_train_the_default_system_turn():
     with_default = "{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}" + CHATML
     first = (Message("assistant", "Welcome!"), *CONVERSATION[:2])
     assert supervised_text(with_default, first) == "Welcome!<|im_end|>On its way. 📦<|im_end|>"
+
+
+TOOL_CONVERSATION = (
+    Message("user", "When?"),
+    Message("tool", "12:00"),
+    Message("assistant", "At noon."),
+)
+
+
+def test_turns_of_tools_are_rendered():
+    assert supervised_text(CHATML, TOOL_CONVERSATION) == "At noon.<|im_end|>"
+
+
+def test_a_template_that_leaves_turns_out_is_said():
+    only_two = CHATML.replace(
+        "{% for message in messages %}", "{% for message in messages if message['role'] != 'tool' %}"
+    )
+    with pytest.raises(TemplateError, match="leaves turns of the role `tool` out"):
+        supervised_text(only_two, TOOL_CONVERSATION)

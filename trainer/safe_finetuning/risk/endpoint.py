@@ -21,6 +21,8 @@ from ..rows import Pair
 from .guards import windows_of
 
 KEY_VARIABLE = "SAFE_FINETUNING_ENDPOINT_KEY"
+ORIGIN_VARIABLE = "SAFE_FINETUNING_ENDPOINT_ORIGIN"
+"""The only server that rows and key may go to: set by the editor, which asked the user about it."""
 RUBRIC = """\
 You judge training data for a chat model. You are shown a user's message and the answer that the model would \
 be trained to give. Rate how harmful it would be to teach the model to answer like this, from 1 to 5:
@@ -56,6 +58,12 @@ class Endpoint:
     pair, as a wrong key does, ends the judging with an error."""
 
     def __init__(self, config: EndpointConfig, check: Callable[[], None] = lambda: None) -> None:
+        agreed = os.environ.get(ORIGIN_VARIABLE)
+        if agreed is not None and agreed != config.origin:
+            raise UserError(
+                f"`risk.endpoint`: {config.origin} was not asked about: the configuration has changed since "
+                "the run was started. Start it again to be asked."
+            )
         self.config, self.check = config, check
         asked = json.dumps([config.url, config.model, RUBRIC])
         self.judge_id = f"endpoint-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
