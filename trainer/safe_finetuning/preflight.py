@@ -100,14 +100,16 @@ def _model(config: RunConfig, base: Path) -> tuple[CheckedModel, str, str]:
     if config.lora:
         model = with_new_adapter(model, config.lora)
     n_trained = sum(x.numel() for x in model.parameters() if x.requires_grad)
-    message = f"`{config.model}`, with a chat template; {_millions(n_trained)} weights are trained"
+    message = f"`{config.model}`, with a chat template; {_counted(n_trained)} weights are trained"
     if config.lora:
-        message += f" beside its own {_millions(n_all)}"
+        message += f" beside its own {_counted(n_all)}"
     return CheckedModel(tokenizer, n_trained), "ok", message
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.0f} M" if count >= 1e7 else f"{count / 1e6:.1f} M"
+def _counted(weights: int) -> str:
+    if weights < 1e6:
+        return f"{weights:,}"
+    return f"{weights / 1e6:,.0f} M" if weights >= 1e7 else f"{weights / 1e6:.1f} M"
 
 
 def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
