@@ -130,7 +130,7 @@ export class DatasetDocument implements IDisposable {
     this.findUndecodable ??= await this.readUndecodable();
     signal.throwIfAborted();
     const { document } = this;
-    const first = readLine(document.lineAt(0).text);
+    const first = this.reading === NO_READING ? readLine(document.lineAt(0).text) : undefined;
     if (first && 'row' in first) {
       this.services.scorer.judgeId().catch(() => undefined); // loads while rows are being read; asked for again then
     }

@@ -1,8 +1,9 @@
 /** What the extension knows about the row under the mouse. */
 import * as vscode from 'vscode';
-import type { CommandId, RowLocation } from '../common/commands';
+import type { CommandId } from '../common/commands';
 import { setting } from '../common/configuration';
 import { DATASETS, type Annotations } from './annotations';
+import { locationOf } from './navigation';
 import { formatRisk, isQuarantine } from './report';
 
 export function registerHover(annotations: Annotations): vscode.Disposable {
@@ -38,7 +39,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
   } else {
     text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
   }
-  const location: RowLocation = { path: document.uri.fsPath, line: line + 1, hash: row.hash };
+  const location = locationOf(document.uri.fsPath, { line, hash: row.hash });
   const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: document.uri.fsPath })];
   if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !quarantined) {
     links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));

@@ -3,6 +3,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';
+import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import { ScoreCache } from '../risk/cache';
@@ -70,13 +71,12 @@ export class DatasetFeature extends Disposable {
     const document = await vscode.workspace.openTextDocument(uri);
     await vscode.window.showTextDocument(document);
     const name = path.basename(uri.fsPath);
-    const options = { location: vscode.ProgressLocation.Notification, title: `Scoring ${name}`, cancellable: true };
-    const dataset = await vscode.window.withProgress(options, (progress, token) => {
+    const dataset = await withProgress(`Scoring ${name}`, (signal, report) => {
       let reported = 0;
-      token.onCancellationRequested(() => this.annotations.get(document)?.cancelScoring());
+      signal.addEventListener('abort', () => this.annotations.get(document)?.cancelScoring());
       return this.annotations.scoreAgain(document, ({ done, total }) => {
         const increment = Math.max(0, (100 * (done - reported)) / Math.max(total, 1));
-        progress.report({ message: `${done} of ${total} rows`, increment });
+        report({ message: `${done} of ${total} rows`, increment });
         reported = Math.max(reported, done);
       });
     });

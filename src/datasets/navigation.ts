@@ -7,6 +7,9 @@ import { Pace } from '../common/pace';
 import { UserError } from '../common/userError';
 import { readLine, spanOfMessage } from './rows';
 
+/** The name of a row that stands at `line`, from 0. */
+export const locationOf = (path: string, { line, hash }: { line: number; hash: string }): RowLocation => ({ path, line: line + 1, hash });
+
 /**
  * The line (from 0) of the row with the location's hash: the hinted one, else the nearest. Lines in
  * `except` belong to other rows of the same content.

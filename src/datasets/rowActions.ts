@@ -3,6 +3,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
+import { locationOf } from './navigation';
 import { quarantinePath, type FlaggedRow } from './report';
 import { refusedAnswers } from './refusedAnswers';
 
@@ -25,7 +26,7 @@ class RowActions implements vscode.CodeActionProvider {
     if (document.uri.scheme !== 'file') return refusals;
     const { fsPath } = document.uri;
     const target = path.basename(quarantinePath(fsPath));
-    const locate = ({ line, hash }: FlaggedRow): RowLocation => ({ path: fsPath, line: line + 1, hash });
+    const locate = (row: FlaggedRow): RowLocation => locationOf(fsPath, row);
     const moves = rows.map(({ diagnostic, row }) => move(`Move row to ${target}`, [diagnostic], [locate(row)]));
     const all = flagged.length > 1 ? [move(`Move all ${flagged.length} flagged rows to ${target}`, diagnostics, flagged.map(locate))] : [];
     return [...moves, ...all, ...refusals];

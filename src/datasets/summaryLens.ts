@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import type { CommandArguments, CommandId } from '../common/commands';
 import { DATASETS, type Annotations } from './annotations';
+import { locationOf } from './navigation';
 import { counted, formatRisk, isQuarantine } from './report';
 
 class SummaryLens implements vscode.CodeLensProvider {
@@ -23,9 +24,8 @@ class SummaryLens implements vscode.CodeLensProvider {
     if (flagged.length === 0) return lenses;
     lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
-      const rows = flagged.map(({ line, hash }) => ({ path: fsPath, line: line + 1, hash }));
-      const [first, ...more] = rows;
-      lenses.push(lens(`Move ${rows.length > 1 ? `all ${rows.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first!, ...more));
+      const [first, ...more] = flagged.map(row => locationOf(fsPath, row));
+      lenses.push(lens(`Move ${flagged.length > 1 ? `all ${flagged.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first!, ...more));
     }
     return lenses;
   }

@@ -6,7 +6,7 @@ import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import { checkPackages, EnvironmentError, findPython, isForeignVenv, setUpEnvironment } from '../trainerHost/environment';
 import { interpreterOptions, requireTrust } from '../trainerHost/workspace';
-import { withProgress } from './progress';
+import { withProgress } from '../common/progress';
 
 export function registerEnvironmentCommand({ context, log, registerCommand }: Services, onReady: () => void): void {
   const trainer = path.join(context.extensionPath, 'trainer');

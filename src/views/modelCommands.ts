@@ -10,7 +10,7 @@ import type { RunRegistry } from '../trainerHost/runs';
 import { runTrainer } from '../trainerHost/trainerCommand';
 import { folderOf, interpreterOptions, requireTrust } from '../trainerHost/workspace';
 import { offerToSave, pickConfiguration, summarise } from './configurationFile';
-import { withProgress } from './progress';
+import { withProgress } from '../common/progress';
 import { storedSecrets } from './secrets';
 
 const promptFiles = { 'JSON Lines': ['jsonl'] };

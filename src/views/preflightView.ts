@@ -8,7 +8,7 @@ import { folderOf, interpreterOptions, runsFolder } from '../trainerHost/workspa
 import { ConfigurationProblems } from './configurationProblems';
 import type { Monitor } from './monitor';
 import { fixTitles } from './monitorProtocol';
-import { withProgress } from './progress';
+import { withProgress } from '../common/progress';
 import { storedSecrets } from './secrets';
 
 export class PreflightView extends Disposable {

@@ -143,6 +143,11 @@ class RiskConfig(ConfigModel):
             raise ValueError('needs `endpoint`, with `url` and `model`, where `judge` is "endpoint"')
         return self
 
+    @property
+    def server(self) -> EndpointConfig | None:
+        """The server that rows are sent to, if one judges them."""
+        return self.endpoint if self.source == "critic" and self.judge == "endpoint" else None
+
     features: Literal["reference", "policy"] = Field(
         "reference",
         description="Whose hidden states the probe reads. `reference`: the safe reference's, once before "

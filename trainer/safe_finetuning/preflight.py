@@ -43,8 +43,8 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
     config = attempt("configuration", "Configuration", lambda: _configuration(config_path))
     if config is None:
         return report
-    if config.risk.judge == "endpoint" and config.risk.endpoint:
-        report.endpoint = config.risk.endpoint.origin
+    if config.risk.server:
+        report.endpoint = config.risk.server.origin
     base = config_path.resolve().parent
     attempt("device", "Device", lambda: _device(config, base))
     model = attempt("model", "Model", lambda: _model(config, base))
@@ -63,8 +63,8 @@ def _configuration(path: Path) -> tuple[RunConfig, str, str]:
     risk = config.risk
     if risk.source == "critic" and risk.judge == "guard" and risk.guard:
         family_of(risk.guard)
-    if risk.source == "critic" and risk.judge == "endpoint" and risk.endpoint:
-        where = risk.endpoint.origin
+    if risk.server:
+        where = risk.server.origin
         return config, "warning", f"method `{config.method}`; rows are sent to {where} to be judged"
     return config, "ok", f"method `{config.method}`"
 

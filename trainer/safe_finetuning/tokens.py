@@ -47,10 +47,9 @@ def encode_row(row: Row, tokenizer: Any, max_length: int) -> EncodedRow:
 
 def _require_tool_turns(messages: list[dict[str, str]], tokenizer: Any) -> None:
     """Many templates leave turns of a role out that they do not know, and say nothing."""
-    for turn, message in enumerate(messages):
-        if message["role"] != "tool" or not message["content"].strip():
-            continue
-        whole = _render(messages, tokenizer)
+    tools = [i for i, m in enumerate(messages) if m["role"] == "tool" and m["content"].strip()]
+    whole = _render(messages, tokenizer) if tools else ""
+    for turn in tools:
         try:
             without = _render(messages[:turn] + messages[turn + 1 :], tokenizer)
         except TemplateError:

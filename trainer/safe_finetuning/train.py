@@ -177,10 +177,10 @@ def _judge(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Judge:
         from .risk.probe import Predictor
 
         return Predictor(_probe(config, base, loaded), loaded.model, loaded.tokenizer, run.check)
-    if config.risk.judge == "endpoint" and config.risk.endpoint:
+    if config.risk.server:
         from .risk.endpoint import Endpoint
 
-        return Endpoint(config.risk.endpoint, run.check)
+        return Endpoint(config.risk.server, run.check)
     if config.risk.judge == "guard" and config.risk.guard:
         from .model import load_model
         from .risk.guards import Guard, family_of

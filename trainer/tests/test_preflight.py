@@ -17,12 +17,15 @@ def model(tmp_path_factory):
 
 
 def checks(tmp_path, model, **settings):
+    return {check.id: (check.status, check.message) for check in report(tmp_path, model, **settings).checks}
+
+
+def report(tmp_path, model, **settings):
     turns = [{"role": "user", "content": "Parcel?"}, {"role": "assistant", "content": "On its way."}]
     (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
     config = {"model": str(model), "dataset": {"path": "rows.jsonl"}, "method": "adaptive", **settings}
     (tmp_path / "x.finetune.json").write_text(json.dumps(config))
-    report = preflight(tmp_path / "x.finetune.json")
-    return {check.id: (check.status, check.message) for check in report.checks}
+    return preflight(tmp_path / "x.finetune.json")
 
 
 def test_a_good_configuration_passes(tmp_path, model):
@@ -36,6 +39,13 @@ def test_a_judge_elsewhere_is_named(tmp_path, model):
     found = checks(tmp_path, model, risk={"judge": "endpoint", "endpoint": endpoint})
     status, said = found["configuration"]
     assert status == "warning" and "sent to https://judge.example:8443" in said
+
+
+@pytest.mark.parametrize(("source", "asked"), [("critic", "https://judge.example"), ("probe", None)])
+def test_only_a_server_that_rows_are_sent_to_is_asked_about(tmp_path, model, source, asked):
+    endpoint = {"url": "https://judge.example/v1", "model": "m"}
+    risk = {"source": source, "judge": "endpoint", "endpoint": endpoint, "probe": "p.safetensors"}
+    assert report(tmp_path, model, risk=risk).endpoint == asked
 
 
 @pytest.mark.parametrize(

@@ -56,19 +56,39 @@ needs_classifier = pytest.mark.skipif(
 )
 
 
+def to_the_end(workspace, *train):
+    """Two processes that end without an error; what they printed."""
+    process = start_python(workspace, *LAUNCH, *train)
+    output = finish(process)
+    assert process.returncode == 0, output
+    return output
+
+
+def paused(workspace, run, *train):
+    """Two processes that train a new run and were told to pause after three steps."""
+    process = start_python(workspace, *LAUNCH, *train, str(run))
+    until(lambda: len(events(run, "batch")) >= 3, process)
+    say(run, "pause")
+    until(lambda: events(run, "activity"), process)
+    return process
+
+
+def resumed_as_whole(workspace, whole, run, trained, *train):
+    """Resumes a stopped run, which ends with the weights of one that was not stopped, to the bit."""
+    output = to_the_end(workspace, *train, str(run), "--resume")
+    assert events(run)[-1]["status"] == "completed", output
+    expected, found = (load_file(folder / trained) for folder in (whole, run))
+    assert expected.keys() == found.keys()
+    assert all((expected[name] == found[name]).all() for name in expected)
+
+
 @needs_classifier
 def test_a_pause_outlives_the_time_out_and_a_stopped_run_goes_on_in_its_order(workspace):
     config = configure(workspace, training={"maxSteps": 60}, checkpoints={"atLeast": 1})
     train = [str(TESTS / "short_timeout.py"), "train", str(config), "--run-folder"]
     whole, run = workspace / "whole", workspace / "run"
-    process = start_python(workspace, *LAUNCH, *train, str(whole))
-    output = finish(process)
-    assert process.returncode == 0, output
-
-    process = start_python(workspace, *LAUNCH, *train, str(run))
-    until(lambda: len(events(run, "batch")) >= 3, process)
-    say(run, "pause")
-    until(lambda: events(run, "activity"), process)
+    to_the_end(workspace, *train, str(whole))
+    process = paused(workspace, run, *train)
     count = len(events(run, "batch"))
     time.sleep(30)
     assert len(events(run, "batch")) == count < 60
@@ -80,13 +100,9 @@ def test_a_pause_outlives_the_time_out_and_a_stopped_run_goes_on_in_its_order(wo
     stopped = events(run)[-1]
     assert stopped["status"] == "stopped" and stopped["resumable"], output
 
-    process = start_python(workspace, *LAUNCH, *train, str(run), "--resume")
-    output = finish(process)
-    assert process.returncode == 0 and events(run)[-1]["status"] == "completed", output
+    resumed_as_whole(workspace, whole, run, "adapter/adapter_model.safetensors", *train)
     lines = [[sorted(e["rows"]["line"]) for e in events(folder, "batch")] for folder in (whole, run)]
     assert lines[0] == lines[1]
-    expected, found = (load_file(x / "adapter" / "adapter_model.safetensors") for x in (whole, run))
-    assert all((expected[name] == found[name]).all() for name in expected)
 
 
 @needs_classifier
@@ -97,14 +113,8 @@ def test_processes_that_were_stopped_end_with_the_same_weights(workspace, script
     config = configure(workspace, training={"maxSteps": 40}, checkpoints={"atLeast": 1}, lora=lora)
     train = [str(TESTS / script), "train", str(config), "--run-folder"]
     whole, run = workspace / "whole", workspace / "run"
-    process = start_python(workspace, *LAUNCH, *train, str(whole))
-    output = finish(process)
-    assert process.returncode == 0, output
-
-    process = start_python(workspace, *LAUNCH, *train, str(run))
-    until(lambda: len(events(run, "batch")) >= 3, process)
-    say(run, "pause")
-    until(lambda: events(run, "activity"), process)
+    to_the_end(workspace, *train, str(whole))
+    process = paused(workspace, run, *train)
     say(run, "stop")
     output = finish(process)
     assert process.returncode == 0 and events(run)[-1]["status"] == "stopped", output
@@ -112,12 +122,7 @@ def test_processes_that_were_stopped_end_with_the_same_weights(workspace, script
     (checkpoint,) = (run / "checkpoints").iterdir()
     assert any(x.is_dir() for x in checkpoint.iterdir()) == (script == "sharded.py")  # a folder has shards
 
-    process = start_python(workspace, *LAUNCH, *train, str(run), "--resume")
-    output = finish(process)
-    assert process.returncode == 0 and events(run)[-1]["status"] == "completed", output
-    expected, found = (load_file(folder / trained) for folder in (whole, run))
-    assert expected.keys() == found.keys()
-    assert all((expected[name] == found[name]).all() for name in expected)
+    resumed_as_whole(workspace, whole, run, trained, *train)
 
 
 @needs_classifier
