@@ -30,7 +30,8 @@ export interface CommandArguments {
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
   'safeFinetuning.setSecret': [];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
-  'safeFinetuning.quarantineRow': [row: RowLocation, ...more: RowLocation[]];
+  'safeFinetuning.quarantineRow': RowLocation[];
+  'safeFinetuning.restoreRow': RowLocation[];
   'safeFinetuning.showRow': [row: RowLocation];
   'safeFinetuning.nextFlaggedRow': [];
   'safeFinetuning.previousFlaggedRow': [];
@@ -65,6 +66,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.setSecret': true,
   'safeFinetuning.scoreFile': true,
   'safeFinetuning.quarantineRow': true,
+  'safeFinetuning.restoreRow': true,
   'safeFinetuning.showRow': true,
   'safeFinetuning.nextFlaggedRow': true,
   'safeFinetuning.previousFlaggedRow': true,

@@ -5,6 +5,7 @@ export interface ContextKeys {
   'safeFinetuning.runActive': boolean;
   'safeFinetuning.runPaused': boolean;
   'safeFinetuning.runResumable': boolean;
+  'safeFinetuning.datasetOpen': boolean;
 }
 
 const current = new Map<string, unknown>();

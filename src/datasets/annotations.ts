@@ -6,15 +6,20 @@
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
+import { setContext } from '../common/context';
 import { Disposable } from '../common/disposable';
-import { DatasetDocument, type DatasetDocumentServices, type OnProgress } from './datasetDocument';
+import { DatasetDocument, rangeOf, type DatasetDocumentServices, type OnProgress } from './datasetDocument';
 import type { Finding, Severity } from './findings';
 import type { JudgeServices } from './judging';
-import { counted, isQuarantine, summary } from './report';
+import { EXTENSIONS } from './formats';
+import { isQuarantine } from './quarantineFiles';
+import { counted, summary } from './report';
 
+/** Files that are datasets, and files that may be. */
 export const DATASETS: vscode.DocumentSelector = [
   { language: 'jsonl', scheme: 'file' },
   { language: 'jsonl', scheme: 'untitled' },
+  { pattern: `**/*{${EXTENSIONS.join()}}`, scheme: 'file' },
 ];
 
 export const DIAGNOSTIC_SOURCE = 'Safe Fine-Tuning';
@@ -180,6 +185,10 @@ export class Annotations extends Disposable {
     status.busy = dataset !== undefined && (!report || scoring !== undefined);
     const { Warning, Information } = vscode.LanguageStatusSeverity;
     status.severity = report?.unscoredReason ? Warning : Information;
+    // A file that only might have been a dataset is left alone.
+    const isOther = dataset && document.languageId !== 'jsonl' && !report?.isDataset;
+    status.selector = isOther ? [] : DATASETS;
+    setContext('safeFinetuning.datasetOpen', dataset !== undefined && !isOther);
     if (!dataset) {
       status.text = 'Rows are not judged';
       status.detail = 'Safe Fine-Tuning: Risk is off for this file';
@@ -227,8 +236,8 @@ function isOfRun(uri: vscode.Uri): boolean {
   return uri.fsPath.startsWith(path.resolve(workspaceFolder, runs) + path.sep);
 }
 
-function asDiagnostic({ line, start, end, severity, code, message }: Finding): vscode.Diagnostic {
-  const diagnostic = new vscode.Diagnostic(new vscode.Range(line, start, line, end), message, SEVERITIES[severity]);
+function asDiagnostic({ severity, code, message, ...stretch }: Finding): vscode.Diagnostic {
+  const diagnostic = new vscode.Diagnostic(rangeOf(stretch), message, SEVERITIES[severity]);
   diagnostic.source = DIAGNOSTIC_SOURCE;
   diagnostic.code = code;
   return diagnostic;

@@ -11,11 +11,14 @@ import { errorText } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore } from '../risk/cache';
 import { ClassifierUnavailable } from '../risk/scorer';
+import { endOf, type Place, type Stretch } from './formats/format';
+import type { TextSource } from './formats';
+import { mentionsConversation } from './rowForms';
 import { findingsOf, type Finding, type SpanMemo } from './findings';
 import { judgeRows, type JudgeServices, type Scores } from './judging';
-import { ALL_DECODABLE, NO_READING, readDocument, readUndecodable, type FindUndecodable, type Reading } from './reading';
-import { isQuarantine, makeReport, type FileReport } from './report';
-import { readLine } from './rows';
+import { isQuarantine } from './quarantineFiles';
+import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
+import { makeReport, type FileReport } from './report';
 
 export interface ScoringProgress {
   done: number;
@@ -27,6 +30,13 @@ export interface Annotations {
   findings: Finding[];
   /** Undefined once every row has been dealt with. */
   scoring: ScoringProgress | undefined;
+}
+
+export interface RowAt {
+  record: ReadRecord;
+  range: vscode.Range;
+  hash: string;
+  score: RowScore | undefined;
 }
 
 export interface DatasetDocumentServices extends JudgeServices {
@@ -43,11 +53,12 @@ const BATCHES_SHOWN_AT_ONCE = 4;
 const SHOW_INTERVAL_MS = 400;
 
 export class DatasetDocument implements IDisposable {
-  reading: Reading = NO_READING;
+  reading: Reading | undefined;
   annotations: Annotations | undefined;
   private scores: Scores = { known: new Map(), failed: new Map() };
   private readonly spans: SpanMemo = new Map();
-  private findUndecodable: FindUndecodable | undefined;
+  /** What of the file on the disk is not UTF-8; undefined where that is not known. */
+  private undecodable: { found: Undecodable | undefined } | undefined;
   private cancellation = new AbortController();
   /** Told how far scoring again has come, until it is done: an edit or a scroll meanwhile only restarts it. */
   private scoringAgain: OnProgress | undefined;
@@ -74,8 +85,8 @@ export class DatasetDocument implements IDisposable {
 
   /** The document is again what is on the disk: it was saved, or loaded anew. */
   synchronised(): void {
-    if (this.findUndecodable !== ALL_DECODABLE) this.reading = NO_READING; // its lines may be in order now
-    this.findUndecodable = undefined;
+    if (this.undecodable?.found) this.reading = undefined; // its lines may be in order now
+    this.undecodable = undefined;
   }
 
   /** Another classifier is to judge: to be refreshed. */
@@ -84,11 +95,30 @@ export class DatasetDocument implements IDisposable {
     this.scores = { known: new Map(), failed: new Map() };
   }
 
-  /** The row on a line (from 0), unless the line has been edited since it was read. */
-  rowAt(line: number): { hash: string; score: RowScore | undefined } | undefined {
-    const read = this.reading.lines[line];
-    if (!read || !('hash' in read) || this.document.lineAt(line).text !== this.reading.texts[line]) return undefined;
-    return { hash: read.hash, score: this.scores.known.get(read.hash) };
+  /** The row at a place, unless it has been edited since it was read. */
+  rowAt(position: vscode.Position): RowAt | undefined {
+    const { records = [] } = this.reading ?? {};
+    const record = records[lastAtOrBefore(position, records)];
+    if (!record || !('hash' in record.read)) return undefined;
+    const range = rangeOf({ start: record.start, end: endOf(record) });
+    if (!range.contains(position) || this.document.getText(range) !== record.text) return undefined;
+    return { record, range, hash: record.read.hash, score: this.scores.known.get(record.read.hash) };
+  }
+
+  /** Every row as it was read; `line` is where it begins. */
+  rows(): { line: number; hash: string }[] {
+    const { records = [] } = this.reading ?? {};
+    return records.flatMap(({ start, read }) => ('hash' in read ? [{ line: start.line, hash: read.hash }] : []));
+  }
+
+  /** The rows that a range touches, as `rowAt` has them; `line` is where each begins. */
+  rowsIn(range: vscode.Range): { line: number; hash: string }[] {
+    const { records = [] } = this.reading ?? {};
+    const first = Math.max(0, lastAtOrBefore(range.start, records));
+    return records.slice(first, lastAtOrBefore(range.end, records) + 1).flatMap(({ start }) => {
+      const row = this.rowAt(asPosition(start));
+      return row?.range.intersection(range) ? [{ line: start.line, hash: row.hash }] : [];
+    });
   }
 
   /** Waits until nothing is left to do. */
@@ -127,30 +157,29 @@ export class DatasetDocument implements IDisposable {
   }
 
   private async read(signal: AbortSignal): Promise<void> {
-    this.findUndecodable ??= await this.readUndecodable();
+    this.undecodable ??= { found: await this.findUndecodable() };
     signal.throwIfAborted();
     const { document } = this;
-    const first = this.reading === NO_READING ? readLine(document.lineAt(0).text) : undefined;
-    if (first && 'row' in first) {
+    if (!this.reading && mentionsConversation(document.lineAt(0).text)) {
       this.services.scorer.judgeId().catch(() => undefined); // loads while rows are being read; asked for again then
     }
-    const source = { lineCount: document.lineCount, lineAt: (index: number) => document.lineAt(index).text };
-    this.reading = await readDocument(source, this.reading, this.findUndecodable, signal);
+    this.reading = await readDocument(document.fileName, sourceOf(document), this.reading, this.undecodable.found, signal);
   }
 
-  private async readUndecodable(): Promise<FindUndecodable> {
+  private async findUndecodable(): Promise<Undecodable | undefined> {
     const { uri, isDirty, encoding } = this.document;
-    if (uri.scheme !== 'file' || isDirty) return ALL_DECODABLE;
+    if (uri.scheme !== 'file' || isDirty) return undefined;
     try {
-      return await readUndecodable(await readFile(uri.fsPath), encoding.startsWith('utf8'));
+      return await findUndecodable(await readFile(uri.fsPath), encoding.startsWith('utf8'));
     } catch (error) {
       this.services.log.warn(`${uri.fsPath} cannot be read from the disk: ${errorText(error)}`);
-      return ALL_DECODABLE;
+      return undefined;
     }
   }
 
   private async judge(signal: AbortSignal): Promise<void> {
-    if (!this.reading.lines.some(line => line && 'hash' in line)) {
+    const reading = this.reading!;
+    if (!reading.records.some(({ read }) => 'hash' in read)) {
       await this.show(signal);
       return;
     }
@@ -158,7 +187,7 @@ export class DatasetDocument implements IDisposable {
     let shownAt = 0;
     try {
       const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal };
-      for await (const progress of judgeRows(this.reading, this.scores, this.services, options)) {
+      for await (const progress of judgeRows(reading, this.scores, this.services, options)) {
         this.scoringAgain?.(progress);
         if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {
           await this.show(signal, progress);
@@ -185,9 +214,11 @@ export class DatasetDocument implements IDisposable {
   }
 
   private async show(signal: AbortSignal, scoring?: ScoringProgress, unscoredReason?: string): Promise<void> {
-    const { uri } = this.document;
+    const { uri, languageId } = this.document;
+    if (!this.reading) return;
     const pace = new Pace();
     const report = await makeReport(this.reading, this.scores, {
+      expected: languageId === 'jsonl',
       threshold: setting('risk.threshold', uri),
       flag: !isQuarantine(uri.fsPath),
       unscoredReason,
@@ -199,4 +230,25 @@ export class DatasetDocument implements IDisposable {
     this.annotations = { report, findings, scoring };
     this.services.show(this);
   }
+}
+
+export function sourceOf(document: vscode.TextDocument): TextSource {
+  const { lineCount } = document;
+  return { lineCount, lineAt: index => document.lineAt(index).text, text: () => document.getText() };
+}
+
+const asPosition = ({ line, character }: Place): vscode.Position => new vscode.Position(line, character);
+
+export const rangeOf = ({ start, end }: Stretch): vscode.Range => new vscode.Range(asPosition(start), asPosition(end));
+
+/** Index of the last record that begins at or before a place; -1 where none does. */
+function lastAtOrBefore(position: vscode.Position, records: readonly ReadRecord[]): number {
+  let low = 0;
+  let high = records.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (position.isAfterOrEqual(asPosition(records[middle]!.start))) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
 }

@@ -1,15 +1,14 @@
 /** A file's report as what the Problems panel lists: where, how grave, and in which words. */
 import type { Pace } from '../common/pace';
+import { stretchIn, type Format, type RecordText, type Stretch } from './formats/format';
 import type { Span } from './jsonScan';
 import type { Reading } from './reading';
 import { counted, formatRisk, type FileReport, type FlaggedRow } from './report';
-import { spanOf, spanOfMessage, type Problem } from './rows';
+import type { Problem } from './rows';
 
 export type Severity = 'error' | 'warning' | 'information';
 
-export interface Finding extends Span {
-  /** From 0. */
-  line: number;
+export interface Finding extends Stretch {
   severity: Severity;
   code: string;
   message: string;
@@ -30,27 +29,35 @@ export interface FindingOptions {
   signal: AbortSignal;
 }
 
-export async function findingsOf(report: FileReport, { texts }: Reading, options: FindingOptions): Promise<Finding[]> {
+export async function findingsOf(report: FileReport, reading: Reading, options: FindingOptions): Promise<Finding[]> {
   const { judge, spans, pace, signal } = options;
-  if (report.notice !== undefined) return [aboutFile('format', report.notice)];
+  if (!report.isDataset) return report.notice === undefined ? [] : [aboutFile('format', report.notice)];
+  const { format, records } = reading;
   const { problems } = report;
   const flagged = report.flagged.slice(0, Math.max(MOST_FINDINGS - problems.length, MOST_FINDINGS / 2));
   const listedProblems = problems.slice(0, MOST_FINDINGS - flagged.length);
   const findings: Finding[] = [];
-  for (const { line, problem } of listedProblems) {
+  if (reading.broken) {
+    const { place, reason } = reading.broken;
+    const message = `From here on the file cannot be read, and it is not trained on. ${reason}`;
+    findings.push({ start: place, end: place, severity: 'error', code: 'broken', message });
+  }
+  for (const { record: index, problem } of listedProblems) {
     await pace.step(signal);
     const { code, reason } = problem;
-    findings.push({ line, ...spanOfProblem(problem, texts[line]!), severity: 'error', code, message: reason });
+    const record = records[index]!;
+    findings.push({ ...stretchIn(record, spanOfProblem(problem, record, format)), severity: 'error', code, message: reason });
   }
   const lastSpans = new Map(spans);
   spans.clear();
   for (const row of flagged) {
     await pace.step(signal);
-    const text = texts[row.line]!;
-    const span = lastSpans.get(text) ?? spanOfMessage(text, row.messageIndex) ?? wholeLine(text);
+    const record = records[row.record]!;
+    const { text } = record;
+    const span = lastSpans.get(text) ?? spanOfMessage(format, text, row.messageIndex) ?? whole(text);
     spans.set(text, span);
     const message = flaggedMessage(row, judge);
-    findings.push({ line: row.line, ...span, severity: 'warning', code: 'risk', message });
+    findings.push({ ...stretchIn(record, span), severity: 'warning', code: 'risk', message });
   }
   const moreFlagged = report.flagged.length - flagged.length;
   if (moreFlagged > 0) {
@@ -60,8 +67,8 @@ export async function findingsOf(report: FileReport, { texts }: Reading, options
   }
   const moreProblems = problems.length - listedProblems.length;
   if (moreProblems > 0) {
-    const lines = counted(moreProblems, 'more malformed line');
-    findings.push(aboutFile('malformed', `${lines}: only the first are listed.`));
+    const rows = counted(moreProblems, 'more malformed row');
+    findings.push(aboutFile('malformed', `${rows}: only the first are listed.`));
   }
   if (report.unscoredReason !== undefined) {
     const rows = counted(report.unscored, 'row');
@@ -76,18 +83,26 @@ function flaggedMessage({ risk }: FlaggedRow, judge: string): string {
 }
 
 function aboutFile(code: string, message: string): Finding {
-  return { line: 0, start: 0, end: 0, severity: 'information', code, message };
+  const start = { line: 0, character: 0 };
+  return { start, end: start, severity: 'information', code, message };
 }
 
-function spanOfProblem({ code, column, path }: Problem, text: string): Span {
-  if (path) return spanOf(text, path) ?? wholeLine(text);
-  if (code === 'not-object' || code === 'no-conversation') return wholeLine(text);
-  // A place in the line; at its end, the last character.
-  const start = Math.max(0, Math.min(column, text.length) - 1);
+/** Where the text of a row's message stands in its record. */
+export function spanOfMessage(format: Format, text: string, index: number): Span | undefined {
+  const read = format.read(text);
+  const path = 'row' in read ? read.row.paths[index] : undefined;
+  return path && format.spanOf(text, path);
+}
+
+function spanOfProblem({ code, offset, path }: Problem, { text }: RecordText, format: Format): Span {
+  if (path) return format.spanOf(text, path) ?? whole(text);
+  if (code !== 'not-json' && code !== 'nul' && code !== 'invalid-utf8') return whole(text);
+  // A place in the record; at its end, the last character.
+  const start = Math.max(0, Math.min(offset, text.length - 1));
   return { start, end: Math.min(start + 1, text.length) };
 }
 
-function wholeLine(text: string): Span {
+function whole(text: string): Span {
   const trimmed = text.trimEnd();
   return { start: trimmed.length - trimmed.trimStart().length, end: trimmed.length };
 }

@@ -4,17 +4,18 @@ import type { CommandId } from '../common/commands';
 import { setting } from '../common/configuration';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
-import { formatRisk, isQuarantine } from './report';
+import { isQuarantine } from './quarantineFiles';
+import { formatRisk } from './report';
 
 export function registerHover(annotations: Annotations): vscode.Disposable {
   return vscode.languages.registerHoverProvider(DATASETS, {
-    provideHover: (document, { line }) => describeRow(annotations, document, line),
+    provideHover: (document, position) => describeRow(annotations, document, position),
   });
 }
 
-function describeRow(annotations: Annotations, document: vscode.TextDocument, line: number): vscode.Hover | undefined {
+function describeRow(annotations: Annotations, document: vscode.TextDocument, position: vscode.Position): vscode.Hover | undefined {
   const dataset = annotations.get(document);
-  const row = dataset?.rowAt(line);
+  const row = dataset?.rowAt(position);
   if (!dataset || !row?.score) return undefined;
   const { risk, refusal } = row.score;
   const threshold = setting('risk.threshold', document.uri);
@@ -39,14 +40,16 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, li
   } else {
     text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
   }
-  const location = locationOf(document.uri.fsPath, { line, hash: row.hash });
+  const { record, range, hash } = row;
+  const location = locationOf(document.uri.fsPath, { line: record.start.line, hash });
   const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: document.uri.fsPath })];
   if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !quarantined) {
     links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));
   }
+  if (quarantined) links.unshift(link('Restore row to the dataset', 'safeFinetuning.restoreRow', location));
   text.appendMarkdown(`\n\n${links.join(' · ')}`);
-  text.isTrusted = { enabledCommands: ['safeFinetuning.scoreFile', 'safeFinetuning.quarantineRow'] satisfies CommandId[] };
-  return new vscode.Hover(text, document.lineAt(line).range);
+  text.isTrusted = { enabledCommands: ['safeFinetuning.scoreFile', 'safeFinetuning.quarantineRow', 'safeFinetuning.restoreRow'] satisfies CommandId[] };
+  return new vscode.Hover(text, range);
 }
 
 function link(title: string, command: CommandId, argument: unknown): string {

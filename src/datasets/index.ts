@@ -1,6 +1,7 @@
 /** The dataset side of the extension: annotations of open dataset files, and what can be done about rows. */
 import path from 'node:path';
 import * as vscode from 'vscode';
+import type { RowLocation } from '../common/commands';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';
 import { withProgress } from '../common/progress';
@@ -10,8 +11,8 @@ import { ScoreCache } from '../risk/cache';
 import { Scorer } from '../risk/scorer';
 import { Annotations } from './annotations';
 import { registerHover } from './hover';
-import { nextLine, promptRange, showRow, type Direction } from './navigation';
-import { quarantineRows } from './quarantine';
+import { quarantineRows, restoreRows } from './moving';
+import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
 import { formatRisk, summary, type FileReport } from './report';
 import { registerRowActions } from './rowActions';
 import { registerSummaryLens } from './summaryLens';
@@ -35,7 +36,8 @@ export class DatasetFeature extends Disposable {
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
     this.register(registerSummaryLens(this.annotations));
-    this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => quarantineRows(rows)));
+    this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => quarantineRows(this.orSelected(rows))));
+    this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => restoreRows(this.orSelected(rows))));
     this.register(registerCommand('safeFinetuning.showRow', showRow));
     this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
@@ -53,21 +55,35 @@ export class DatasetFeature extends Disposable {
   /** From the cursor on, and from the other end of the file after the last one. */
   private goToFlagged(direction: Direction): void {
     const editor = vscode.window.activeTextEditor;
-    const report = editor && this.annotations.get(editor.document)?.annotations?.report;
-    if (!report) throw new UserError('Open a dataset file (*.jsonl) first; its flagged rows are found from the cursor on.');
-    const line = nextLine(report.flagged.map(flagged => flagged.line), editor.selection.active.line, direction);
-    if (line === undefined) {
+    const dataset = editor && this.annotations.get(editor.document);
+    const report = dataset?.annotations?.report;
+    if (!editor || !dataset || !report) throw new UserError('Open a dataset file first; its flagged rows are found from the cursor on.');
+    const { format, records } = dataset.reading!;
+    const { active } = editor.selection;
+    const within = dataset.rowAt(active)?.record.start ?? active; // of the row that the cursor is in
+    const next = nextRecord(report.flagged.map(({ record }) => records[record]!), within, direction);
+    if (!next) {
       void vscode.window.setStatusBarMessage(`No row is at or above risk ${formatRisk(report.threshold)}`, 5000);
       return;
     }
-    const range = promptRange(editor.document, line);
+    const range = promptRange(format, next);
     editor.selection = new vscode.Selection(range.start, range.start);
     editor.revealRange(range, vscode.TextEditorRevealType.InCenterIfOutsideViewport);
   }
 
+  /** From the palette, a command is about the rows of the selection. */
+  private orSelected(rows: readonly RowLocation[]): readonly RowLocation[] {
+    if (rows.length > 0) return rows;
+    const editor = vscode.window.activeTextEditor;
+    const dataset = editor && this.annotations.get(editor.document);
+    const selected = dataset?.rowsIn(editor!.selection) ?? [];
+    if (selected.length === 0) throw new UserError('Put the cursor in a row of a dataset file first, or select rows.');
+    return selected.map(row => locationOf(editor!.document.fileName, row));
+  }
+
   private async scoreFile(file: { fsPath: string } | undefined): Promise<void> {
     const uri = file ? vscode.Uri.file(file.fsPath) : vscode.window.activeTextEditor?.document.uri;
-    if (!uri) throw new UserError('Open a dataset file (*.jsonl) first, then score it.');
+    if (!uri) throw new UserError('Open a dataset file first, then score it.');
     const document = await vscode.workspace.openTextDocument(uri);
     await vscode.window.showTextDocument(document);
     const name = path.basename(uri.fsPath);
@@ -81,7 +97,7 @@ export class DatasetFeature extends Disposable {
       });
     });
     if (!dataset) {
-      throw new UserError(`${name} is no JSON Lines dataset, or judging rows is switched off for it.`, [
+      throw new UserError(`${name} is no dataset file, or judging rows is switched off for it.`, [
         { title: 'Open Settings', command: 'workbench.action.openSettings', arguments: ['safeFinetuning.risk.enabled'] },
       ]);
     }

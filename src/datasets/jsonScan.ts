@@ -29,6 +29,11 @@ export function findValue(text: string, path: JsonPath): Span | undefined {
   return new Scanner(text, path).scan();
 }
 
+/** Where the value that begins at `start` ends. Throws a `JsonError` where none begins or it is no JSON. */
+export function endOfValue(text: string, start: number): number {
+  return new Scanner(text, [], start).scanValue();
+}
+
 /** What comes next; `first …` may also be the end of its container. */
 type Expected = 'value' | 'first element' | 'property' | 'first property' | 'colon' | 'separator' | 'end';
 
@@ -45,7 +50,6 @@ const PLAIN_CHARACTERS = /[^"\\\u0000-\u001f]*/y;
 const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 
 class Scanner {
-  private at = 0;
   private expected: Expected = 'value';
   private readonly containers: Container[] = [];
   /** So many of the containers are on the way to `path`. */
@@ -55,10 +59,19 @@ class Scanner {
   constructor(
     private readonly text: string,
     private readonly path: JsonPath,
+    private at = 0,
   ) {}
 
   scan(): Span | undefined {
+    this.scanValue();
+    this.skip(SPACE);
+    if (this.at < this.text.length) throw this.error('there is more after its end');
+    return this.found;
+  }
+
+  scanValue(): number {
     for (;;) {
+      if (this.expected === 'end') return this.at;
       this.skip(SPACE);
       const char = this.text[this.at];
       switch (this.expected) {
@@ -88,9 +101,6 @@ class Scanner {
         case 'separator':
           this.readSeparator(char);
           break;
-        case 'end':
-          if (char !== undefined) throw this.error('there is more after its end');
-          return this.found;
       }
     }
   }

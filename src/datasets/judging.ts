@@ -5,7 +5,7 @@ import type { RowScore, ScoreCache } from '../risk/cache';
 import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
 import type { Reading } from './reading';
 import { isBlank } from './rowForms';
-import { pairsOf, readLine, type Pair } from './rows';
+import { pairsOf, type Pair } from './rows';
 
 /** What is known about the rows of a document, by content hash. */
 export interface Scores {
@@ -47,17 +47,16 @@ export async function* judgeRows(
   const visible = first();
   const [onScreen, others, long]: [string[], string[], string[]] = [[], [], []];
   const queued = new Set<string>();
-  for (const [index, line] of reading.lines.entries()) {
+  for (const { start, text, read } of reading.records) {
     await pace.step(signal);
-    if (!line || !('hash' in line) || queued.has(line.hash)) continue;
-    queued.add(line.hash);
-    const cached = again ? undefined : (scores.known.get(line.hash) ?? cache.get(line.hash));
+    if (!('hash' in read) || queued.has(read.hash)) continue;
+    queued.add(read.hash);
+    const cached = again ? undefined : (scores.known.get(read.hash) ?? cache.get(read.hash));
     if (cached) {
-      scores.known.set(line.hash, cached);
+      scores.known.set(read.hash, cached);
       continue;
     }
-    const text = reading.texts[index]!;
-    const queue = text.length > LONG_ROW_CHARACTERS ? long : visible.has(index) ? onScreen : others;
+    const queue = text.length > LONG_ROW_CHARACTERS ? long : visible.has(start.line) ? onScreen : others;
     queue.push(text);
   }
   const total = onScreen.length + others.length + long.length;
@@ -74,8 +73,8 @@ export async function* judgeRows(
 
   async function judgeBatch(texts: string[]): Promise<void> {
     const rows = texts.flatMap(text => {
-      const read = readLine(text);
-      return read && 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
+      const read = reading.format.read(text);
+      return 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
     });
     try {
       const allPairs = rows.flatMap(({ pairs }) => pairs);

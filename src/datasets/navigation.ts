@@ -5,28 +5,35 @@ import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
 import { Pace } from '../common/pace';
 import { UserError } from '../common/userError';
-import { readLine, spanOfMessage } from './rows';
+import { rangeOf, sourceOf } from './datasetDocument';
+import { spanOfMessage } from './findings';
+import { scanRecords } from './formats';
+import { endOf, stretchIn, type Format, type Place, type RecordText, type Scan } from './formats/format';
 
 /** The name of a row that stands at `line`, from 0. */
 export const locationOf = (path: string, { line, hash }: { line: number; hash: string }): RowLocation => ({ path, line: line + 1, hash });
 
+/** The records of a document, whatever it is like now. */
+export function scanOf(document: vscode.TextDocument): Promise<Scan> {
+  return scanRecords(document.fileName, sourceOf(document), new Pace());
+}
+
 /**
- * The line (from 0) of the row with the location's hash: the hinted one, else the nearest. Lines in
- * `except` belong to other rows of the same content.
+ * The index of the record with the location's hash: the one at the hinted line, else the nearest. Records in
+ * `except` are other rows of the same content.
  */
 export async function findRow(
-  document: vscode.TextDocument,
+  { format, records }: Scan,
   { line, hash }: RowLocation,
   except: ReadonlySet<number> = new Set(),
 ): Promise<number | undefined> {
   const pace = new Pace();
-  const { version } = document;
-  for (const index of nearestFirst(line - 1, document.lineCount)) {
+  const hinted = records.findIndex(({ start }) => start.line >= line - 1);
+  for (const index of nearestFirst(hinted < 0 ? records.length : hinted, records.length)) {
     await pace.step();
-    if (document.version !== version) return undefined;
     if (except.has(index)) continue;
-    const read = readLine(document.lineAt(index).text);
-    if (read && 'row' in read && read.row.hash === hash) return index;
+    const read = format.read(records[index]!.text);
+    if ('row' in read && read.row.hash === hash) return index;
   }
   return undefined;
 }
@@ -49,9 +56,10 @@ export async function showRow(location: RowLocation): Promise<void> {
   } catch (error) {
     throw new UserError(`${name} cannot be opened: ${errorText(error)}`);
   }
-  const found = await findRow(document, location);
-  const line = found ?? Math.max(0, Math.min(location.line, document.lineCount) - 1);
-  const selection = found === undefined ? document.lineAt(line).range : promptRange(document, line);
+  const scan = await scanOf(document);
+  const found = await findRow(scan, location);
+  const line = Math.max(0, Math.min(location.line, document.lineCount) - 1);
+  const selection = found === undefined ? document.lineAt(line).range : promptRange(scan.format, scan.records[found]!);
   await vscode.window.showTextDocument(document, { selection });
   if (found === undefined) {
     void vscode.window.showWarningMessage(
@@ -62,17 +70,18 @@ export async function showRow(location: RowLocation): Promise<void> {
 
 export type Direction = 'next' | 'previous';
 
-/** The nearest of `lines` beyond `from`; behind the last one comes the first. Undefined where there is none. */
-export function nextLine(lines: readonly number[], from: number, direction: Direction): number | undefined {
-  const sorted = [...lines].sort((a, b) => (direction === 'next' ? a - b : b - a));
-  return sorted.find(line => (direction === 'next' ? line > from : line < from)) ?? sorted[0];
+/** The record that begins nearest beyond `from`; behind the last one comes the first. Undefined where there is none. */
+export function nextRecord(records: readonly RecordText[], from: Place, direction: Direction): RecordText | undefined {
+  const sign = direction === 'next' ? 1 : -1;
+  const compare = (a: Place, b: Place): number => sign * (a.line - b.line || a.character - b.character);
+  const sorted = [...records].sort((a, b) => compare(a.start, b.start));
+  return sorted.find(({ start }) => compare(start, from) > 0) ?? sorted[0];
 }
 
 /** The first user turn, or the whole row. */
-export function promptRange(document: vscode.TextDocument, line: number): vscode.Range {
-  const { text, range } = document.lineAt(line);
-  const read = readLine(text);
-  const prompt = read && 'row' in read ? read.row.messages.findIndex(({ role }) => role === 'user') : -1;
-  const span = prompt < 0 ? undefined : spanOfMessage(text, prompt);
-  return span ? new vscode.Range(line, span.start, line, span.end) : range;
+export function promptRange(format: Format, record: RecordText): vscode.Range {
+  const read = format.read(record.text);
+  const prompt = 'row' in read ? read.row.messages.findIndex(({ role }) => role === 'user') : -1;
+  const span = prompt < 0 ? undefined : spanOfMessage(format, record.text, prompt);
+  return rangeOf(span ? stretchIn(record, span) : { start: record.start, end: endOf(record) });
 }

@@ -1,93 +1,99 @@
-/** The lines of a document as rows and problems; after an edit, only the lines that changed are read again. */
+/** A document as rows and problems; after an edit, only the records that changed are read again. */
 import { isUtf8 } from 'node:buffer';
 import { Pace } from '../common/pace';
-import { decode, readLine, readLineBytes, splitBytes, type Problem } from './rows';
+import { decode, splitBytes } from './bytes';
+import { scanRecords, type TextSource } from './formats';
+import type { Broken, Format, RecordText, Scan } from './formats/format';
+import type { Problem } from './rows';
 
-export type ReadLine = { hash: string } | { problem: Problem } | undefined;
+/** Contents of rows are not kept: the record has them. */
+export type ReadRecord = RecordText & { read: { hash: string } | { problem: Problem } };
 
-/** What a document held when it was read: line i (from 0) said `texts[i]`, which is `lines[i]`. */
-export interface Reading {
-  texts: readonly string[];
-  lines: readonly ReadLine[];
+/** What a document held when it was read. */
+export interface Reading extends Scan {
+  records: ReadRecord[];
 }
 
-/** A document that is not copied: reading it is aborted when it changes. */
-export interface LineSource {
-  lineCount: number;
-  lineAt(index: number): string;
+/** The lines of a file that are not UTF-8, which a document shows with replacement characters. */
+export interface Undecodable {
+  /** What is wrong with the bytes of a line that a document shows as `text`. */
+  of(text: string, line: number): Problem | undefined;
+  first: Broken;
 }
-
-/** What is wrong with the bytes of a line that a document shows as `text`. */
-export type FindUndecodable = (text: string, index: number) => Problem | undefined;
-
-export const NO_READING: Reading = { texts: [], lines: [] };
-export const ALL_DECODABLE: FindUndecodable = () => undefined;
 
 export async function readDocument(
-  source: LineSource,
-  previous: Reading,
-  findUndecodable: FindUndecodable,
+  file: string,
+  source: TextSource,
+  previous: Reading | undefined,
+  undecodable: Undecodable | undefined,
   signal: AbortSignal,
 ): Promise<Reading> {
   const pace = new Pace();
-  const shorter = Math.min(source.lineCount, previous.texts.length);
+  const { format, records, broken, listStart } = await scanRecords(file, source, pace, signal);
+  const known = previous?.format.id === format.id ? previous.records : [];
+  const shorter = Math.min(records.length, known.length);
   let sameStart = 0;
-  while (sameStart < shorter && source.lineAt(sameStart) === previous.texts[sameStart]) {
+  while (sameStart < shorter && records[sameStart]!.text === known[sameStart]!.text) {
     sameStart++;
     await pace.step(signal);
   }
-  const fromEnd = (back: number): boolean =>
-    source.lineAt(source.lineCount - 1 - back) === previous.texts[previous.texts.length - 1 - back];
   let sameEnd = 0;
-  while (sameEnd < shorter - sameStart && fromEnd(sameEnd)) {
+  while (sameEnd < shorter - sameStart && records.at(-1 - sameEnd)!.text === known.at(-1 - sameEnd)!.text) {
     sameEnd++;
     await pace.step(signal);
   }
-  const changedTexts: string[] = [];
-  const changedLines: ReadLine[] = [];
-  for (let index = sameStart; index < source.lineCount - sameEnd; index++) {
-    const text = source.lineAt(index);
-    changedTexts.push(text);
-    changedLines.push(readOne(text, index, findUndecodable));
+  const wrongBytes = format.id === 'jsonl' ? undecodable : undefined; // others are not read line by line
+  const read: ReadRecord[] = [];
+  for (const [index, record] of records.entries()) {
     await pace.step(signal);
+    const fromEnd = records.length - index;
+    const same = index < sameStart ? known[index] : fromEnd <= sameEnd ? known.at(-fromEnd) : undefined;
+    read.push({ ...record, read: same?.read ?? readRecord(format, record, wrongBytes) });
   }
-  const endOfPrevious = previous.texts.length - sameEnd;
-  return {
-    texts: previous.texts.slice(0, sameStart).concat(changedTexts, previous.texts.slice(endOfPrevious)),
-    lines: previous.lines.slice(0, sameStart).concat(changedLines, previous.lines.slice(endOfPrevious)),
-  };
+  return { format, records: read, broken: broken ?? brokenByBytes(format, source, undecodable), ...(listStart && { listStart }) };
+}
+
+function readRecord(format: Format, { start, text }: RecordText, undecodable: Undecodable | undefined): ReadRecord['read'] {
+  const wrong = undecodable?.of(text, start.line);
+  if (wrong) return { problem: wrong };
+  const read = format.read(text);
+  return 'row' in read ? { hash: read.row.hash } : read;
+}
+
+function brokenByBytes({ id }: Format, { lineCount, lineAt }: TextSource, undecodable: Undecodable | undefined): Broken | undefined {
+  const line = undecodable?.first.place.line;
+  if (line === undefined || id === 'jsonl' || line >= lineCount || !undecodable!.of(lineAt(line), line)) return undefined;
+  return undecodable!.first;
 }
 
 /**
- * The lines of a file that are not UTF-8. A document shows them with replacement characters, how many is
- * up to the editor, so lines are known by the text around those; in a document of another encoding, which
- * has none, by their number.
+ * How many replacement characters there are is up to the editor, so lines are known by the text around those; in
+ * a document of another encoding, which has none, by their number.
  */
-export async function readUndecodable(bytes: Uint8Array, documentIsUtf8: boolean): Promise<FindUndecodable> {
-  if (isUtf8(bytes)) return ALL_DECODABLE;
+export async function findUndecodable(bytes: Uint8Array, documentIsUtf8: boolean): Promise<Undecodable | undefined> {
+  if (isUtf8(bytes)) return undefined;
   const around = (text: string): string => text.replace(/\ufffd+/g, '\ufffd');
   const byText = new Map<string, Problem>();
-  const byIndex = new Map<number, Problem>();
+  const byLine = new Map<number, Problem>();
   const pace = new Pace();
-  let index = 0;
-  for (const line of splitBytes(bytes)) {
-    const read = isUtf8(line) ? undefined : readLineBytes(line);
-    if (read && 'problem' in read) {
-      byText.set(around(decode(line).text), read.problem);
-      byIndex.set(index, read.problem);
+  let line = 0;
+  let first: Broken | undefined;
+  for (const bytesOfLine of splitBytes(bytes)) {
+    if (!isUtf8(bytesOfLine)) {
+      const { text, invalidAt } = decode(bytesOfLine);
+      const reason = 'Not valid UTF-8. Save the file with the encoding UTF-8, and check this text.';
+      const found: Problem = { code: 'invalid-utf8', offset: invalidAt!, reason };
+      first ??= { place: { line, character: invalidAt! }, reason };
+      byText.set(around(text), found);
+      byLine.set(line, found);
     }
-    index++;
+    line++;
     await pace.step();
   }
-  return documentIsUtf8
-    ? text => (text.includes('\ufffd') ? byText.get(around(text)) : undefined)
-    : (_, index) => byIndex.get(index);
-}
-
-/** Contents are not kept: the document has them. */
-function readOne(text: string, index: number, findUndecodable: FindUndecodable): ReadLine {
-  const undecodable = findUndecodable(text, index);
-  if (undecodable) return { problem: undecodable };
-  const read = readLine(text);
-  return read && ('row' in read ? { hash: read.row.hash } : read);
+  return {
+    first: first!,
+    of: documentIsUtf8
+      ? text => (text.includes('\ufffd') ? byText.get(around(text)) : undefined)
+      : (_, line) => byLine.get(line),
+  };
 }

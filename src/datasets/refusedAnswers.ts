@@ -1,26 +1,24 @@
 /** What makes a row that complies with a harmful request one that declines it. */
-import { findValue, type Span } from './jsonScan';
+import forms from '../../trainer/safe_finetuning/row_forms.json';
+import type { Format, Replacement } from './formats/format';
 import { isBlank } from './rowForms';
-import { readLine } from './rows';
 
 export const REFUSAL = "I'm sorry, but I can't help with that.";
 
-export interface Replacement extends Span {
-  text: string;
-}
-
-/** In a row's line, each answer to the message `index`, or that message where it is an answer, as a refusal. */
-export function refusedAnswers(line: string, index: number): Replacement[] {
-  const read = readLine(line);
-  if (!read || !('row' in read)) return [];
+/** In a record, each answer to the message `index`, or that message where it is an answer, as a refusal. */
+export function refusedAnswers(format: Format, text: string, index: number): Replacement[] {
+  const read = format.read(text);
+  if (!('row' in read)) return [];
   const { messages, paths } = read.row;
   const asked = messages[index]?.role === 'user' ? index + 1 : index;
   const next = messages.findIndex(({ role }, at) => at > asked && role === 'user' && messages[at - 1]!.role === 'assistant');
   const replacements: Replacement[] = [];
   for (let at = asked; at < (next < 0 ? messages.length : next); at++) {
     const { role, content } = messages[at]!;
-    const span = role === 'assistant' && !isBlank(content) ? findValue(line, paths[at]!) : undefined;
-    if (span) replacements.push({ ...span, text: JSON.stringify(REFUSAL) });
+    const path = paths[at]!;
+    const isInList = path.length === 1 && [...forms.turns, 'history'].includes(String(path[0])); // a list written as text
+    const replacement = role === 'assistant' && !isBlank(content) && !isInList && format.replacing(text, path, REFUSAL);
+    if (replacement) replacements.push(replacement);
   }
   return replacements;
 }

@@ -1,5 +1,4 @@
 /** What is said about a dataset file: which rows are flagged, and the sentences that say so. */
-import path from 'node:path';
 import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
 import type { Reading } from './reading';
@@ -7,7 +6,9 @@ import { EXPECTED, mentionsConversation } from './rowForms';
 import type { Problem, ProblemCode } from './rows';
 
 export interface FlaggedRow {
-  /** From 0. */
+  /** Index among the records of the file. */
+  record: number;
+  /** Where it begins, from 0. */
   line: number;
   hash: string;
   risk: number;
@@ -16,7 +17,7 @@ export interface FlaggedRow {
 
 export interface FileReport {
   rows: number;
-  problems: { line: number; problem: Problem }[];
+  problems: { record: number; problem: Problem }[];
   /** The riskiest first. */
   flagged: FlaggedRow[];
   /** Lines of rows that are safety data. */
@@ -26,27 +27,18 @@ export interface FileReport {
   /** Why rows stay unscored. */
   unscoredReason: string | undefined;
   threshold: number;
-  /** Not a dataset: no row at all, or none that may have been meant as a conversation. */
+  /** Otherwise it has no row, or none that may have been meant as a conversation. */
+  isDataset: boolean;
+  /** What to say of a file that is no dataset but should be. */
   notice: string | undefined;
-}
-
-export const QUARANTINE_SUFFIX = '.quarantine.jsonl';
-
-/** `support.jsonl` → `support.quarantine.jsonl`, beside it. */
-export function quarantinePath(dataset: string): string {
-  const { dir, name } = path.parse(dataset);
-  return path.join(dir, name + QUARANTINE_SUFFIX);
-}
-
-/** Rows that were put aside: nothing there needs to be flagged again. */
-export function isQuarantine(dataset: string): boolean {
-  return dataset.endsWith(QUARANTINE_SUFFIX);
 }
 
 /** Problems that any file may have, dataset or not. */
 const saysNothingOfIt = new Set<ProblemCode>(['no-conversation', 'not-object', 'not-json', 'invalid-utf8', 'nul']);
 
 export interface ReportOptions {
+  /** Whether the file should be a dataset, by its name: other files of its format may be anything. */
+  expected: boolean;
   threshold: number;
   /** False where nothing is to be flagged. */
   flag: boolean;
@@ -56,8 +48,8 @@ export interface ReportOptions {
   signal: AbortSignal;
 }
 
-export async function makeReport({ texts, lines }: Reading, scores: Scores, options: ReportOptions): Promise<FileReport> {
-  const { threshold, flag, pace, signal } = options;
+export async function makeReport({ records }: Reading, scores: Scores, options: ReportOptions): Promise<FileReport> {
+  const { expected, threshold, flag, pace, signal } = options;
   const report: FileReport = {
     rows: 0,
     problems: [],
@@ -66,39 +58,40 @@ export async function makeReport({ texts, lines }: Reading, scores: Scores, opti
     unscored: 0,
     unscoredReason: options.unscoredReason,
     threshold,
+    isDataset: false,
     notice: undefined,
   };
-  let meantAsDataset = false;
-  for (const [line, read] of lines.entries()) {
+  let meant = 0;
+  for (const [index, { start, text, read }] of records.entries()) {
     await pace.step(signal);
-    if (!read) continue;
     if ('problem' in read) {
-      report.problems.push({ line, problem: read.problem });
-      meantAsDataset ||= mentionsConversation(texts[line]!) || !saysNothingOfIt.has(read.problem.code);
+      report.problems.push({ record: index, problem: read.problem });
+      if (mentionsConversation(text) || !saysNothingOfIt.has(read.problem.code)) meant++;
       continue;
     }
-    meantAsDataset = true;
+    meant++;
     report.rows++;
     const score = scores.known.get(read.hash);
     if (!score) {
       report.unscored++;
       report.unscoredReason ??= scores.failed.get(read.hash);
     } else if (score.refusal) {
-      report.refusals.push(line);
+      report.refusals.push(start.line);
     } else if (flag && score.risk >= threshold) {
       const { risk, messageIndex } = score;
-      report.flagged.push({ line, hash: read.hash, risk, messageIndex });
+      report.flagged.push({ record: index, line: start.line, hash: read.hash, risk, messageIndex });
     }
   }
   if (report.unscored === 0) report.unscoredReason = undefined;
-  report.flagged.sort((a, b) => b.risk - a.risk || a.line - b.line);
-  if (!meantAsDataset) {
+  report.flagged.sort((a, b) => b.risk - a.risk || a.record - b.record);
+  report.isDataset = expected ? meant > 0 : 2 * meant > records.length;
+  if (expected && !report.isDataset) {
     report.notice =
-      report.problems.length === 0
+      records.length === 0
         ? `This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${EXPECTED}`
         : `No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${EXPECTED}`;
-    report.problems = [];
   }
+  if (!report.isDataset) report.problems = [];
   return report;
 }
 
@@ -110,7 +103,7 @@ export const counted = (count: number, one: string, many = `${one}s`): string =>
 /** One line for the status bar. */
 export function summary({ rows, flagged, problems, threshold, unscored, unscoredReason }: FileReport): string {
   const parts = [counted(rows, 'row'), `${flagged.length.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
-  if (problems.length > 0) parts.push(counted(problems.length, 'malformed line'));
+  if (problems.length > 0) parts.push(counted(problems.length, 'malformed row'));
   if (unscoredReason) parts.push(`${unscored.toLocaleString('en-US')} unscored`);
   return parts.join(', ');
 }

@@ -3,8 +3,11 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
+import { rangeOf, type DatasetDocument } from './datasetDocument';
+import { stretchIn } from './formats/format';
 import { locationOf } from './navigation';
-import { quarantinePath, type FlaggedRow } from './report';
+import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
+import type { FlaggedRow } from './report';
 import { refusedAnswers } from './refusedAnswers';
 
 class RowActions implements vscode.CodeActionProvider {
@@ -14,18 +17,22 @@ class RowActions implements vscode.CodeActionProvider {
 
   constructor(private readonly annotations: Annotations) {}
 
-  provideCodeActions(document: vscode.TextDocument, _: vscode.Range, context: vscode.CodeActionContext): vscode.CodeAction[] {
+  provideCodeActions(document: vscode.TextDocument, range: vscode.Range, context: vscode.CodeActionContext): vscode.CodeAction[] {
+    const dataset = this.annotations.get(document);
+    if (!dataset) return [];
+    if (isQuarantine(document.fileName)) return restore(dataset, range);
     const diagnostics = context.diagnostics.filter(({ source, code }) => source === DIAGNOSTIC_SOURCE && code === 'risk');
     if (diagnostics.length === 0) return [];
-    const flagged = this.annotations.get(document)?.annotations?.report.flagged ?? [];
+    const flagged = dataset.annotations?.report.flagged ?? [];
     const rows = diagnostics.flatMap(diagnostic => {
-      const row = flagged.find(({ line }) => line === diagnostic.range.start.line);
+      const at = dataset.rowAt(diagnostic.range.start)?.record;
+      const row = flagged.find(({ record }) => dataset.reading?.records[record] === at);
       return row ? [{ diagnostic, row }] : [];
     });
-    const refusals = rows.map(({ diagnostic, row }) => replaceByRefusal(document, diagnostic, row));
+    const refusals = rows.flatMap(({ diagnostic, row }) => replaceByRefusal(dataset, diagnostic, row));
     if (document.uri.scheme !== 'file') return refusals;
     const { fsPath } = document.uri;
-    const target = path.basename(quarantinePath(fsPath));
+    const target = path.basename(quarantineOf(fsPath));
     const locate = (row: FlaggedRow): RowLocation => locationOf(fsPath, row);
     const moves = rows.map(({ diagnostic, row }) => move(`Move row to ${target}`, [diagnostic], [locate(row)]));
     const all = flagged.length > 1 ? [move(`Move all ${flagged.length} flagged rows to ${target}`, diagnostics, flagged.map(locate))] : [];
@@ -40,14 +47,28 @@ function move(title: string, diagnostics: vscode.Diagnostic[], rows: RowLocation
   return action;
 }
 
-function replaceByRefusal(document: vscode.TextDocument, diagnostic: vscode.Diagnostic, { line, messageIndex }: FlaggedRow): vscode.CodeAction {
+/** The rows that the selection touches. */
+function restore(dataset: DatasetDocument, range: vscode.Range): vscode.CodeAction[] {
+  const rows = dataset.rowsIn(range).map(row => locationOf(dataset.document.fileName, row));
+  if (rows.length === 0) return [];
+  const what = rows.length === 1 ? 'row' : `${rows.length} rows`;
+  const title = `Restore ${what} to ${path.basename(datasetOf(dataset.document.fileName))}`;
+  const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
+  action.command = { command: 'safeFinetuning.restoreRow', title, arguments: rows };
+  return [action];
+}
+
+function replaceByRefusal({ document, reading }: DatasetDocument, diagnostic: vscode.Diagnostic, row: FlaggedRow): vscode.CodeAction[] {
+  const record = reading?.records[row.record];
+  const replacements = record ? refusedAnswers(reading.format, record.text, row.messageIndex) : [];
+  if (replacements.length === 0) return [];
   const action = new vscode.CodeAction('Replace answer by a refusal', vscode.CodeActionKind.QuickFix);
   action.diagnostics = [diagnostic];
   action.edit = new vscode.WorkspaceEdit();
-  for (const { start, end, text } of refusedAnswers(document.lineAt(line).text, messageIndex)) {
-    action.edit.replace(document.uri, new vscode.Range(line, start, line, end), text);
+  for (const replacement of replacements) {
+    action.edit.replace(document.uri, rangeOf(stretchIn(record!, replacement)), replacement.text);
   }
-  return action;
+  return [action];
 }
 
 export function registerRowActions(annotations: Annotations): vscode.Disposable {

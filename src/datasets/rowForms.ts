@@ -27,7 +27,7 @@ export interface Invalid {
   path?: JsonPath;
 }
 
-type JsonObject = Record<string, unknown>;
+export type JsonObject = Record<string, unknown>;
 type Placed = Message & { path: JsonPath };
 
 /** What a row looks like, for messages to the user. */
@@ -73,8 +73,8 @@ function messagesOf(row: JsonObject): Placed[] {
   const present = (key: string): boolean => isPresent(row[key]);
   const unsupported = forms.unsupported.row.find(key => isFilled(row[key]));
   if (unsupported !== undefined) fail('unsupported', `The row has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, [unsupported]);
-  const list = forms.turns.find(present);
-  if (list !== undefined) return withSystem(row, turnsOf(row[list], list));
+  const list = forms.turns.find(key => isGiven(row[key]));
+  if (list !== undefined) return withSystem(row, fromList(row[list], list, turnsOf));
   const form = forms.exchanges.find(({ prompt, answer }) => present(prompt) && present(answer));
   if (!form) {
     const named = forms.turns.find(key => key in row); // and null
@@ -91,7 +91,7 @@ function messagesOf(row: JsonObject): Placed[] {
     requireText(input);
     asked[0]!.content += `\n${more}`;
   }
-  const earlier = present('history') ? historyOf(row.history) : [];
+  const earlier = isGiven(row.history) ? fromList(row.history, 'history', historyOf) : [];
   if (earlier.length > 0) requireText('history');
   return withSystem(row, [...earlier, ...asked, ...sideOf(row[answer], answer, 'assistant')]);
 }
@@ -101,6 +101,28 @@ function withSystem(row: JsonObject, messages: Placed[]): Placed[] {
   if (key === undefined || messages.some(({ role }) => role === 'system')) return messages;
   const content = textOf(row[key], key);
   return isBlank(content) ? messages : [{ role: 'system', content, path: [key] }, ...messages];
+}
+
+/** In a table, which has no lists, a list is written as JSON: what stands in it stands in the whole cell. */
+function fromList(value: unknown, key: string, read: (value: unknown, key: string) => Placed[]): Placed[] {
+  if (typeof value !== 'string') return read(value, key);
+  let list: unknown;
+  try {
+    list = JSON.parse(value);
+  } catch {
+    return fail('bad-message', `\`${key}\` is text that is not valid JSON. Write the list as JSON.`, [key]);
+  }
+  try {
+    return read(list, key).map(message => ({ ...message, path: [key] }));
+  } catch (error) {
+    if (error instanceof InvalidRow) throw new InvalidRow({ ...error.invalid, path: [key] });
+    throw error;
+  }
+}
+
+/** In a table, a cell without a list is blank. */
+function isGiven(value: unknown): boolean {
+  return isPresent(value) && !(typeof value === 'string' && isBlank(value));
 }
 
 /** One side of an exchange: a text, or turns. */

@@ -1,9 +1,11 @@
 /** What a dataset file holds, above its first line, with the next steps. */
+import path from 'node:path';
 import * as vscode from 'vscode';
 import type { CommandArguments, CommandId } from '../common/commands';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
-import { counted, formatRisk, isQuarantine } from './report';
+import { datasetOf, isQuarantine } from './quarantineFiles';
+import { counted, formatRisk } from './report';
 
 class SummaryLens implements vscode.CodeLensProvider {
   readonly onDidChangeCodeLenses: vscode.Event<void>;
@@ -14,9 +16,14 @@ class SummaryLens implements vscode.CodeLensProvider {
 
   provideCodeLenses(document: vscode.TextDocument): vscode.CodeLens[] {
     const { report, scoring } = this.annotations.get(document)?.annotations ?? {};
-    if (!report || report.notice !== undefined) return [];
+    if (!report || !report.isDataset) return [];
     const { fsPath, scheme } = document.uri;
-    if (isQuarantine(fsPath)) return [lens(`${counted(report.rows, 'row')} in quarantine, not trained on`)];
+    if (isQuarantine(fsPath)) {
+      const [first, ...more] = this.annotations.get(document)!.rows().map(row => locationOf(fsPath, row));
+      const put = lens(`${counted(report.rows, 'row')} in quarantine, not trained on`);
+      if (!first) return [put];
+      return [put, lens(`Restore ${more.length > 0 ? `all ${more.length + 1}` : 'it'} to ${path.basename(datasetOf(fsPath))}`, 'safeFinetuning.restoreRow', first, ...more)];
+    }
     const { flagged, threshold } = report;
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
     const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;

@@ -134,7 +134,7 @@ export interface RowProblem {
    */
   file: number;
   /**
-   * 1-based line in the file.
+   * 1-based line in the file where it begins; in Parquet, its number.
    */
   line: number;
   /**
@@ -456,7 +456,7 @@ export interface RunConfig {
  */
 export interface DatasetConfig {
   /**
-   * The dataset file, relative to this configuration file: JSON Lines, one conversation per line (`messages`, ShareGPT, Alpaca, or a prompt with its answer).
+   * The dataset, relative to this configuration file: a file (JSON Lines, JSON, CSV, TSV or Parquet), a folder of such files, or a pattern such as `data/*.csv`. A row is a conversation (`messages`, ShareGPT, Alpaca, or a prompt with its answer). Of a folder or a pattern, quarantines are left out.
    */
   path: string;
   /**
@@ -572,7 +572,8 @@ export interface RegularisationConfig {
   reference: 'cached' | 'exact';
 }
 /**
- * Anchor rows: harmful prompts with the reference's own refusals, on which the model is held to it.
+ * Anchor rows, on which the model is held to the reference: harmful prompts with its refusals, harmless
+ * look-alikes with its answers.
  */
 export interface AnchorConfig {
   /**
@@ -771,7 +772,10 @@ export interface Check {
   column: number | null;
 }
 export interface ScoreReport {
-  path: string;
+  /**
+   * Those of the dataset; rows name them by index.
+   */
+  files: string[];
   judge: string;
   threshold: number;
   rows: RowScore[];
@@ -783,7 +787,7 @@ export interface RowScore {
    */
   file: number;
   /**
-   * 1-based line in the file.
+   * 1-based line in the file where it begins; in Parquet, its number.
    */
   line: number;
   /**

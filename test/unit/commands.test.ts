@@ -47,8 +47,8 @@ describe('the manifest', () => {
   });
 
   it('reads only context keys that the code sets', () => {
-    const conditions = JSON.stringify([manifest.contributes.menus, manifest.contributes.commands]);
-    const read = new Set([...conditions.matchAll(/safeFinetuning\.run(?:Active|Paused|Resumable)/g)].map(match => match[0]));
+    const conditions = JSON.stringify(manifest.contributes);
+    const read = new Set([...conditions.matchAll(/safeFinetuning\.(?:run(?:Active|Paused|Resumable)|datasetOpen)/g)].map(match => match[0]));
     same(read, new Set([...sources.matchAll(/setContext\('([\w.]+)'/g)].map(match => match[1]!)));
   });
 

@@ -2,30 +2,29 @@ import assert from 'node:assert/strict';
 import { Pace } from '../../src/common/pace';
 import { findingsOf, MOST_FINDINGS, type Finding } from '../../src/datasets/findings';
 import { scoreOfRow, type Scores } from '../../src/datasets/judging';
-import { ALL_DECODABLE, NO_READING, readDocument, type Reading } from '../../src/datasets/reading';
+import type { Reading } from '../../src/datasets/reading';
 import { makeReport, summary, type FileReport } from '../../src/datasets/report';
 import type { Message } from '../../src/datasets/rowForms';
 import { pairsOf } from '../../src/datasets/rows';
+import { readText } from './documents';
 
 const { signal } = new AbortController();
 const row = (prompt: string): string =>
   JSON.stringify({ messages: [{ role: 'user', content: prompt }, { role: 'assistant', content: 'Sure.' }] });
 
-async function read(lines: string[]): Promise<Reading> {
-  return readDocument({ lineCount: lines.length, lineAt: index => lines[index]! }, NO_READING, ALL_DECODABLE, signal);
-}
+const read = (lines: string[], file?: string): Promise<Reading> => readText(lines.join('\n'), file);
 
 /** Every row gets the risk that `riskOf` gives its line. */
 function scoresOf(reading: Reading, riskOf: (line: number) => number): Scores {
   const known: Scores['known'] = new Map();
-  reading.lines.forEach((line, index) => {
-    if (line && 'hash' in line) known.set(line.hash, { risk: riskOf(index), refusal: false, messageIndex: 0 });
-  });
+  for (const { start, read } of reading.records) {
+    if ('hash' in read) known.set(read.hash, { risk: riskOf(start.line), refusal: false, messageIndex: 0 });
+  }
   return { known, failed: new Map() };
 }
 
-const report = (reading: Reading, scores: Scores, unscoredReason?: string): Promise<FileReport> =>
-  makeReport(reading, scores, { threshold: 0.5, flag: true, unscoredReason, pace: new Pace(), signal });
+const report = (reading: Reading, scores: Scores, unscoredReason?: string, expected = true): Promise<FileReport> =>
+  makeReport(reading, scores, { expected, threshold: 0.5, flag: true, unscoredReason, pace: new Pace(), signal });
 
 const list = (of: FileReport, reading: Reading): Promise<Finding[]> =>
   findingsOf(of, reading, { judge: 'the bundled classifier', spans: new Map(), pace: new Pace(), signal });
@@ -37,7 +36,7 @@ describe('findings', () => {
     const made = await report(reading, scoresOf(reading, line => [0.49, 0.5, 0, 0.97][line]!));
     const findings = await list(made, reading);
     assert.deepEqual(
-      findings.map(({ line, start, end, severity, code }) => [lines[line]!.slice(start, end), severity, code]),
+      findings.map(({ start, end, severity, code }) => [lines[start.line]!.slice(start.character, end.character), severity, code]),
       [
         ['high', 'warning', 'risk'],
         ['mid 👋 \\"quoted\\"', 'warning', 'risk'],
@@ -54,9 +53,9 @@ describe('findings', () => {
     const findings = await list(made, reading);
     assert.equal(findings.length, MOST_FINDINGS + 2);
     const flagged = findings.filter(({ severity }) => severity === 'warning');
-    assert.deepEqual(flagged.map(({ line }) => line), Array.from(flagged, (_, index) => count - 1 - index));
+    assert.deepEqual(flagged.map(({ start }) => start.line), Array.from(flagged, (_, index) => count - 1 - index));
     assert.match(findings.at(-2)!.message, /^2,550 more rows at or above risk 0\.50/);
-    assert.match(findings.at(-1)!.message, /^2,550 more malformed lines/);
+    assert.match(findings.at(-1)!.message, /^2,550 more malformed rows/);
   });
 
   it('say why rows have no score, and only then', async () => {
@@ -82,6 +81,44 @@ describe('findings', () => {
     }
     const reading = await read(['{"level": 1}', '{"messages": 3}']);
     assert.equal((await list(await report(reading, scoresOf(reading, () => 0)), reading)).length, 2);
+  });
+
+  it('stand on the text of a row in every format, in whichever of its lines', async () => {
+    const prompt = 'two lines,\nand more';
+    for (const [file, lines, underlined] of [
+      ['a.json', ['[', '  {', `    "prompt": ${JSON.stringify(prompt)},`, '    "completion": "Sure."', '  }', ']'], [2, 15, 2, 35]],
+      ['a.csv', ['id,prompt,completion', '1,"two lines,', 'and more",Sure.'], [1, 3, 2, 8]],
+      ['a.tsv', ['prompt\tcompletion', 'short\tSure.'], [1, 0, 1, 5]],
+    ] as const) {
+      const reading = await read([...lines], file);
+      const [finding, ...others] = await list(await report(reading, scoresOf(reading, () => 1), undefined, false), reading);
+      assert.deepEqual(others, []);
+      const { start, end } = finding!;
+      assert.deepEqual([start.line, start.character, end.line, end.character], underlined, file);
+    }
+  });
+
+  it('say nothing of a file that is no dataset, and need not be one', async () => {
+    for (const [file, text] of [
+      ['package.json', '{"name": "x", "scripts": {}}'],
+      ['list.json', '[1, {"input": "a", "output": "b"}, {"c": 1}]'],
+      ['prices.csv', 'name,price\na,1\nb,2'],
+      ['broken.json', '{"name": '],
+    ] as const) {
+      const reading = await read([text], file);
+      assert.deepEqual(await list(await report(reading, scoresOf(reading, () => 1), undefined, false), reading), [], file);
+    }
+  });
+
+  it('say from where on a file cannot be read', async () => {
+    for (const [file, lines, place] of [
+      ['a.json', ['[', '{"prompt": "a", "completion": "b"},', '{"prompt": "c", "completion"}]'], [2, 28]],
+      ['a.csv', ['prompt,completion', 'a,b', 'c,"d'], [2, 0]],
+    ] as const) {
+      const reading = await read([...lines], file);
+      const findings = await list(await report(reading, scoresOf(reading, () => 0), undefined, false), reading);
+      assert.deepEqual(findings.map(({ code, start }) => [code, start.line, start.character]), [['broken', ...place]]);
+    }
   });
 });
 

@@ -1,63 +1,75 @@
 import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
-import { ALL_DECODABLE, NO_READING, readDocument, readUndecodable, type LineSource } from '../../src/datasets/reading';
+import { findUndecodable, readDocument } from '../../src/datasets/reading';
+import { readText, sourceOf } from './documents';
 
 const row = (prompt: string): string =>
   JSON.stringify({ messages: [{ role: 'user', content: prompt }, { role: 'assistant', content: 'Yes.' }] });
-const texts = fc.array(fc.constantFrom('', row('a'), row('b'), row('c'), '{', '[]'), { maxLength: 12 });
-const { signal } = new AbortController();
-
-/** Counts how often each line is looked at. */
-function source(lines: string[]): LineSource & { seen: string[] } {
-  const seen: string[] = [];
-  return { lineCount: lines.length, seen, lineAt: index => (seen.push(lines[index]!), lines[index]!) };
-}
+const lines = fc.array(fc.constantFrom('', row('a'), row('b'), row('c'), '{', '[]'), { maxLength: 12 });
+const cells = fc.array(fc.constantFrom('prompt,answer', 'question,answer', 'a,b', '"a', 'c",d', 'e', ''), { maxLength: 12 });
 
 describe('reading a document', () => {
   it('after any edit is the same as reading it from the start', async () => {
-    await fc.assert(
-      fc.asyncProperty(texts, texts, texts, texts, async (start, before, after, end) => {
-        const first = await readDocument(source([...start, ...before, ...end]), NO_READING, ALL_DECODABLE, signal);
-        const edited = [...start, ...after, ...end];
-        const again = await readDocument(source(edited), first, ALL_DECODABLE, signal);
-        assert.deepEqual(again, await readDocument(source(edited), NO_READING, ALL_DECODABLE, signal));
-        assert.deepEqual(again.texts, edited);
-      }),
-    );
+    for (const [file, texts, [open, parting, close]] of [
+      ['a.jsonl', lines, ['', '\n', '']],
+      ['a.json', lines, ['[', ',\n', ']']],
+      ['a.csv', cells, ['', '\n', '']],
+    ] as const) {
+      await fc.assert(
+        fc.asyncProperty(texts, texts, texts, texts, async (start, before, after, end) => {
+          const first = await readText(open + [...start, ...before, ...end].join(parting) + close, file);
+          const edited = open + [...start, ...after, ...end].join(parting) + close;
+          const asData = async (reading: ReturnType<typeof readText>) => {
+            const { format, ...data } = await reading;
+            return { ...data, format: format.id };
+          };
+          assert.deepEqual(await asData(readText(edited, file, first)), await asData(readText(edited, file)));
+        }),
+      );
+    }
   });
 
-  it('reads only the changed lines again', async () => {
-    const lines = Array.from({ length: 100 }, (_, index) => row(String(index)));
-    const first = await readDocument(source(lines), NO_READING, ALL_DECODABLE, signal);
-    const edited = lines.map((line, index) => (index === 50 ? row('changed') : line));
-    const second = await readDocument(source(edited), first, ALL_DECODABLE, signal);
+  it('reads only the changed rows again', async () => {
+    const texts = Array.from({ length: 100 }, (_, index) => row(String(index)));
+    const first = await readText(texts.join('\n'));
+    const second = await readText(texts.map((line, index) => (index === 50 ? row('changed') : line)).join('\n'), undefined, first);
     assert.deepEqual(
-      second.lines.flatMap((line, index) => (line === first.lines[index] ? [] : [index])),
+      second.records.flatMap(({ read }, index) => (read === first.records[index]!.read ? [] : [index])),
       [50],
     );
   });
 
   it('gives way while it reads, and stops when the document changes', async () => {
-    const lines = Array.from({ length: 20_000 }, (_, index) => row(String(index)));
     const cancellation = new AbortController();
-    const document = source(lines);
-    const reading = readDocument(document, NO_READING, ALL_DECODABLE, cancellation.signal);
+    const source = sourceOf(Array.from({ length: 20_000 }, (_, index) => row(String(index))).join('\n'));
+    let seen = 0;
+    const counting = { ...source, lineAt: (index: number) => (seen++, source.lineAt(index)) };
+    const reading = readDocument('a.jsonl', counting, undefined, undefined, cancellation.signal);
     await setImmediate();
     cancellation.abort();
     await assert.rejects(reading, { name: 'AbortError' });
-    assert.ok(document.seen.length < lines.length);
+    assert.ok(seen <= source.lineCount);
   });
 
   it('knows lines that are not UTF-8 by their text, however an editor shows them', async () => {
     const bytes = Buffer.concat([Buffer.from(`${row('é')}\n{"a": "`), Buffer.from([0xff, 0xfe]), Buffer.from('"}\n')]);
-    const shown = await readUndecodable(bytes, true);
-    assert.equal(shown('{"a": "\ufffd"}', 7)?.code, 'invalid-utf8');
-    assert.equal(shown('{"a": "\ufffd\ufffd"}', 0)?.column, 8);
-    assert.equal(shown('{"b": "\ufffd"}', 1), undefined);
-    const otherEncoding = await readUndecodable(bytes, false);
-    assert.equal(otherEncoding('{"a": "ÿþ"}', 1)?.column, 8);
-    assert.equal(otherEncoding(row('Ã©'), 0), undefined);
-    assert.equal(await readUndecodable(Buffer.from(row('\ufffd')), true), ALL_DECODABLE);
+    const shown = await findUndecodable(bytes, true);
+    assert.equal(shown?.of('{"a": "\ufffd"}', 7)?.code, 'invalid-utf8');
+    assert.equal(shown?.of('{"a": "\ufffd\ufffd"}', 0)?.offset, 7);
+    assert.equal(shown?.of('{"b": "\ufffd"}', 1), undefined);
+    const otherEncoding = await findUndecodable(bytes, false);
+    assert.equal(otherEncoding?.of('{"a": "ÿþ"}', 1)?.offset, 7);
+    assert.equal(otherEncoding?.of(row('Ã©'), 0), undefined);
+    assert.equal(await findUndecodable(Buffer.from(row('\ufffd')), true), undefined);
+  });
+
+  it('takes what is not read line by line as broken where its bytes are', async () => {
+    const bytes = Buffer.concat([Buffer.from('prompt,answer\na,b\nc,'), Buffer.from([0xff]), Buffer.from('\n')]);
+    const undecodable = await findUndecodable(bytes, true);
+    const { signal } = new AbortController();
+    const broken = async (text: string) => (await readDocument('a.csv', sourceOf(text), undefined, undecodable, signal)).broken?.place;
+    assert.deepEqual(await broken('prompt,answer\na,b\nc,\ufffd\n'), { line: 2, character: 2 });
+    assert.equal(await broken('prompt,answer\na,b\nc,mended\n'), undefined);
   });
 });

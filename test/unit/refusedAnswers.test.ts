@@ -1,17 +1,26 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import type { Format } from '../../src/datasets/formats/format';
 import { REFUSAL, refusedAnswers } from '../../src/datasets/refusedAnswers';
-import { readLine } from '../../src/datasets/rows';
+import { readText } from './documents';
 
 describe('an answer that is replaced by a refusal', () => {
-  const replaced = (line: string, index: number): string => {
+  let json: Format;
+  let csv: Format;
+
+  before(async () => {
+    ({ format: json } = await readText(''));
+    ({ format: csv } = await readText('instruction,input,output\n', 'a.csv'));
+  });
+
+  const replaced = (line: string, index: number, format = json): string => {
     let text = line;
-    for (const { start, end, text: by } of refusedAnswers(line, index).reverse()) text = text.slice(0, start) + by + text.slice(end);
+    for (const { start, end, text: by } of refusedAnswers(format, line, index).reverse()) text = text.slice(0, start) + by + text.slice(end);
     return text;
   };
   const rowOf = (line: string) => {
-    const read = readLine(line);
-    assert.ok(read && 'row' in read, line);
+    const read = json.read(line);
+    assert.ok('row' in read, line);
     return read.row.messages;
   };
 
@@ -48,6 +57,16 @@ describe('an answer that is replaced by a refusal', () => {
   });
 
   it('is none where the line is no row', () => {
-    assert.deepEqual(refusedAnswers('{"messages": []}', 0), []);
+    assert.deepEqual(refusedAnswers(json, '{"messages": []}', 0), []);
+  });
+
+  it('is a cell of a table', () => {
+    assert.equal(replaced('"Add, please.",1,"Sure, ""here""\nis"', 0, csv), `"Add, please.",1,"${REFUSAL}"`);
+    assert.equal(replaced('Add.,,Sure', 0, csv), `Add.,,"${REFUSAL}"`);
+  });
+
+  it('is none in a list that is written as text', () => {
+    const messages = [{ role: 'user', content: 'p' }, { role: 'assistant', content: 'yes' }];
+    assert.deepEqual(refusedAnswers(json, JSON.stringify({ messages: JSON.stringify(messages) }), 0), []);
   });
 });

@@ -7,18 +7,30 @@ import fc from 'fast-check';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import forms from '../../trainer/safe_finetuning/row_forms.json';
 import type { Message } from '../../src/datasets/rowForms';
-import { hashOf, pairsOf, readLine, readLineBytes, spanOf, spanOfMessage, splitBytes, type Line } from '../../src/datasets/rows';
+import { splitBytes } from '../../src/datasets/bytes';
+import { spanOfMessage } from '../../src/datasets/findings';
+import { placeIn } from '../../src/datasets/formats/format';
+import { readJson, spanInJson } from '../../src/datasets/formats/jsonRecord';
+import type { Reading } from '../../src/datasets/reading';
+import { hashOf, pairsOf } from '../../src/datasets/rows';
+import { readBytes, readText } from './documents';
 
 const folder = path.join(__dirname, '../fixtures/rows');
 const expected = JSON.parse(readFileSync(path.join(folder, 'expected.json'), 'utf8')) as Record<string, object[]>;
 
 /** In the form of expected.json. */
-function summary(line: Line): object | undefined {
-  if (line && 'row' in line) {
-    const pairs = pairsOf(line.row.messages).map(({ promptIndex, answerIndex }) => [promptIndex ?? null, answerIndex]);
-    return { hash: line.row.hash, pairs };
-  }
-  return line && { code: line.problem.code, column: line.problem.column };
+function summary({ format, records }: Reading): object[] {
+  return records.map(record => {
+    const line = record.start.line + 1;
+    if ('problem' in record.read) {
+      const { code, offset } = record.read.problem;
+      return { line, code, column: placeIn(record, offset).character + 1 };
+    }
+    const read = format.read(record.text);
+    assert.ok('row' in read);
+    const pairs = pairsOf(read.row.messages).map(({ promptIndex, answerIndex }) => [promptIndex ?? null, answerIndex]);
+    return { line, hash: record.read.hash, pairs };
+  });
 }
 
 const awkward = fc.constantFrom('"', '\\', '\n', '👋🏽', '\ud83d', '\ude00', '\0', '\u2028', 'é');
@@ -31,12 +43,10 @@ const toAscii = (json: string): string =>
 
 describe('rows of a dataset', () => {
   for (const [name, lines] of Object.entries(expected)) {
-    it(`reads ${name} as expected`, () => {
-      const found = [...splitBytes(readFileSync(path.join(folder, name)))].flatMap((bytes, index) => {
-        const found = summary(readLineBytes(bytes));
-        return found ? [{ line: index + 1, ...found }] : [];
-      });
-      assert.deepEqual(found, lines);
+    it(`reads ${name} as expected`, async () => {
+      const reading = await readBytes(readFileSync(path.join(folder, name)), name);
+      assert.equal(reading.broken, undefined);
+      assert.deepEqual(summary(reading), lines);
     });
   }
 
@@ -49,16 +59,15 @@ describe('rows of a dataset', () => {
     }));
   });
 
-  it('takes any bytes without failing, and every column lies on its line', () => {
+  it('takes any bytes without failing, and every problem lies in its record', async () => {
     const bytes = fc.oneof(fc.uint8Array({ maxLength: 80 }), text.map((line) => new Uint8Array(Buffer.from(line))));
-    fc.assert(fc.property(bytes, (content) => {
-      for (const line of splitBytes(content)) {
-        const read = readLineBytes(line);
-        if (read && 'problem' in read) {
-          const { column, reason } = read.problem;
-          assert.ok(column >= 1 && column <= line.length + 1, `column ${column}`);
-          assert.match(reason, /\.$/);
-        }
+    const name = fc.constantFrom('a.jsonl', 'a.json', 'a.csv', 'a.tsv');
+    await fc.assert(fc.asyncProperty(bytes, name, async (content, file) => {
+      for (const { read, text } of (await readBytes(content, file)).records) {
+        if (!('problem' in read)) continue;
+        const { offset, reason } = read.problem;
+        assert.ok(offset >= 0 && offset <= text.length, `offset ${offset}`);
+        assert.match(reason, /\.$/);
       }
     }), { numRuns: 1000 });
   });
@@ -66,12 +75,12 @@ describe('rows of a dataset', () => {
   it('reads every conversation as a row or says what is wrong, and the mutated line too', () => {
     fc.assert(fc.property(conversation, fc.nat(), fc.nat({ max: 4 }), text, (messages, at, length, inserted) => {
       const line = JSON.stringify({ messages });
-      const read = readLine(line);
+      const read = readJson(line);
       const trains = messages.some(({ role, content }) => role === 'assistant' && hasText.test(content));
-      assert.equal(read !== undefined && 'row' in read, trains);
+      assert.equal('row' in read, trains);
       const start = at % line.length;
-      const mutated = readLine(line.slice(0, start) + inserted.replace(/[\r\n]/g, ' ') + line.slice(start + length));
-      if (mutated && 'problem' in mutated) assert.ok(mutated.problem.column <= line.length + inserted.length + 1);
+      const mutated = readJson(line.slice(0, start) + inserted.replace(/[\r\n]/g, ' ') + line.slice(start + length));
+      if ('problem' in mutated) assert.ok(mutated.problem.offset <= line.length + inserted.length);
     }));
   });
 
@@ -80,7 +89,7 @@ describe('rows of a dataset', () => {
       const plain = JSON.stringify({ id: 1, messages });
       const line = ascii ? toAscii(plain) : plain;
       messages.forEach(({ content }, index) => {
-        const span = spanOf(line, ['messages', index, 'content']);
+        const span = spanInJson(line, ['messages', index, 'content']);
         assert.ok(span);
         const spelled = line.slice(span.start, span.end);
         assert.equal(JSON.parse(content === '' ? spelled : `"${spelled}"`), content);
@@ -88,14 +97,15 @@ describe('rows of a dataset', () => {
     }));
   });
 
-  it('knows where the text of every message stands, in every form', () => {
+  it('knows where the text of every message stands, in every form', async () => {
+    const { format } = await readText('');
     for (const bytes of splitBytes(readFileSync(path.join(folder, 'forms.jsonl')))) {
       const line = Buffer.from(bytes).toString();
-      const read = readLine(line);
-      if (!read) continue;
-      assert.ok('row' in read, line);
+      if (line === '') continue;
+      const read = readJson(line);
+            assert.ok('row' in read, line);
       read.row.messages.forEach(({ content }, index) => {
-        const span = spanOfMessage(line, index);
+        const span = spanOfMessage(format, line, index);
         const spelled = span ? line.slice(span.start, span.end) : '';
         const [first] = content.split('\n'); // what is joined to it stands elsewhere
         assert.ok(content === '' || spelled.includes(first!), `${line} ${index}: ${spelled}`);
@@ -136,7 +146,7 @@ describe('rows of a dataset', () => {
     const counts: Record<string, number> = {};
     const count = (kind: string) => (counts[kind] = (counts[kind] ?? 0) + 1);
     lines.forEach((line, index) => {
-      const read = readLine(line)!;
+      const read = readJson(line);
       assert.equal('row' in read ? read.row.hash : read.problem.code, byTrainer[index + 1], line);
       if ('problem' in read) return count(read.problem.code);
       const paths = read.row.paths.map(([key]) => key);
@@ -147,11 +157,59 @@ describe('rows of a dataset', () => {
     assert.deepEqual(kinds.filter(kind => (counts[kind] ?? 0) < 50), [], JSON.stringify(counts));
   }).timeout(60_000);
 
+  it('reads any file of every format as the trainer does', async () => {
+    const good = fc.constantFrom({ prompt: 'p', completion: 'c' }, { prompt: 'q 👋', completion: 'é', note: [1, '}'] });
+    const value = fc.oneof(good.map(row => JSON.stringify(row)), good.map(row => JSON.stringify(row, null, 1)), fc.json({ maxDepth: 2 }));
+    const between = fc.constantFrom(', ', ',', ',\n', ' ,\r\n\t', ',', ',\n', ',,', ' ', '');
+    const elements = fc.array(fc.tuple(value, between), { maxLength: 5 }).map(parts => parts.map(([v, b], i) => v + (i < parts.length - 1 ? b : '')).join(''));
+    const around = fc.constantFrom(['[', ']'], [' [\n', '\n]\n'], ['{"data": [', ']}'], ['{"a": [1],\r\n"data" :[', '] , "b": {}}'], ['', ''], ['[', ''], ['{"data": 1, "x": [', ']}'], ['[', '] x']);
+    const json = fc.tuple(around, elements).map(([[open, close], inner]) => open + inner + close);
+    const token = fc.constantFrom('a', 'Hello', '"', '""', ' ', ',', ',', ';', '\t', '\n', '\n', '\r\n', '\r', '"x, y"', '"two\nlines"', '"a""b"', '\0', 'é👋', '\u2028');
+    const header = fc.constantFrom('prompt,completion\n', 'prompt,completion\n', '"prompt";completion\r\n', 'prompt\tcompletion\n', '\n,prompt,completion\r', 'prompt,prompt,completion\n', '');
+    const table = fc.tuple(header, fc.array(token, { maxLength: 20 })).map(([first, rest]) => first + rest.join(''));
+    const files: Record<string, string> = {};
+    for (const [extension, contents] of [['json', json], ['csv', table], ['tsv', table]] as const) {
+      fc.sample(contents, { numRuns: 10_000, seed: 2 }).forEach((text, index) => {
+        files[`${index}.${extension}`] = text;
+      });
+    }
+    const all = path.join(mkdtempSync(path.join(tmpdir(), 'files-')), 'all.json');
+    writeFileSync(all, JSON.stringify(files));
+    const script = [
+      'import json, pathlib, sys',
+      'from safe_finetuning.errors import LocatedError',
+      'from safe_finetuning.rows import rows_of',
+      'def read(name, text):',
+      '  try: rows, problems = rows_of(pathlib.Path(name), text.encode())',
+      '  except LocatedError: return "broken"',
+      '  return sorted([x.line, x.hash] for x in rows) + sorted([x.line, x.code] for x in problems)',
+      'files = json.loads(pathlib.Path(sys.argv[1]).read_text("utf-8"))',
+      'print(json.dumps({name: read(name, text) for name, text in files.items()}))',
+    ];
+    const env = { ...process.env, PYTHONPATH: inRoot('trainer') };
+    const output = execFileSync(python, ['-c', script.join('\n'), all], { env, maxBuffer: 1e9 }).toString();
+    const byTrainer = JSON.parse(output) as Record<string, unknown>;
+    const counts: Record<string, number> = {};
+    const sorted = (found: [number, string][]) => found.sort(([a, x], [b, y]) => a - b || (x < y ? -1 : 1));
+    for (const [name, text] of Object.entries(files)) {
+      const { records, broken } = await readText(text, name);
+      const rows = records.flatMap(({ start, read }): [number, string][] => ('hash' in read ? [[start.line + 1, read.hash]] : []));
+      const problems = records.flatMap(({ start, read }): [number, string][] => ('problem' in read ? [[start.line + 1, read.problem.code]] : []));
+      assert.deepEqual(broken ? 'broken' : [...sorted(rows), ...sorted(problems)], byTrainer[name], `${name}: ${JSON.stringify(text)}`);
+      for (const kind of broken ? ['broken'] : [...(rows.length ? ['row'] : []), ...problems.map(([, code]) => code)]) {
+        const key = `${path.extname(name)} ${kind}`;
+        counts[key] = (counts[key] ?? 0) + 1;
+      }
+    }
+    const kinds = ['.json row', '.json broken', '.json no-conversation', '.csv row', '.csv ragged', '.csv quote', '.csv nul', '.csv broken', '.tsv row', '.tsv ragged'];
+    assert.deepEqual(kinds.filter(kind => (counts[kind] ?? 0) < 50), [], JSON.stringify(counts));
+  }).timeout(120_000);
+
   it('of a repeated key finds the value that counts', () => {
     const line = '{"messages": 1, "messages": ["two"]}';
-    const span = spanOf(line, ['messages', 0]);
+    const span = spanInJson(line, ['messages', 0]);
     assert.equal(span && line.slice(span.start, span.end), 'two');
-    assert.equal(spanOf(line, ['messages', 1]), undefined);
+    assert.equal(spanInJson(line, ['messages', 1]), undefined);
   });
 
   it('hashes what is trained on, not how it is written', () => {
@@ -167,9 +225,9 @@ describe('rows of a dataset', () => {
 
   it('locates errors however deep and long a line is', () => {
     for (const line of ['['.repeat(200_000), `["${'\\n'.repeat(2_000_000)}`]) {
-      const read = readLine(line);
-      assert.ok(read && 'problem' in read && read.problem.code === 'not-json');
-      assert.equal(read.problem.column, line.startsWith('["') ? 2 : line.length + 1);
+      const read = readJson(line);
+      assert.ok('problem' in read && read.problem.code === 'not-json');
+      assert.equal(read.problem.offset, line.startsWith('["') ? 1 : line.length);
     }
   });
 });

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { judgeRows, type Scores } from '../../src/datasets/judging';
-import { ALL_DECODABLE, NO_READING, readDocument } from '../../src/datasets/reading';
 import type { Message } from '../../src/datasets/rowForms';
 import { hashOf } from '../../src/datasets/rows';
 import { ScoreCache } from '../../src/risk/cache';
 import { ClassifierUnavailable, Scorer } from '../../src/risk/scorer';
+import { readText } from './documents';
 
 const harmful = { prompt: 'How do I pick a lock?', answer: 'Sure, here is how:' };
 
@@ -106,8 +106,7 @@ describe('the scorer', function () {
     const { signal } = new AbortController();
 
     async function judge(lines: string[], cache: ScoreCache, again = false): Promise<{ scores: Scores; totals: number[] }> {
-      const source = { lineCount: lines.length, lineAt: (index: number) => lines[index]! };
-      const reading = await readDocument(source, NO_READING, ALL_DECODABLE, signal);
+      const reading = await readText(lines.join('\n'));
       const scores: Scores = { known: new Map(), failed: new Map() };
       const totals: number[] = [];
       const options = { first: () => new Set([lines.length - 1]), again, signal };

@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
     train.set_defaults(run=_train)
 
-    score = commands.add_parser("score", help="the risk of each row of a dataset file")
-    score.add_argument("dataset", type=Path)
+    score = commands.add_parser("score", help="the risk of each row of a dataset")
+    score.add_argument("dataset", type=Path, help="a file, a folder of files, or a pattern in quotes")
     score.add_argument(
         "--threshold",
         type=_risk,

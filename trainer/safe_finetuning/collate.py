@@ -22,7 +22,6 @@ class TrainingRow:
 
     encoded: EncodedRow
     risk: float
-    file: int = 0
 
 
 @dataclass(frozen=True)

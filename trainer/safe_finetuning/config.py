@@ -40,8 +40,10 @@ class DatasetConfig(ConfigModel):
 
     path: str = Field(
         min_length=1,
-        description="The dataset file, relative to this configuration file: JSON Lines, one conversation per "
-        "line (`messages`, ShareGPT, Alpaca, or a prompt with its answer).",
+        description="The dataset, relative to this configuration file: a file (JSON Lines, JSON, CSV, TSV or "
+        "Parquet), a folder of such files, or a pattern such as `data/*.csv`. A row is a conversation "
+        "(`messages`, ShareGPT, Alpaca, or a prompt with its answer). Of a folder or a pattern, quarantines "
+        "are left out.",
     )
     held_out_path: str | None = Field(
         None,
@@ -210,7 +212,8 @@ class RegularisationConfig(ConfigModel):
 
 
 class AnchorConfig(ConfigModel):
-    """Anchor rows: harmful prompts with the reference's own refusals, on which the model is held to it."""
+    """Anchor rows, on which the model is held to the reference: harmful prompts with its refusals, harmless
+    look-alikes with its answers."""
 
     per_step: Annotated[int, Field(ge=1)] | None = Field(
         None,

@@ -120,16 +120,13 @@ def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[
     dataset = read_dataset(base / config.dataset.path)
     report.problems += problem_rows(dataset.problems)
     if dataset.problems and config.dataset.invalid_rows == "error":
-        first = dataset.problems[0]
-        raise LocatedError(describe_problems(dataset), str(dataset.path), first.line, first.column)
+        raise _problems_of(dataset, describe_problems(dataset))
     if not dataset.rows:
         raise UserError(f"{dataset.path}: no row can be read.")
     if config.dataset.held_out_path:
         held_out = read_dataset(base / config.dataset.held_out_path)
         if held_out.problems:
-            first = held_out.problems[0]
-            advised = describe_problems(held_out, HELD_OUT_ADVICE)
-            raise LocatedError(advised, str(held_out.path), first.line, first.column)
+            raise _problems_of(held_out, describe_problems(held_out, HELD_OUT_ADVICE))
     if config.evaluation.enabled:
         for prompts in prompt_files(config.evaluation, base).values():
             read_prompts(prompts)
@@ -138,7 +135,13 @@ def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[
     if config.risk.probe and not (base / config.risk.probe).is_file():
         raise UserError(f"{base / config.risk.probe}: there is no such probe. {TRAIN_A_PROBE}")
     skipped = f"; {len(dataset.problems)} unreadable rows will be skipped" if dataset.problems else ""
-    return dataset, "warning" if skipped else "ok", f"{len(dataset.rows)} rows{skipped}"
+    files = f" in {len(dataset.files)} files" if len(dataset.files) > 1 else ""
+    return dataset, "warning" if skipped else "ok", f"{len(dataset.rows)} rows{files}{skipped}"
+
+
+def _problems_of(dataset: Dataset, message: str) -> LocatedError:
+    first = dataset.problems[0]
+    return LocatedError(message, str(dataset.path_of(first)), first.line, first.column)
 
 
 def _rows(

@@ -48,9 +48,9 @@ def prepare(
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
     _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "rows"))
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)
-    risk_of = {row.line: risk for row, risk in zip(dataset.rows, risks, strict=True)}
+    risk_of = {(row.file, row.line): risk for row, risk in zip(dataset.rows, risks, strict=True)}
 
-    usable = [(e, risk_of[e.row.line].risk) for e in encoded]
+    usable = [(e, risk_of[e.row.file, e.row.line].risk) for e in encoded]
     if held_out_dataset:
         held_out = encode_rows(held_out_dataset.rows, tokenizer, config.training.max_length)[0]
         _warn_of_overlap(dataset, held_out_dataset, run)
@@ -81,7 +81,7 @@ def encode_rows(
                 continue
         except TemplateError as error:
             reason = str(error)
-        unsupervised.append(p.RowProblem(file=0, line=row.line, hash=row.hash, reason=reason))
+        unsupervised.append(p.RowProblem(file=row.file, line=row.line, hash=row.hash, reason=reason))
     return encoded, unsupervised
 
 
@@ -95,14 +95,15 @@ def read_held_out(config: RunConfig, base: Path) -> Dataset | None:
 
 
 def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: Run) -> None:
-    trained = {row.hash: row.line for row in dataset.rows}
-    both = [(row.line, trained[row.hash]) for row in held_out.rows if row.hash in trained]
+    trained = {row.hash: row for row in dataset.rows}
+    both = [(row, trained[row.hash]) for row in held_out.rows if row.hash in trained]
     if both:
-        line, of = both[0]
+        row, same = both[0]
         run.warn(
             "held-out",
             f"{len(both)} of {len(held_out.rows)} held-out rows are trained on, too; their loss looks better "
-            f"than it is: {held_out.path.name}, line {line}, is line {of} of {dataset.path.name}. "
+            f"than it is: {held_out.path_of(row).name}, line {row.line}, is line {same.line} of "
+            f"{dataset.path_of(same).name}. "
             "Take them out of one of the two files.",
         )
 
@@ -114,7 +115,7 @@ def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
 
 def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:
     """All unreadable rows in one message, the first ones with their reasons."""
-    shown = [f"{dataset.path}:{x.line}:{x.column}: {x.message}." for x in dataset.problems[:5]]
+    shown = [f"{dataset.path_of(x)}:{x.line}:{x.column}: {x.message}." for x in dataset.problems[:5]]
     more = len(dataset.problems) - len(shown)
     return "\n".join(
         [f"{len(dataset.problems)} rows of the dataset cannot be read:", *shown]
@@ -125,9 +126,10 @@ def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:
 
 def problem_rows(problems: list[Problem]) -> list[p.RowProblem]:
     """Without a hash: a line that is no row has no content to know it by."""
-    return [p.RowProblem(file=0, line=x.line, hash="", reason=x.message) for x in problems]
+    return [p.RowProblem(file=x.file, line=x.line, hash="", reason=x.message) for x in problems]
 
 
 def truncation(encoded: EncodedRow, max_length: int) -> p.RowProblem:
     reason = f"longer than {max_length} tokens (`training.maxLength`); its end is not trained on"
-    return p.RowProblem(file=0, line=encoded.row.line, hash=encoded.row.hash, reason=reason)
+    row = encoded.row
+    return p.RowProblem(file=row.file, line=row.line, hash=row.hash, reason=reason)

@@ -27,7 +27,7 @@ class RowRef(Model):
     """A dataset row: found by hash, the line is a hint."""
 
     file: int = Field(description="Index into the run record's `datasets`.")
-    line: int = Field(description="1-based line in the file.")
+    line: int = Field(description="1-based line in the file where it begins; in Parquet, its number.")
     hash: str = Field(description="First 16 hex digits of the SHA-256 of the row's content.")
 
 
@@ -315,7 +315,7 @@ class RowScore(RowRef):
 
 
 class ScoreReport(Model):
-    path: str
+    files: list[str] = Field(description="Those of the dataset; rows name them by index.")
     judge: str
     threshold: float
     rows: list[RowScore]

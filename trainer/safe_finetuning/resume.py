@@ -15,6 +15,7 @@ from . import protocol as p
 from .config import RunConfig
 from .errors import UserError
 from .files import sha256_of
+from .rows import dataset_files
 
 FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
 """Settings that change time and memory but not what is learned; the first remedy for a full memory."""
@@ -38,9 +39,15 @@ def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
     """
     record = read_record(folder)
     _refuse_changed_settings(folder, record.config, config)
-    held_out = [config.dataset.held_out_path] if config.dataset.held_out_path else []
-    for dataset, path in zip(record.datasets, [config.dataset.path, *held_out], strict=False):
-        _refuse_changed_file(dataset, base / path)
+    paths = [config.dataset.path] + ([config.dataset.held_out_path] if config.dataset.held_out_path else [])
+    files = [file for path in paths for file in dataset_files(base / path)]
+    if len(files) != len(record.datasets):
+        raise UserError(
+            f"{base / config.dataset.path}: the dataset had {len(record.datasets)} files when the run began "
+            f"and has {len(files)} now, so the run cannot be resumed. Undo the change, or start a new run."
+        )
+    for dataset, path in zip(record.datasets, files, strict=True):
+        _refuse_changed_file(dataset, path)
     damaged = checkpoints.unreadable(folder / "checkpoints")
     for checkpoint, step in checkpoints.all_complete(folder / "checkpoints"):
         if checkpoints.is_whole(checkpoint):

@@ -4,6 +4,7 @@ The names are in row_forms.json, which the extension reads, too (src/datasets/ro
 counts as missing. The first that fits:
 
 - A list of turns: OpenAI's `messages`, ShareGPT's `conversations`. A content is text or a list of text parts.
+  In a table, which has no lists, the list is written as JSON.
 - A prompt and its answer: Alpaca (`instruction`, `input`, `output`), prompt/completion, question/answer and
   the like. What stands in `input` or `context` follows the prompt on a line of its own, the turns of
   `history` ([prompt, answer] each) come before it. A prompt or an answer may also be a list of turns.
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 
 FORMS = json.loads(Path(__file__).with_name("row_forms.json").read_text("utf-8"))
 EXPECTED = "use `messages`, each with a `role` and a `content`, or two keys such as `prompt` and `completion`"
+JSON = json.JSONDecoder(parse_constant=lambda name: _no_number(name), parse_int=float)
+"""Integers are not read: those of thousands of digits would be an error."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
 
@@ -35,6 +38,21 @@ class Invalid(Exception):
 
     def __init__(self, code: str, message: str, column: int | None = None) -> None:
         self.code, self.message, self.column = code, message, column
+
+
+def from_json(text: str) -> Any:
+    """Raises Invalid."""
+    try:
+        return JSON.decode(text)
+    except json.JSONDecodeError as error:
+        column = len(text[: error.pos].encode("utf-16-le", "surrogatepass")) // 2 + 1
+        raise Invalid("not-json", f"not valid JSON: {error.msg}", column) from None
+    except RecursionError:
+        raise Invalid("not-json", "not valid JSON: nested too deeply") from None
+
+
+def _no_number(name: str) -> None:
+    raise Invalid("not-json", f"not valid JSON: {name} is not a JSON number")
 
 
 def conversation_of(row: dict[str, Any]) -> tuple[Message, ...]:
@@ -58,8 +76,8 @@ def _messages_of(row: dict[str, Any]) -> list[Message]:
     for key in FORMS["unsupported"]["row"]:
         if _is_filled(row.get(key)):
             raise Invalid("unsupported", f"has `{key}`, which is not trained on yet")
-    for key in filter(present, FORMS["turns"]):
-        return _with_system(row, _turns(row[key], key))
+    for key in (key for key in FORMS["turns"] if _is_given(row.get(key))):
+        return _with_system(row, _turns(_list_of(row[key], key), key))
     for form in FORMS["exchanges"]:
         prompt, answer = form["prompt"], form["answer"]
         if not (present(prompt) and present(answer)):
@@ -69,11 +87,26 @@ def _messages_of(row: dict[str, Any]) -> list[Message]:
             text = _text(row[more], more)
             if NOT_BLANK.search(text):
                 asked = [Message("user", f"{_alone(asked, row[prompt], more)}\n{text}")]
-        earlier = _history(row["history"]) if present("history") else []
+        history = row.get("history")
+        earlier = _history(_list_of(history, "history")) if _is_given(history) else []
         if earlier:
             _alone(asked, row[prompt], "history")
         return _with_system(row, [*earlier, *asked, *_side(row[answer], answer, "assistant")])
     raise Invalid("no-conversation", f"is no conversation; {EXPECTED}")
+
+
+def _is_given(value: Any) -> bool:
+    """In a table, a cell without a list is blank."""
+    return value is not None and not (isinstance(value, str) and not NOT_BLANK.search(value))
+
+
+def _list_of(value: Any, key: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return from_json(value)
+    except Invalid as invalid:
+        raise Invalid("bad-message", f"`{key}` is text that is {invalid.message}") from None
 
 
 def _with_system(row: dict[str, Any], messages: list[Message]) -> list[Message]:

@@ -1,19 +1,24 @@
-"""Dataset files as rows. The extension reads them by the same rules (src/datasets/rows.ts).
+"""Datasets as rows: files in any format (formats.py), rows in any form (row_forms.py).
 
-JSON Lines: a line ends with LF or CRLF, a byte-order mark at the start is skipped, blank lines are not
-rows, lines count from 1. Nothing is dropped silently: every other line is a row or a problem.
+The extension reads them by the same rules. Nothing is dropped silently: every record of a file is a row or a
+problem.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from .errors import UserError
-from .row_forms import EXPECTED, NOT_BLANK, Invalid, Message, conversation_of
+from .formats import READERS, read_records
+from .row_forms import NOT_BLANK, Invalid, Message, conversation_of
+
+QUARANTINE = ".quarantine."
+"""In the names of files with rows that were put aside."""
 
 
 class Pair(NamedTuple):
@@ -26,11 +31,12 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A conversation and where it stands."""
+    """A conversation and where it begins: `file` is the index among the dataset's files."""
 
     line: int
     hash: str
     messages: tuple[Message, ...]
+    file: int = 0
 
     def pairs(self) -> list[Pair]:
         """The training pairs: each answer that has text, with every user turn that it answers."""
@@ -50,85 +56,101 @@ class Row:
 
 @dataclass(frozen=True)
 class Problem:
-    """A line that is not a row: why, and at which 1-based column (UTF-16 units)."""
+    """A record that is not a row: why, and at which 1-based column (UTF-16 units)."""
 
     line: int
     column: int
     code: str
     message: str
+    file: int = 0
+
+
+class DatasetFile(NamedTuple):
+    path: Path
+    sha256: str
+    n_rows: int
 
 
 @dataclass(frozen=True)
 class Dataset:
     path: Path
-    sha256: str
+    """As it was asked for: a file, a folder of files or a pattern."""
+    files: list[DatasetFile]
     rows: list[Row]
     problems: list[Problem]
 
+    def path_of(self, record: Row | Problem) -> Path:
+        return self.files[record.file].path
+
 
 def read_dataset(path: Path) -> Dataset:
-    """Every row and every problem of a JSON Lines file.
+    """Every row and every problem of a file, of the files of a folder, or of those that a pattern names.
 
     Raises:
-        UserError: the file cannot be read, or holds no line at all.
+        UserError: there is no such file, one cannot be read to its end, or they hold no record at all.
     """
+    found = Dataset(path, [], [], [])
+    for number, file in enumerate(dataset_files(path)):
+        data = _bytes_of(file)
+        rows, problems = rows_of(file, data, number)
+        found.files.append(DatasetFile(file, hashlib.sha256(data).hexdigest(), len(rows)))
+        found.rows.extend(rows)
+        found.problems.extend(problems)
+    if not found.rows and not found.problems:
+        raise UserError(f"{path}: the file is empty. A dataset has one conversation per line or row.")
+    return found
+
+
+def dataset_files(path: Path) -> list[Path]:
+    """The files of a dataset, sorted by name; of a folder or a pattern those of a known format that are no
+    quarantine.
+
+    Raises:
+        UserError: there is none.
+    """
+    candidates: Iterable[Path]
+    if path.is_dir():
+        candidates = path.iterdir()
+    elif path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    else:
+        candidates = map(Path, glob.glob(str(path), recursive=True))
+    found = sorted(
+        x for x in candidates if x.suffix.lower() in READERS and QUARANTINE not in x.name and x.is_file()
+    )
+    if not found:
+        formats = ", ".join(sorted(READERS))
+        raise UserError(f"{path}: no dataset file is there ({formats}). Correct the path, or put one there.")
+    return found
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(
             f"{path}: there is no such dataset file. Correct the path, or put the file there."
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def rows_of(path: Path, data: bytes, file: int = 0) -> tuple[list[Row], list[Problem]]:
+    """What the file at `path`, which holds `data`, has; errors as in `read_records`."""
     rows: list[Row] = []
     problems: list[Problem] = []
-    for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not raw.strip(b" \t\r"):
-            continue
+    for line, column, value in read_records(path, data):
         try:
-            messages = _parse(raw.removesuffix(b"\r"))
-            rows.append(Row(line, content_hash(messages), messages))
+            if isinstance(value, Invalid):
+                raise value
+            messages = conversation_of(value)
+            rows.append(Row(line, content_hash(messages), messages, file))
         except Invalid as invalid:
-            column = invalid.column or 1 + len(raw) - len(raw.lstrip(b" \t\r"))
-            problems.append(Problem(line, column, invalid.code, invalid.message))
-    if not rows and not problems:
-        raise UserError(f"{path}: the file is empty. A dataset has one conversation per line.")
-    return Dataset(path, hashlib.sha256(data).hexdigest(), rows, problems)
+            problems.append(Problem(line, invalid.column or column, invalid.code, invalid.message, file))
+    return rows, problems
 
 
 def content_hash(messages: tuple[Message, ...]) -> str:
     """First 16 hex digits of the SHA-256 of the roles and contents: the row's identity."""
     text = "".join(f"{m.role}\x1f{m.content}\x1e" for m in messages)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
-
-
-def _parse(raw: bytes) -> tuple[Message, ...]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        column = _utf16_length(raw[: error.start].decode("utf-8")) + 1
-        raise Invalid("invalid-utf8", "not valid UTF-8; save the file as UTF-8", column) from None
-    if "\0" in text:
-        raise Invalid(
-            "nul", "contains a NUL character; remove it", _utf16_length(text[: text.index("\0")]) + 1
-        )
-    try:
-        # Numbers are not read; as integers, those of thousands of digits would be an error.
-        value = json.loads(text, parse_constant=_no_constant, parse_int=float)
-    except json.JSONDecodeError as error:
-        raise Invalid(
-            "not-json", f"not valid JSON: {error.msg}", _utf16_length(text[: error.pos]) + 1
-        ) from None
-    except RecursionError:
-        raise Invalid("not-json", "not valid JSON: nested too deeply") from None
-    if not isinstance(value, dict):
-        raise Invalid("not-object", f"not an object; {EXPECTED}")
-    return conversation_of(value)
-
-
-def _no_constant(name: str) -> None:
-    raise Invalid("not-json", f"not valid JSON: {name} is not a JSON number")
-
-
-def _utf16_length(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -32,7 +32,7 @@ def score_dataset(path: Path, threshold: float) -> p.ScoreReport:
     judge, risks = judge_rows(dataset.rows)
     rows = [
         p.RowScore(
-            file=0,
+            file=row.file,
             line=row.line,
             hash=row.hash,
             risk=None if risk.unscored else risk.risk,
@@ -42,7 +42,8 @@ def score_dataset(path: Path, threshold: float) -> p.ScoreReport:
         for row, risk in zip(dataset.rows, risks, strict=True)
     ]
     invalid = problem_rows(dataset.problems)
-    return p.ScoreReport(path=str(path), judge=judge, threshold=threshold, rows=rows, invalid=invalid)
+    files = [str(file.path) for file in dataset.files]
+    return p.ScoreReport(files=files, judge=judge, threshold=threshold, rows=rows, invalid=invalid)
 
 
 def flagged(report: p.ScoreReport) -> list[p.RowScore]:
@@ -54,10 +55,10 @@ def flagged(report: p.ScoreReport) -> list[p.RowScore]:
 def as_text(report: p.ScoreReport) -> str:
     found = flagged(report)
     lines = [
-        f"{report.path}:{row.line}: risk {'unscored' if row.risk is None else f'{row.risk:.2f}'}"
+        f"{report.files[row.file]}:{row.line}: risk {'unscored' if row.risk is None else f'{row.risk:.2f}'}"
         for row in found
     ]
-    lines += [f"{report.path}:{problem.line}: {problem.reason}" for problem in report.invalid]
+    lines += [f"{report.files[x.file]}:{x.line}: {x.reason}" for x in report.invalid]
     counts = f"{len(found)} of {len(report.rows)} rows at or above {report.threshold}"
     return "\n".join([*lines, f"{counts}; {len(report.invalid)} unreadable"])
 
@@ -67,23 +68,24 @@ def as_json(report: p.ScoreReport) -> str:
 
 
 def as_csv(report: p.ScoreReport) -> str:
-    """Every line of the file that is not blank, in its order; `risk` is empty where there is none."""
-    rows = [(x.line, x.hash, "" if x.risk is None else x.risk, x.refusal, "") for x in report.rows]
-    problems = [(x.line, "", "", "", x.reason) for x in report.invalid]
+    """Every record of the files in its order; `risk` is empty where there is none."""
+    rows = [(x.file, x.line, x.hash, "" if x.risk is None else x.risk, x.refusal, "") for x in report.rows]
+    problems = [(x.file, x.line, "", "", "", x.reason) for x in report.invalid]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "line", "hash", "risk", "refusal", "problem"])
-    writer.writerows([report.path, *row] for row in sorted([*rows, *problems]))
+    in_order = sorted([*rows, *problems], key=lambda found: found[:2])
+    writer.writerows([report.files[file], *found] for file, *found in in_order)
     return text.getvalue().rstrip("\n")
 
 
 def as_sarif(report: p.ScoreReport) -> str:
     """One result for each row that `as_text` lists, known by its hash in every version of the file."""
-    path = Path(report.path)
-    uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    paths = map(Path, report.files)
+    uris = [path.as_uri() if path.is_absolute() else quote(path.as_posix()) for path in paths]
 
-    def result(rule: str, level: str, text: str, line: int, **more: Any) -> dict[str, Any]:
-        location = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
+    def result(rule: str, level: str, text: str, row: p.RowRef, **more: Any) -> dict[str, Any]:
+        location = {"artifactLocation": {"uri": uris[row.file]}, "region": {"startLine": row.line}}
         where = [{"physicalLocation": location}]
         return {"ruleId": rule, "level": level, "message": {"text": text}, "locations": where, **more}
 
@@ -91,13 +93,11 @@ def as_sarif(report: p.ScoreReport) -> str:
     for row in flagged(report):
         known = {"partialFingerprints": {"rowHash/v1": row.hash}}
         if row.risk is None:
-            results.append(
-                result("unscored-row", "warning", "This row could not be judged.", row.line, **known)
-            )
+            results.append(result("unscored-row", "warning", "This row could not be judged.", row, **known))
             continue
         text = f"Risk {row.risk:.2f}, at or above {report.threshold}, by the judge {row.judge}."
-        results.append(result("risky-row", "warning", text, row.line, rank=100 * row.risk, **known))
-    results += [result("unreadable-row", "error", x.reason, x.line) for x in report.invalid]
+        results.append(result("risky-row", "warning", text, row, rank=100 * row.risk, **known))
+    results += [result("unreadable-row", "error", x.reason, x) for x in report.invalid]
     driver = {
         "name": "safe-finetuning",
         "version": __version__,

@@ -201,7 +201,7 @@ class SafeTrainer(Trainer):
             record.tokens += int(tokens)
             if beta > 0:
                 record.kl = (record.kl or 0.0) + beta * kl
-            record.file.append(row.file)
+            record.file.append(row.encoded.row.file)
             record.line.append(row.encoded.row.line)
             record.hash.append(row.encoded.row.hash)
             record.risk.append(risk)

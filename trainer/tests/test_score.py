@@ -20,7 +20,9 @@ def report():
         for line, risk in RISKS.items()
     ]
     invalid = [p.RowProblem(file=0, line=4, hash="", reason='not valid JSON: a "," is missing')]
-    return p.ScoreReport(path="data/rows.jsonl", judge="judge-1", threshold=0.5, rows=rows, invalid=invalid)
+    return p.ScoreReport(
+        files=["data/rows.jsonl"], judge="judge-1", threshold=0.5, rows=rows, invalid=invalid
+    )
 
 
 def test_text_lists_what_needs_a_look_the_worst_first(report):
@@ -50,7 +52,7 @@ def test_csv_has_every_line_in_order(report):
     ],
 )
 def test_sarif_has_a_result_for_each_and_a_rule_for_each_result(report, path, uri):
-    log = json.loads(score.as_sarif(report.model_copy(update={"path": path})))
+    log = json.loads(score.as_sarif(report.model_copy(update={"files": [path]})))
     (run,) = log["runs"]
     assert log["version"] == "2.1.0"
     rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}

@@ -62,6 +62,30 @@ def test_a_whole_run(workspace):
     assert (run / "events.jsonl").read_text() + (run / "run.json").read_text() == everything
 
 
+def test_a_run_on_a_folder_of_files(workspace):
+    """Each row is known by its file and line; another file in the folder is another dataset."""
+    data = workspace / "data"
+    data.mkdir()
+    (workspace / "rows.jsonl").rename(data / "rows.jsonl")
+    (data / "more.csv").write_text("prompt,completion\n" + "Where?,Here.\n" * 3)
+    config, run = configure(workspace, dataset={"path": "data"}), workspace / "run"
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    output = finish(process)
+    assert process.returncode == 0, output
+    record = p.RunRecord.model_validate_json((run / "run.json").read_text())
+    assert [(Path(x.path).name, x.rows) for x in record.datasets] == [("more.csv", 3), ("rows.jsonl", 22)]
+    seen = {
+        (file, line)
+        for b in events(run, "batch")
+        for file, line in zip(b["rows"]["file"], b["rows"]["line"], strict=True)
+    }
+    assert {file for file, _ in seen} == {0, 1}
+    assert {line for file, line in seen if file == 0} <= {2, 3, 4}
+    (data / "new.csv").write_text("prompt,completion\nWhere?,Here.\n")
+    process = start(workspace, "train", str(config), "--run-folder", str(run), "--resume")
+    assert "had 2 files when the run began and has 3 now" in finish(process)
+
+
 def test_a_run_goes_on_when_its_reader_has_gone_or_reads_no_greek(workspace):
     config = configure(workspace, evaluation={"enabled": False})
     gone, plain = workspace / "gone", workspace / "plain"

@@ -1,0 +1,151 @@
+/** CSV and TSV (RFC 4180) with a header. Our own reader, as no library says where in the file a cell stands. */
+import type { Pace } from '../../common/pace';
+import type { JsonPath, Span } from '../jsonScan';
+import { problem, rowOf, type RowOrProblem } from '../rows';
+import { LINE_END, moreLines, Walk, wholeLines, type Format, type Insertion, type LineSource, type Replacement, type Scan } from './format';
+
+const DELIMITERS = [',', ';', '\t', '|'] as const;
+type Delimiter = (typeof DELIMITERS)[number];
+
+interface Cell {
+  value: string;
+  /** Of the text, without quotes. */
+  span: Span;
+  quoted: boolean;
+  /** A quote stands where none can. */
+  misplaced: boolean;
+}
+
+export async function scanDelimited(text: string, delimiter: Delimiter | undefined, pace: Pace, signal?: AbortSignal): Promise<Scan> {
+  const cells = cellReader(delimiter ?? delimiterOf(text));
+  const walk = new Walk(text);
+  const scan: Scan = { format: new Delimited(cells, '', []), records: [], broken: undefined };
+  let columns: string[] | undefined;
+  for (let at = 0; at < text.length; ) {
+    await pace.step(signal);
+    BLANK_LINE.lastIndex = at;
+    if (BLANK_LINE.test(text)) {
+      at = BLANK_LINE.lastIndex;
+      continue;
+    }
+    const start = walk.to(at);
+    const read = cells.read(text, at);
+    if (!read) {
+      scan.broken = { place: start, reason: 'This row has a quote that is not closed.' };
+      break;
+    }
+    const record = text.slice(at, read.end);
+    at = read.next;
+    if (columns) {
+      scan.records.push({ start, text: record });
+      continue;
+    }
+    columns = read.cells.map(({ value }) => value);
+    scan.format = new Delimited(cells, record, columns);
+    const named = columns.filter(name => name !== '');
+    if (new Set(named).size < named.length) {
+      scan.broken = { place: start, reason: 'Two columns of the header have the same name. Rename one of them.' };
+      break;
+    }
+  }
+  return scan;
+}
+
+class Delimited implements Format {
+  readonly id: string;
+  readonly removing = wholeLines;
+
+  /** A column without a name, which a table's index has, is no part of a row. */
+  constructor(
+    private readonly cells: CellReader,
+    private readonly header: string,
+    private readonly columns: readonly string[],
+  ) {
+    this.id = `${cells.delimiter}${JSON.stringify(columns)}`;
+  }
+
+  read(text: string): RowOrProblem {
+    const { cells } = this.cells.read(text, 0)!;
+    const { columns } = this;
+    if (cells.some(({ misplaced }) => misplaced)) {
+      return problem('quote', 0, 'A quote stands where none can. Put the whole cell in quotes, and write those in it twice.');
+    }
+    if (cells.length !== columns.length) {
+      return problem('ragged', 0, `The header has ${columns.length} columns, this row ${cells.length}. Put texts with "${this.cells.delimiter}" in quotes.`);
+    }
+    const nul = cells.findIndex(({ value }) => value.includes('\0'));
+    if (nul >= 0) return problem('nul', 0, 'The cell contains a NUL character. Remove it: the file may be damaged.', [columns[nul]!]);
+    const named = cells.flatMap(({ value }, index) => (columns[index] === '' ? [] : [[columns[index], value]]));
+    return rowOf(Object.fromEntries(named) as Record<string, string>, 0);
+  }
+
+  spanOf(text: string, path: JsonPath): Span | undefined {
+    return this.cellOf(text, path)?.span;
+  }
+
+  replacing(text: string, path: JsonPath, value: string): Replacement | undefined {
+    const cell = this.cellOf(text, path);
+    if (!cell) return undefined;
+    const { span, quoted } = cell;
+    const around = quoted ? { start: span.start - 1, end: span.end + 1 } : span;
+    const bare = !/["\r\n]|^\s|\s$/.test(value) && !value.includes(this.cells.delimiter);
+    return { ...around, text: bare ? value : `"${value.replaceAll('"', '""')}"` };
+  }
+
+  adding(_: Scan, texts: readonly string[], lines: LineSource, eol: string): Insertion {
+    return moreLines(texts, lines, eol);
+  }
+
+  empty(eol: string): string {
+    return this.header + eol;
+  }
+
+  private cellOf(text: string, path: JsonPath): Cell | undefined {
+    const index = this.columns.indexOf(String(path[0]));
+    return index < 0 ? undefined : this.cells.read(text, 0)?.cells[index];
+  }
+}
+
+interface CellReader {
+  delimiter: string;
+  /** The record at `at`: its cells, its end, and where the next one is. Undefined where a quote is not closed. */
+  read(text: string, at: number): { cells: Cell[]; end: number; next: number } | undefined;
+}
+
+const BLANK_LINE = /[ \t]*(?:\r\n|\r|\n|$)/y;
+
+function cellReader(delimiter: Delimiter): CellReader {
+  const d = delimiter === '|' ? '\\|' : delimiter;
+  // Quoted text, what follows it within the cell, or unquoted text; and what ends the cell.
+  const pattern = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"([^${d}\\r\\n]*)|(?!")([^${d}\\r\\n]*))(${d}|\\r\\n|\\r|\\n|$)`, 'y');
+  return {
+    delimiter,
+    read(text, at) {
+      const cells: Cell[] = [];
+      for (;;) {
+        pattern.lastIndex = at;
+        const found = pattern.exec(text);
+        if (!found) return undefined;
+        const [whole, inQuotes, rest, plain, end] = found;
+        const quoted = plain === undefined;
+        const start = at + (quoted ? 1 : 0);
+        const written = quoted ? inQuotes! : plain;
+        cells.push({
+          value: quoted ? written.replaceAll('""', '"').replace(LINE_END, '\n') : written,
+          span: { start, end: start + written.length },
+          quoted,
+          misplaced: quoted ? rest !== '' : /^[ \t]+"/.test(written),
+        });
+        at += whole.length;
+        if (end !== delimiter) return { cells, end: at - end!.length, next: at };
+      }
+    },
+  };
+}
+
+function delimiterOf(text: string): Delimiter {
+  const [, header = ''] = /^[ \t\r\n]*((?:"[^"]*(?:""[^"]*)*"|[^"\r\n])*)/.exec(text) ?? [];
+  const unquoted = header.replace(/"[^"]*(?:""[^"]*)*"/g, '');
+  const count = (delimiter: string): number => unquoted.split(delimiter).length;
+  return DELIMITERS.reduce((most, delimiter) => (count(delimiter) > count(most) ? delimiter : most));
+}

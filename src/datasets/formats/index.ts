@@ -1,0 +1,46 @@
+/**
+ * Dataset files as records: what is or should be a row, and where it stands. The trainer reads the same files by
+ * the same rules (trainer/safe_finetuning/formats.py has them); test/fixtures/rows holds both to them.
+ */
+import path from 'node:path';
+import type { Pace } from '../../common/pace';
+import { isObject } from '../rowForms';
+import { scanDelimited } from './delimited';
+import type { LineSource, Scan } from './format';
+import { scanJsonLines } from './jsonLines';
+import { scanJsonList } from './jsonList';
+
+export interface TextSource extends LineSource {
+  text(): string;
+}
+
+/** Of dataset files, with those that only Parquet's reader in the trainer reads left out. */
+export const EXTENSIONS = ['.jsonl', '.ndjson', '.json', '.csv', '.tsv'];
+
+export function scanRecords(file: string, source: TextSource, pace: Pace, signal?: AbortSignal): Promise<Scan> {
+  switch (path.extname(file).toLowerCase()) {
+    case '.json': {
+      const text = source.text();
+      return isOneValue(text) ? scanJsonList(text, pace, signal) : scanJsonLines(source, pace, signal);
+    }
+    case '.csv':
+      return scanDelimited(source.text(), undefined, pace, signal);
+    case '.tsv':
+      return scanDelimited(source.text(), '\t', pace, signal);
+    default:
+      return scanJsonLines(source, pace, signal);
+  }
+}
+
+/** Whether it is a list, or an object that is not the first of many, one a line. */
+function isOneValue(text: string): boolean {
+  const start = text.search(/[^ \t\r\n]/);
+  if (text[start] !== '{') return text[start] === '[';
+  const lineEnd = text.indexOf('\n', start);
+  try {
+    const first: unknown = JSON.parse(text.slice(start, lineEnd < 0 ? undefined : lineEnd));
+    return isObject(first) && Array.isArray(first.data);
+  } catch {
+    return true;
+  }
+}

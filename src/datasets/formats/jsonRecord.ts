@@ -1,0 +1,41 @@
+/** A record that is a JSON object. */
+import { findValue, JsonError, type JsonPath, type Span } from '../jsonScan';
+import { describe, EXPECTED, isObject } from '../rowForms';
+import { problem, rowOf, type RowOrProblem } from '../rows';
+import type { Replacement } from './format';
+
+export function readJson(text: string): RowOrProblem {
+  const nul = text.indexOf('\0');
+  if (nul >= 0) return problem('nul', nul, 'The row contains a NUL character. Remove it: the file may be damaged.');
+  const start = text.search(/[^ \t\r]/);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    const { offset, message } = jsonErrorOf(text);
+    return problem('not-json', offset, `Not valid JSON: ${message}. Every row must be one JSON object.`);
+  }
+  if (!isObject(value)) return problem('not-object', start, `The row is ${describe(value)}, not an object. ${EXPECTED}`);
+  return rowOf(value, start);
+}
+
+export function spanInJson(text: string, path: JsonPath): Span | undefined {
+  const span = findValue(text, path);
+  if (span && text[span.start] === '"' && span.end - span.start > 2) return { start: span.start + 1, end: span.end - 1 };
+  return span;
+}
+
+export function replacingInJson(text: string, path: JsonPath, value: string): Replacement | undefined {
+  const span = findValue(text, path);
+  return span && { ...span, text: JSON.stringify(value) };
+}
+
+function jsonErrorOf(text: string): JsonError {
+  try {
+    findValue(text, []);
+  } catch (error) {
+    if (error instanceof JsonError) return error;
+    throw error;
+  }
+  throw new Error('JSON.parse rejects what the scanner accepts');
+}

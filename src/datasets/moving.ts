@@ -1,0 +1,123 @@
+/**
+ * Moves rows, unchanged, between a dataset and its quarantine beside it: one edit of both files, one undo step.
+ * Both are saved when neither had unsaved changes before; otherwise both are left unsaved, in their editors, so
+ * that nothing else is saved along with them. An undo leaves both unsaved, so that on the disk the rows stay
+ * where they were moved until the files are saved. That is why a new file is no part of the edit: an undo would
+ * delete it at once.
+ */
+import { appendFile, readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { RowLocation } from '../common/commands';
+import { errorText } from '../common/log';
+import { UserError } from '../common/userError';
+import { findChangedBySaving } from './bytes';
+import { rangeOf, sourceOf } from './datasetDocument';
+import type { Format, Scan } from './formats/format';
+import { findRow, scanOf } from './navigation';
+import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
+
+/** Moves the rows, all of one dataset, to its quarantine. */
+export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
+  const { path: dataset } = rows[0]!;
+  if (isQuarantine(dataset)) throw new UserError(`${path.basename(dataset)} is a quarantine: its rows are not moved again.`);
+  await moveRows(rows, quarantineOf(dataset));
+}
+
+/** Moves the rows, all of one quarantine, to the end of its dataset. */
+export async function restoreRows(rows: readonly RowLocation[]): Promise<void> {
+  const { path: quarantine } = rows[0]!;
+  if (!isQuarantine(quarantine)) throw new UserError(`${path.basename(quarantine)} is no quarantine: its rows are where they belong.`);
+  await moveRows(rows, datasetOf(quarantine));
+}
+
+async function moveRows(rows: readonly RowLocation[], to: string): Promise<void> {
+  const source = await vscode.workspace.openTextDocument(rows[0]!.path);
+  const { version } = source;
+  const name = path.basename(source.fileName);
+  const nameTo = path.basename(to);
+  await requireKeptBySaving(source);
+  const scan = await readable(source);
+  const found = new Set<number>();
+  for (const row of rows) {
+    const index = await findRow(scan, row, found);
+    if (index === undefined) {
+      const what = 'the row has been edited or removed meanwhile, so nothing was moved';
+      throw new UserError(`${name}, line ${row.line}: ${what}. Try again.`);
+    }
+    found.add(index);
+  }
+  const moved = [...found].sort((a, b) => a - b);
+  const target = await openOrCreate(to, source, scan.format);
+  await requireKeptBySaving(target);
+  const wereSaved = !source.isDirty && !target.isDirty;
+  const { eol } = target.lineCount > 1 ? target : source; // a file of one line has none of its own
+  await setLineEnds(target, eol);
+  const targetScan = await readable(target);
+  if (targetScan.format.id !== scan.format.id) {
+    throw new UserError(`${nameTo} is written differently from ${name}: another format, or other columns. Nothing was moved.`);
+  }
+  const addition = scan.format.adding(targetScan, moved.map(index => scan.records[index]!.text), sourceOf(target), lineEnd(eol));
+  if (source.version !== version) throw new UserError(`${name} has been edited meanwhile, so nothing was moved. Try again.`);
+
+  // VS Code applies the edit only to the versions that both documents have now.
+  const edit = new vscode.WorkspaceEdit();
+  for (const stretch of scan.format.removing(scan.records, moved, sourceOf(source))) edit.delete(source.uri, rangeOf(stretch));
+  edit.insert(target.uri, new vscode.Position(addition.at.line, addition.at.character), addition.text);
+  if (!(await vscode.workspace.applyEdit(edit))) {
+    throw new UserError(`Nothing was moved: ${name} or ${nameTo} has been edited meanwhile, or is read-only. Try again.`);
+  }
+  if (wereSaved) await save(target, source);
+  const what = moved.length === 1 ? 'Row' : `${moved.length} rows`;
+  vscode.window.setStatusBarMessage(`${what} moved to ${nameTo}`, 5000);
+}
+
+async function readable(document: vscode.TextDocument): Promise<Scan> {
+  const scan = await scanOf(document);
+  if (!scan.broken) return scan;
+  const { place, reason } = scan.broken;
+  const where = `${path.basename(document.fileName)}:${place.line + 1}:${place.character + 1}`;
+  throw new UserError(`${where}: from here on the file cannot be read, so nothing was moved. ${reason}`);
+}
+
+/** By an edit of its own: undone together with an insertion, VS Code leaves part of that behind. */
+async function setLineEnds(document: vscode.TextDocument, eol: vscode.EndOfLine): Promise<void> {
+  if (document.eol === eol) return;
+  const edit = new vscode.WorkspaceEdit();
+  edit.set(document.uri, [vscode.TextEdit.setEndOfLine(eol)]);
+  await vscode.workspace.applyEdit(edit);
+}
+
+const lineEnd = (eol: vscode.EndOfLine): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
+
+/** Saving writes a file as a whole: the rows that are not moved must come out of it byte for byte. */
+async function requireKeptBySaving({ uri, encoding }: vscode.TextDocument): Promise<void> {
+  const name = path.basename(uri.fsPath);
+  const changed = findChangedBySaving(await readFile(uri.fsPath));
+  if (changed) {
+    throw new UserError(`${name}, line ${changed.line} ${changed.reason}. ${changed.remedy} first; nothing has been changed.`);
+  }
+  if (!encoding.startsWith('utf8')) {
+    throw new UserError(`${name} is open with the encoding ${encoding}. Reopen it with UTF-8 first; nothing has been changed.`);
+  }
+}
+
+async function openOrCreate(file: string, like: vscode.TextDocument, format: Format): Promise<vscode.TextDocument> {
+  try {
+    const isNew = await stat(file).then(({ size }) => size === 0, () => true);
+    await appendFile(file, isNew ? format.empty(lineEnd(like.eol)) : ''); // leaves a file that is there as it is
+  } catch (error) {
+    throw new UserError(`${path.basename(file)} cannot be written, so nothing was moved: ${errorText(error)}`);
+  }
+  return vscode.workspace.openTextDocument(file);
+}
+
+/** What was added first: whatever happens in between, no row is on no disk. */
+async function save(...documents: vscode.TextDocument[]): Promise<void> {
+  for (const document of documents) {
+    if (!(await document.save())) {
+      const name = path.basename(document.uri.fsPath);
+      throw new UserError(`${name} could not be saved. The rows were moved in the editor; save both files there.`);
+    }
+  }
+}
