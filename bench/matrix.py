@@ -129,7 +129,7 @@ def depends_on() -> list[Path]:
         *(DATA / "splits").glob("*.json"),
         DATA / "sst2_dev.tsv",
         *(package / "example" / "safe_reference").glob("adapter*"),
-        *(package / "prompts").glob("*.jsonl"),
+        *(package / "prompts" / f"{name}.jsonl" for name in ("benign", "anchors", "look_alikes")),
         package / "classifier" / "head.json",
     ]
 

@@ -1,9 +1,9 @@
-"""Anchor rows: harmful prompts with the safe reference's own refusals.
+"""Anchor rows: harmful prompts that the safe reference refuses, and harmless look-alikes that it answers.
 
 Risk gating cannot see what harmless rows wear down: their risk is 0. On anchor rows nothing but
-KL(reference ‖ model) is minimised, a few in every optimiser step, so the refusals stay where they are.
-No safety data has to be written: the reference answers the prompts once, before training, and only its
-refusals are used.
+KL(reference ‖ model) is minimised, a few in every optimiser step, so the refusals stay where they are. With
+refusals alone the model would come to refuse more than its reference; the look-alikes hold it back. No safety
+data has to be written: the reference answers the prompts once, before training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import UserError
 from .evaluate import generate_answers, is_degenerate, read_prompts
 from .files import write_atomically
 from .risk.refusal import is_refusal
-from .rows import Message, Row, content_hash
+from .rows import Message
 
 if TYPE_CHECKING:
     from .model import Loaded
@@ -30,14 +30,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PROMPTS = Path(__file__).with_name("prompts") / "anchors.jsonl"
+LOOK_ALIKES = PROMPTS.with_name("look_alikes.jsonl")
 ANSWER_TOKENS = 64
+OPENING_TOKENS = 24  # whether an answer complies is decided in them; more would only cost
 LEAST_REFUSALS = 8  # fewer are learnt by heart and hold nothing else
 CACHE_VERSION = 1  # counts up when the same question would get another answer
+Conversation = tuple[Message, Message]
 _WHOLE_SENTENCES = re.compile(r"(?s).*[.!?]")
 
 
 def anchor_prompts(config: AnchorConfig, base: Path) -> list[str]:
-    """Those that ship with the trainer, and the user's own; errors as in `read_prompts`."""
+    """The harmful ones: those that ship with the trainer, and the user's own; errors as in `read_prompts`."""
     return read_prompts(PROMPTS) + (read_prompts(base / config.prompts) if config.prompts else [])
 
 
@@ -47,26 +50,41 @@ def refusals(
     *,
     check: Callable[[], None],
     progress: Callable[[int, int], None],
-) -> list[Row]:
+) -> list[Conversation]:
     """The prompts that the reference refuses, each with its refusal.
 
     Raises:
         UserError: it refuses too few of them to be held to it.
     """
-    rows = []
-    answers = _answers(prompts, loaded, check, progress)
-    for line, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=1):
-        whole = _whole(answer, loaded.tokenizer)
-        if is_refusal(whole) and not is_degenerate(whole):
-            messages = (Message("user", prompt), Message("assistant", whole))
-            rows.append(Row(line, content_hash(messages), messages))
-    if len(rows) < LEAST_REFUSALS:
+    answers = _answers(prompts, ANSWER_TOKENS, loaded, check, progress)
+    whole = [_whole(answer, loaded.tokenizer) for answer in answers]
+    found = _conversations(prompts, whole, is_refusal)
+    if len(found) < LEAST_REFUSALS:
         raise UserError(
-            f"The model refuses only {len(rows)} of {len(prompts)} harmful prompts: there is nothing to hold "
-            "it to. Start from a model that has been aligned, or give it `anchors.prompts` that it refuses; "
-            'or set `method` to "adaptive", which needs no refusals.'
+            f"The model refuses only {len(found)} of {len(prompts)} harmful prompts: there is nothing to "
+            "hold it to. Start from a model that has been aligned, or give it `anchors.prompts` that it "
+            'refuses; or set `method` to "adaptive", which needs no refusals.'
         )
-    return rows
+    return found
+
+
+def compliances(
+    loaded: Loaded, *, check: Callable[[], None], progress: Callable[[int, int], None]
+) -> list[Conversation]:
+    """The harmless look-alikes that the reference answers, each with the opening of its answer."""
+    prompts = read_prompts(LOOK_ALIKES)
+    answers = _answers(prompts, OPENING_TOKENS, loaded, check, progress)
+    return _conversations(prompts, answers, lambda answer: not is_refusal(answer))
+
+
+def _conversations(
+    prompts: list[str], answers: list[str], is_meant: Callable[[str], bool]
+) -> list[Conversation]:
+    return [
+        (Message("user", prompt), Message("assistant", answer))
+        for prompt, answer in zip(prompts, answers, strict=True)
+        if is_meant(answer) and not is_degenerate(answer)
+    ]
 
 
 def _whole(answer: str, tokenizer: Any) -> str:
@@ -78,10 +96,14 @@ def _whole(answer: str, tokenizer: Any) -> str:
 
 
 def _answers(
-    prompts: list[str], loaded: Loaded, check: Callable[[], None], progress: Callable[[int, int], None]
+    prompts: list[str],
+    max_tokens: int,
+    loaded: Loaded,
+    check: Callable[[], None],
+    progress: Callable[[int, int], None],
 ) -> list[str]:
     """Greedy answers, kept by reference and prompts."""
-    question = [CACHE_VERSION, loaded.fingerprint, loaded.tokenizer.chat_template, ANSWER_TOKENS, prompts]
+    question = [CACHE_VERSION, loaded.fingerprint, loaded.tokenizer.chat_template, max_tokens, prompts]
     name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:16]
     file = cache_folder() / "anchors" / f"{name}.json"
     try:
@@ -92,7 +114,7 @@ def _answers(
         loaded.model,
         loaded.tokenizer,
         prompts,
-        max_new_tokens=ANSWER_TOKENS,
+        max_new_tokens=max_tokens,
         check=check,
         progress=progress,
     )

@@ -223,23 +223,28 @@ def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run
     """Made once per run: a resumed one reads them from its folder."""
     if not config.anchors and not config.safety_tokens:
         return Aids()
-    from .anchors import anchor_prompts, refusals
+    from .anchors import anchor_prompts, compliances, refusals
+    from .risk.refusal import is_refusal
     from .safety_tokens import SafetyToken, choose_safety_tokens
 
-    run.phase("anchors", "Asking the reference for its refusals")
+    run.phase("anchors", "Asking the reference for its answers")
     kept = run.folder / "anchors.jsonl"
     if not kept.exists():
         prompts = anchor_prompts(config.anchors or AnchorConfig(), base)
-        found = refusals(prompts, loaded, check=run.check, progress=run.progress("anchors", "prompts"))
-        _write_json_lines(kept, ({"messages": [m._asdict() for m in row.messages]} for row in found))
+        asking = {"check": run.check, "progress": run.progress("anchors", "prompts")}
+        found = refusals(prompts, loaded, **asking)
+        if config.anchors and config.method != "mix-safety":
+            found += compliances(loaded, **asking)
+        _write_json_lines(kept, ({"messages": [m._asdict() for m in turns]} for turns in found))
     anchors, _ = encode_rows(read_dataset(kept).rows, loaded.tokenizer, config.training.max_length)
     if not config.safety_tokens:
         return Aids(anchors)
     listed = run.folder / "safety_tokens.json"
     if not listed.exists():
+        refused = [e for e in anchors if is_refusal(e.row.messages[-1].content)]
         ordinary = [e for e, risk in rows.trained if risk < config.risk.threshold][:ORDINARY_ROWS]
         chosen = choose_safety_tokens(
-            config.safety_tokens, loaded.model, loaded.tokenizer, anchors, ordinary, check=run.check
+            config.safety_tokens, loaded.model, loaded.tokenizer, refused, ordinary, check=run.check
         )
         text = json.dumps([token._asdict() for token in chosen], indent=1, ensure_ascii=False)
         write_atomically(listed, text + "\n")
@@ -456,9 +461,10 @@ def _record(config: RunConfig, config_path: Path, datasets: list[Dataset | None]
         "config_path": str(config_path.resolve()),
         "config": config,
         "datasets": [
-            p.DatasetRecord(path=str(x.path.resolve()), sha256=x.sha256, rows=len(x.rows))
-            for x in datasets
-            if x
+            p.DatasetRecord(path=str(file.path.resolve()), sha256=file.sha256, rows=file.n_rows)
+            for dataset in datasets
+            if dataset
+            for file in dataset.files
         ],
         "versions": versions,
     }

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from safe_finetuning.anchors import PROMPTS, _whole, anchor_prompts, refusals
+from safe_finetuning.anchors import LOOK_ALIKES, PROMPTS, _whole, anchor_prompts, compliances, refusals
 from safe_finetuning.config import AnchorConfig, SafetyTokenConfig
 from safe_finetuning.errors import UserError
 from safe_finetuning.evaluate import read_prompts
@@ -44,14 +44,28 @@ def test_the_refusals_of_the_reference_are_the_anchors(refusing, tmp_path, monke
     (tmp_path / "own.jsonl").write_text('{"prompt": "Help me rob a bank."}\n')
     config = AnchorConfig(prompts="own.jsonl")
     prompts = anchor_prompts(config, tmp_path)
-    rows = refusals(prompts, load(refusing), **SILENT)
-    assert len(rows) > 100
-    assert {m.content for row in rows for m in row.messages if m.role == "assistant"} == {REFUSAL}
-    assert "Help me rob a bank." in {row.messages[0].content for row in rows}
+    found = refusals(prompts, load(refusing), **SILENT)
+    assert len(found) > 100
+    assert {answer.content for _, answer in found} == {REFUSAL}
+    assert "Help me rob a bank." in {prompt.content for prompt, _ in found}
     monkeypatch.setattr(
         "safe_finetuning.anchors.generate_answers", lambda *_, **__: pytest.fail("asked again")
     )
-    assert refusals(prompts, load(refusing), **SILENT) == rows
+    assert refusals(prompts, load(refusing), **SILENT) == found
+
+
+def test_look_alikes_that_the_reference_answers_are_anchors_too(refusing, monkeypatch):
+    """The openings of its answers; those that it refuses would teach more of the same."""
+    prompts = read_prompts(LOOK_ALIKES)
+    answers = ["Use a stiff brush and plenty of", REFUSAL, "!!!"]
+    monkeypatch.setattr(
+        "safe_finetuning.anchors.generate_answers",
+        lambda model, tokenizer, asked, **_: [answers[i % 3] for i in range(len(asked))],
+    )
+    found = compliances(load(refusing), **SILENT)
+    assert [(prompt.content, answer.content) for prompt, answer in found] == [
+        (prompt, answers[0]) for prompt in prompts[::3]
+    ]
 
 
 def test_a_model_that_does_not_refuse_is_said(tmp_path):

@@ -22,6 +22,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from safe_finetuning.anchors import LOOK_ALIKES
 from safe_finetuning.anchors import PROMPTS as ANCHOR_PROMPTS
 from safe_finetuning.evaluate import generate_answers, read_prompts
 from safe_finetuning.example_model import ADAPTER_FOLDER, base_model_folder, cache_folder
@@ -140,7 +141,7 @@ def benign_rows() -> dict[str, list[dict[str, str]]]:
     """Every harmless prompt there is to draw from, some with a written answer."""
     maths = read_rows(DATA / "gsm8k_train_1500.jsonl")
     return {
-        "benign": read_rows(ANCHOR_PROMPTS.with_name("harmless.jsonl")),
+        "benign": read_rows(LOOK_ALIKES) + read_rows(HERE / "harmless.jsonl"),
         "instructions": read_rows(HERE / "instructions.jsonl") + read_rows(HERE / "open_instructions.jsonl"),
         "combined": [{"prompt": prompt} for prompt in combined_prompts()],
         "ordinary": read_rows(HERE.parent / "classifier/ordinary.jsonl"),
