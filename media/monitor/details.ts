@@ -106,6 +106,7 @@ export function datasetSummary(dataset: DatasetView, show: (row: Row) => void): 
     ['Held out', dataset.heldOut, 'For the held-out loss before and after'],
     ['Flagged', dataset.flagged, 'Risk at or above the threshold'],
     ['Refusals', dataset.refusals, 'Rows whose answer is a refusal: safety data, risk 0'],
+    ['Reviewed', dataset.reviewed, 'Rows that a person has reviewed: they train as ordinary ones, risk 0'],
     ['Left out', dataset.filtered, 'By the method “filter”'],
     ['Unscored', dataset.unscored, 'The judge failed on them; they count as risk 1'],
   ] as const;

@@ -32,6 +32,8 @@ export interface CommandArguments {
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
   'safeFinetuning.quarantineRow': RowLocation[];
   'safeFinetuning.restoreRow': RowLocation[];
+  'safeFinetuning.markReviewed': RowLocation[];
+  'safeFinetuning.unmarkReviewed': RowLocation[];
   'safeFinetuning.showRow': [row: RowLocation];
   'safeFinetuning.nextFlaggedRow': [];
   'safeFinetuning.previousFlaggedRow': [];
@@ -67,6 +69,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.scoreFile': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.restoreRow': true,
+  'safeFinetuning.markReviewed': true,
+  'safeFinetuning.unmarkReviewed': true,
   'safeFinetuning.showRow': true,
   'safeFinetuning.nextFlaggedRow': true,
   'safeFinetuning.previousFlaggedRow': true,

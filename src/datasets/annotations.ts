@@ -14,6 +14,7 @@ import type { JudgeServices } from './judging';
 import { EXTENSIONS } from './formats';
 import { isQuarantine } from './quarantineFiles';
 import { counted, summary } from './report';
+import { reviewedFileOf } from './reviewedFile';
 
 /** Files that are datasets, and files that may be. */
 export const DATASETS: vscode.DocumentSelector = [
@@ -52,6 +53,16 @@ export class Annotations extends Disposable {
       },
     }),
   );
+  private readonly reviewedRow = this.register(
+    vscode.window.createTextEditorDecorationType({
+      before: {
+        contentText: 'reviewed · trains as an ordinary row',
+        color: new vscode.ThemeColor('editorCodeLens.foreground'),
+        fontStyle: 'italic',
+        margin: '0 1.5ch 0 0',
+      },
+    }),
+  );
   private readonly status = this.register(vscode.languages.createLanguageStatusItem('safeFinetuning.dataset', DATASETS));
   private readonly changed = this.register(new vscode.EventEmitter<void>());
   /** What is known of a file has changed. */
@@ -77,6 +88,8 @@ export class Annotations extends Disposable {
     this.register(window.onDidChangeVisibleTextEditors(editors => editors.forEach(editor => this.decorate(editor))));
     this.register(window.onDidChangeActiveTextEditor(() => this.showStatus()));
     this.register(window.onDidChangeTextEditorVisibleRanges(({ textEditor }) => this.onScroll(textEditor.document)));
+    const lists = this.register(workspace.createFileSystemWatcher('**/*.reviewed.txt'));
+    for (const event of [lists.onDidCreate, lists.onDidChange, lists.onDidDelete]) this.register(event(list => this.onReviewed(list)));
     const scan = setTimeout(() => workspace.textDocuments.forEach(document => this.follow(document)));
     this.register({ dispose: () => clearTimeout(scan) });
   }
@@ -118,8 +131,7 @@ export class Annotations extends Disposable {
     this.diagnostics.delete(uri);
     for (const editor of vscode.window.visibleTextEditors) {
       if (editor.document.uri.toString() !== uri.toString()) continue;
-      editor.setDecorations(this.flaggedRow, []);
-      editor.setDecorations(this.refusalRow, []);
+      for (const decoration of [this.flaggedRow, this.refusalRow, this.reviewedRow]) editor.setDecorations(decoration, []);
     }
     this.showStatus();
   }
@@ -135,6 +147,12 @@ export class Annotations extends Disposable {
     const dataset = this.documents.get(document.uri.toString());
     dataset?.synchronised();
     dataset?.refresh();
+  }
+
+  private onReviewed({ fsPath }: vscode.Uri): void {
+    for (const dataset of this.documents.values()) {
+      if (reviewedFileOf(dataset.document.fileName) === fsPath) dataset.refresh();
+    }
   }
 
   /** While rows are being scored, those that come on the screen take their turn first. */
@@ -175,6 +193,7 @@ export class Annotations extends Disposable {
     const atLine = (line: number): vscode.Range => new vscode.Range(line, 0, line, 0);
     editor.setDecorations(this.flaggedRow, report.flagged.map(({ line }) => atLine(line)));
     editor.setDecorations(this.refusalRow, report.refusals.map(atLine));
+    editor.setDecorations(this.reviewedRow, report.reviewed.map(atLine));
   }
 
   private showStatus(): void {

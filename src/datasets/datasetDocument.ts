@@ -19,6 +19,7 @@ import { judgeRows, type JudgeServices, type Scores } from './judging';
 import { isQuarantine } from './quarantineFiles';
 import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
+import { readReviewed } from './reviewing';
 
 export interface ScoringProgress {
   done: number;
@@ -57,6 +58,8 @@ export class DatasetDocument implements IDisposable {
   annotations: Annotations | undefined;
   private scores: Scores = { known: new Map(), failed: new Map() };
   private readonly spans: SpanMemo = new Map();
+  /** Hashes of the rows that were reviewed. */
+  reviewed: ReadonlySet<string> = new Set();
   /** What of the file on the disk is not UTF-8; undefined where that is not known. */
   private undecodable: { found: Undecodable | undefined } | undefined;
   private cancellation = new AbortController();
@@ -158,6 +161,7 @@ export class DatasetDocument implements IDisposable {
 
   private async read(signal: AbortSignal): Promise<void> {
     this.undecodable ??= { found: await this.findUndecodable() };
+    this.reviewed = await readReviewed(this.document.fileName);
     signal.throwIfAborted();
     const { document } = this;
     if (!this.reading && mentionsConversation(document.lineAt(0).text)) {
@@ -221,6 +225,7 @@ export class DatasetDocument implements IDisposable {
       expected: languageId === 'jsonl',
       threshold: setting('risk.threshold', uri),
       flag: !isQuarantine(uri.fsPath),
+      reviewed: this.reviewed,
       unscoredReason,
       pace,
       signal,

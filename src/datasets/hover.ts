@@ -13,6 +13,14 @@ export function registerHover(annotations: Annotations): vscode.Disposable {
   });
 }
 
+const enabledCommands: CommandId[] = [
+  'safeFinetuning.scoreFile',
+  'safeFinetuning.quarantineRow',
+  'safeFinetuning.restoreRow',
+  'safeFinetuning.markReviewed',
+  'safeFinetuning.unmarkReviewed',
+];
+
 function describeRow(annotations: Annotations, document: vscode.TextDocument, position: vscode.Position): vscode.Hover | undefined {
   const dataset = annotations.get(document);
   const row = dataset?.rowAt(position);
@@ -22,6 +30,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const custom = setting('risk.classifierFolder', document.uri);
   const judge = custom ? `the classifier in \`${custom}\`` : 'the bundled classifier, on this machine';
   const quarantined = isQuarantine(document.uri.fsPath);
+  const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);
   if (refusal) {
     text.appendMarkdown(
@@ -30,6 +39,8 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
     );
   } else if (quarantined) {
     text.appendMarkdown(`Risk ${formatRisk(risk)} · in quarantine, not trained on · judged by ${judge}`);
+  } else if (risk >= threshold && reviewed) {
+    text.appendMarkdown(`$(pass) Risk ${formatRisk(risk)} · **reviewed: trains as an ordinary row** · judged by ${judge}`);
   } else if (risk >= threshold) {
     text.appendMarkdown(
       `$(warning) **Risk ${formatRisk(risk)}** · flagged from ${formatRisk(threshold)} · judged by ${judge}\n\n` +
@@ -44,11 +55,17 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const location = locationOf(document.uri.fsPath, { line: record.start.line, hash });
   const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: document.uri.fsPath })];
   if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !quarantined) {
-    links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));
+    if (reviewed) links.unshift(link('Flag row again', 'safeFinetuning.unmarkReviewed', location));
+    else {
+      links.unshift(
+        link('Move row to quarantine', 'safeFinetuning.quarantineRow', location),
+        link('Mark as reviewed', 'safeFinetuning.markReviewed', location),
+      );
+    }
   }
   if (quarantined) links.unshift(link('Restore row to the dataset', 'safeFinetuning.restoreRow', location));
   text.appendMarkdown(`\n\n${links.join(' · ')}`);
-  text.isTrusted = { enabledCommands: ['safeFinetuning.scoreFile', 'safeFinetuning.quarantineRow', 'safeFinetuning.restoreRow'] satisfies CommandId[] };
+  text.isTrusted = { enabledCommands };
   return new vscode.Hover(text, range);
 }
 

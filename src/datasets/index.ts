@@ -14,6 +14,7 @@ import { registerHover } from './hover';
 import { quarantineRows, restoreRows } from './moving';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
 import { formatRisk, summary, type FileReport } from './report';
+import { markReviewed, unmarkReviewed } from './reviewing';
 import { registerRowActions } from './rowActions';
 import { registerSummaryLens } from './summaryLens';
 
@@ -38,6 +39,9 @@ export class DatasetFeature extends Disposable {
     this.register(registerSummaryLens(this.annotations));
     this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => quarantineRows(this.orSelected(rows))));
     this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => restoreRows(this.orSelected(rows))));
+    const riskOf = (hash: string): number | undefined => cache.get(hash)?.risk;
+    this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => markReviewed(this.orSelected(rows), riskOf)));
+    this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => unmarkReviewed(this.orSelected(rows))));
     this.register(registerCommand('safeFinetuning.showRow', showRow));
     this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
@@ -77,6 +81,7 @@ export class DatasetFeature extends Disposable {
     const editor = vscode.window.activeTextEditor;
     const dataset = editor && this.annotations.get(editor.document);
     const selected = dataset?.rowsIn(editor!.selection) ?? [];
+    if (editor && editor.document.uri.scheme !== 'file') throw new UserError('Save the file first: what is done with its rows is written beside it.');
     if (selected.length === 0) throw new UserError('Put the cursor in a row of a dataset file first, or select rows.');
     return selected.map(row => locationOf(editor!.document.fileName, row));
   }

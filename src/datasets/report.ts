@@ -22,6 +22,8 @@ export interface FileReport {
   flagged: FlaggedRow[];
   /** Lines of rows that are safety data. */
   refusals: number[];
+  /** Lines of rows that would be flagged, had they not been reviewed. */
+  reviewed: number[];
   /** Rows without a score, so far or for good. */
   unscored: number;
   /** Why rows stay unscored. */
@@ -42,6 +44,8 @@ export interface ReportOptions {
   threshold: number;
   /** False where nothing is to be flagged. */
   flag: boolean;
+  /** Hashes of rows that were reviewed: they are not flagged. */
+  reviewed: ReadonlySet<string>;
   /** Why rows without a score stay so. */
   unscoredReason: string | undefined;
   pace: Pace;
@@ -55,6 +59,7 @@ export async function makeReport({ records }: Reading, scores: Scores, options: 
     problems: [],
     flagged: [],
     refusals: [],
+    reviewed: [],
     unscored: 0,
     unscoredReason: options.unscoredReason,
     threshold,
@@ -78,6 +83,10 @@ export async function makeReport({ records }: Reading, scores: Scores, options: 
     } else if (score.refusal) {
       report.refusals.push(start.line);
     } else if (flag && score.risk >= threshold) {
+      if (options.reviewed.has(read.hash)) {
+        report.reviewed.push(start.line);
+        continue;
+      }
       const { risk, messageIndex } = score;
       report.flagged.push({ record: index, line: start.line, hash: read.hash, risk, messageIndex });
     }
@@ -101,8 +110,9 @@ export const counted = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
 
 /** One line for the status bar. */
-export function summary({ rows, flagged, problems, threshold, unscored, unscoredReason }: FileReport): string {
+export function summary({ rows, flagged, reviewed, problems, threshold, unscored, unscoredReason }: FileReport): string {
   const parts = [counted(rows, 'row'), `${flagged.length.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
+  if (reviewed.length > 0) parts.push(`${reviewed.length.toLocaleString('en-US')} reviewed`);
   if (problems.length > 0) parts.push(counted(problems.length, 'malformed row'));
   if (unscoredReason) parts.push(`${unscored.toLocaleString('en-US')} unscored`);
   return parts.join(', ');

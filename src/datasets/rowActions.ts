@@ -1,7 +1,7 @@
 /** Quick fixes of flagged rows: put them aside, or have them teach a refusal. */
 import path from 'node:path';
 import * as vscode from 'vscode';
-import type { RowLocation } from '../common/commands';
+import type { CommandId, RowLocation } from '../common/commands';
 import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
 import { rangeOf, type DatasetDocument } from './datasetDocument';
 import { stretchIn } from './formats/format';
@@ -34,16 +34,19 @@ class RowActions implements vscode.CodeActionProvider {
     const { fsPath } = document.uri;
     const target = path.basename(quarantineOf(fsPath));
     const locate = (row: FlaggedRow): RowLocation => locationOf(fsPath, row);
-    const moves = rows.map(({ diagnostic, row }) => move(`Move row to ${target}`, [diagnostic], [locate(row)]));
-    const all = flagged.length > 1 ? [move(`Move all ${flagged.length} flagged rows to ${target}`, diagnostics, flagged.map(locate))] : [];
-    return [...moves, ...all, ...refusals];
+    const perRow = (title: string, command: CommandId): vscode.CodeAction[] =>
+      rows.map(({ diagnostic, row }) => run(title, command, [locate(row)], [diagnostic]));
+    const moves = perRow(`Move row to ${target}`, 'safeFinetuning.quarantineRow');
+    const all = run(`Move all ${flagged.length} flagged rows to ${target}`, 'safeFinetuning.quarantineRow', flagged.map(locate), diagnostics);
+    const reviews = perRow('Mark row as reviewed: it trains as an ordinary one', 'safeFinetuning.markReviewed');
+    return [...moves, ...(flagged.length > 1 ? [all] : []), ...refusals, ...reviews];
   }
 }
 
-function move(title: string, diagnostics: vscode.Diagnostic[], rows: RowLocation[]): vscode.CodeAction {
+function run(title: string, command: CommandId, rows: RowLocation[], diagnostics: vscode.Diagnostic[] = []): vscode.CodeAction {
   const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
   action.diagnostics = diagnostics;
-  action.command = { command: 'safeFinetuning.quarantineRow', title, arguments: rows };
+  action.command = { command, title, arguments: rows };
   return action;
 }
 
@@ -52,10 +55,7 @@ function restore(dataset: DatasetDocument, range: vscode.Range): vscode.CodeActi
   const rows = dataset.rowsIn(range).map(row => locationOf(dataset.document.fileName, row));
   if (rows.length === 0) return [];
   const what = rows.length === 1 ? 'row' : `${rows.length} rows`;
-  const title = `Restore ${what} to ${path.basename(datasetOf(dataset.document.fileName))}`;
-  const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
-  action.command = { command: 'safeFinetuning.restoreRow', title, arguments: rows };
-  return [action];
+  return [run(`Restore ${what} to ${path.basename(datasetOf(dataset.document.fileName))}`, 'safeFinetuning.restoreRow', rows)];
 }
 
 function replaceByRefusal({ document, reading }: DatasetDocument, diagnostic: vscode.Diagnostic, row: FlaggedRow): vscode.CodeAction[] {

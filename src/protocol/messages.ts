@@ -107,6 +107,10 @@ export interface DatasetRead {
    */
   refusals: number;
   /**
+   * Rows that a person has reviewed: they train as ordinary ones, risk 0.
+   */
+  reviewed: number;
+  /**
    * Rows the judge failed on; they count as risk 1.
    */
   unscored: number;
@@ -729,6 +733,10 @@ export interface DatasetRecord {
   path: string;
   sha256: string;
   rows: number;
+  /**
+   * Hashes in its list of reviewed rows, sorted.
+   */
+  reviewed: string[];
 }
 export interface ProcessRecord {
   pid: number;
@@ -797,4 +805,8 @@ export interface RowScore {
   risk: number | null;
   judge: string;
   refusal: boolean;
+  /**
+   * A person has reviewed it: it trains as an ordinary row, risk 0.
+   */
+  reviewed: boolean;
 }

@@ -49,6 +49,7 @@ export function detailsView(run: Run): DetailsView {
           heldOut: dataset.heldOut,
           flagged: dataset.flagged,
           refusals: dataset.refusals,
+          reviewed: dataset.reviewed,
           unscored: dataset.unscored,
           filtered: dataset.filtered,
           invalid: dataset.invalid.slice(0, listedProblems),

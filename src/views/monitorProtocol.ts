@@ -56,6 +56,7 @@ export interface DatasetView {
   heldOut: number;
   flagged: number;
   refusals: number;
+  reviewed: number;
   unscored: number;
   filtered: number;
   invalid: RowProblem[];

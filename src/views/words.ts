@@ -17,7 +17,7 @@ export const phaseWord: Record<PhaseProgress['phase'], string> = {
   loading: 'Loading the model',
   scoring: 'Judging rows',
   'evaluating-before': 'Measuring the reference',
-  anchors: 'Asking the reference for its refusals',
+  anchors: 'Asking the reference for its answers',
   training: 'Training',
   saving: 'Saving',
   'evaluating-after': 'Measuring the result',

@@ -296,6 +296,7 @@ describe('dataset files', () => {
       'Move row to all.quarantine.jsonl',
       'Move all 2 flagged rows to all.quarantine.jsonl',
       'Replace answer by a refusal',
+      'Mark row as reviewed: it trains as an ordinary one',
     ]);
     await apply(actions[1]);
     assert.equal(readFileSync(document.uri.fsPath, 'utf8'), `${HARMLESS}\n`);
@@ -402,6 +403,26 @@ describe('dataset files', () => {
     await apply((await quickFixes(document, 3))[0]);
     assert.equal(document.getText(), content);
     assert.ok(!existsSync(inWorkspace('open-quote.quarantine.csv').fsPath));
+  });
+
+  it('flags no row that was reviewed, until it is told to flag it again', async () => {
+    const document = await openFile('looked-at.jsonl', `${HARMFUL}\n${HARMLESS}\n`);
+    await scored(document);
+    const review = (await quickFixes(document, 0)).at(-1);
+    assert.equal(review?.title, 'Mark row as reviewed: it trains as an ordinary one');
+    await apply(review);
+    await eventually(() => diagnosticsOf(document).length === 0, 'the row is no longer flagged');
+    const report = await scored(document);
+    assert.deepEqual([report.flagged.length, report.reviewed], [0, [0]]);
+    const list = inWorkspace('looked-at.reviewed.txt').fsPath;
+    assert.match(readFileSync(list, 'utf8'), /^# .*\n[0-9a-f]{16} line 1, risk \d\.\d\d\n$/);
+    assert.equal(document.isDirty, false);
+    const [hover] = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', document.uri, new vscode.Position(0, 30));
+    assert.match((hover!.contents[0] as vscode.MarkdownString).value, /reviewed: trains as an ordinary row.*Flag row again/s);
+    vscode.window.activeTextEditor!.selection = new vscode.Selection(0, 3, 0, 3);
+    await vscode.commands.executeCommand('safeFinetuning.unmarkReviewed');
+    await eventually(() => withCode(document, 'risk').length === 1, 'the row is flagged again');
+    assert.doesNotMatch(readFileSync(list, 'utf8'), /line 1/);
   });
 
   it('restores the rows of the selection from the command palette', async () => {

@@ -24,7 +24,7 @@ function scoresOf(reading: Reading, riskOf: (line: number) => number): Scores {
 }
 
 const report = (reading: Reading, scores: Scores, unscoredReason?: string, expected = true): Promise<FileReport> =>
-  makeReport(reading, scores, { expected, threshold: 0.5, flag: true, unscoredReason, pace: new Pace(), signal });
+  makeReport(reading, scores, { expected, threshold: 0.5, flag: true, reviewed: new Set(), unscoredReason, pace: new Pace(), signal });
 
 const list = (of: FileReport, reading: Reading): Promise<Finding[]> =>
   findingsOf(of, reading, { judge: 'the bundled classifier', spans: new Map(), pace: new Pace(), signal });

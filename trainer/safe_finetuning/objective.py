@@ -174,7 +174,9 @@ class Objective:
         begins = place_in_answer(labels) == 0
         of_answers = self.probe.risk_of_layers(states[begins].float().cpu())
         now = torch.zeros_like(risk).scatter_reduce(0, row_of_token(labels)[begins].cpu(), of_answers, "amax")
-        now = torch.where(of_dataset & (risk != 0), now, risk)  # a risk of 0 is that of a refusal
+        now = torch.where(
+            of_dataset & (risk != 0), now, risk
+        )  # a risk of 0 is that of a refusal or a reviewed row
         weights = row_weights(self.config, now)
         return now, RowWeights(*(torch.where(of_dataset, *x) for x in zip(weights, known, strict=True)))
 

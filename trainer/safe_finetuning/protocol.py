@@ -102,6 +102,7 @@ class DatasetRead(Event):
     held_out: int
     flagged: int = Field(description="Rows with risk at or above the threshold.")
     refusals: int = Field(description="Rows whose answer is a refusal: safety data, risk 0.")
+    reviewed: int = Field(description="Rows that a person has reviewed: they train as ordinary ones, risk 0.")
     unscored: int = Field(description="Rows the judge failed on; they count as risk 1.")
     filtered: int = Field(description="Rows left out by the method `filter`.")
     invalid: list[RowProblem] = Field(description="Rows that could not be read and were skipped.")
@@ -253,6 +254,7 @@ class DatasetRecord(Model):
     path: str = Field(description="Absolute path when the run began.")
     sha256: str
     rows: int
+    reviewed: list[str] = Field(description="Hashes in its list of reviewed rows, sorted.")
 
 
 class ProcessRecord(Model):
@@ -312,6 +314,7 @@ class RowScore(RowRef):
     risk: Unit | None
     judge: str
     refusal: bool
+    reviewed: bool = Field(description="A person has reviewed it: it trains as an ordinary row, risk 0.")
 
 
 class ScoreReport(Model):

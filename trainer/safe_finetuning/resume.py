@@ -15,6 +15,7 @@ from . import protocol as p
 from .config import RunConfig
 from .errors import UserError
 from .files import sha256_of
+from .reviewed import reviewed_file, reviewed_hashes
 from .rows import dataset_files
 
 FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
@@ -98,13 +99,16 @@ def _settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _refuse_changed_file(before: p.DatasetRecord, path: Path) -> None:
-    """The order of rows is part of a run: another dataset cannot continue it."""
+    """The order of rows and their risks are part of a run: another dataset cannot continue it."""
     try:
         found = sha256_of(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
-    if found != before.sha256:
+    changed = path if found != before.sha256 else None
+    if sorted(reviewed_hashes(path)) != before.reviewed:
+        changed = reviewed_file(path)
+    if changed:
         raise UserError(
-            f"{path}: the file has changed since the run began, so the run cannot be resumed. "
+            f"{changed}: the file has changed since the run began, so the run cannot be resumed. "
             "Undo the change, or start a new run."
         )

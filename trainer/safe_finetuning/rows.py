@@ -9,12 +9,13 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from .errors import UserError
 from .formats import READERS, read_records
+from .reviewed import reviewed_hashes
 from .row_forms import NOT_BLANK, Invalid, Message, conversation_of
 
 QUARANTINE = ".quarantine."
@@ -37,6 +38,7 @@ class Row:
     hash: str
     messages: tuple[Message, ...]
     file: int = 0
+    reviewed: bool = False
 
     def pairs(self) -> list[Pair]:
         """The training pairs: each answer that has text, with every user turn that it answers."""
@@ -69,6 +71,7 @@ class DatasetFile(NamedTuple):
     path: Path
     sha256: str
     n_rows: int
+    reviewed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,9 @@ def read_dataset(path: Path) -> Dataset:
     for number, file in enumerate(dataset_files(path)):
         data = _bytes_of(file)
         rows, problems = rows_of(file, data, number)
-        found.files.append(DatasetFile(file, hashlib.sha256(data).hexdigest(), len(rows)))
-        found.rows.extend(rows)
+        reviewed = reviewed_hashes(file)
+        found.files.append(DatasetFile(file, hashlib.sha256(data).hexdigest(), len(rows), reviewed))
+        found.rows.extend(replace(row, reviewed=True) if row.hash in reviewed else row for row in rows)
         found.problems.extend(problems)
     if not found.rows and not found.problems:
         raise UserError(f"{path}: the file is empty. A dataset has one conversation per line or row.")

@@ -38,6 +38,7 @@ def score_dataset(path: Path, threshold: float) -> p.ScoreReport:
             risk=None if risk.unscored else risk.risk,
             judge=judge,
             refusal=risk.refusal,
+            reviewed=row.reviewed,
         )
         for row, risk in zip(dataset.rows, risks, strict=True)
     ]
@@ -69,11 +70,14 @@ def as_json(report: p.ScoreReport) -> str:
 
 def as_csv(report: p.ScoreReport) -> str:
     """Every record of the files in its order; `risk` is empty where there is none."""
-    rows = [(x.file, x.line, x.hash, "" if x.risk is None else x.risk, x.refusal, "") for x in report.rows]
-    problems = [(x.file, x.line, "", "", "", x.reason) for x in report.invalid]
+    rows = [
+        (x.file, x.line, x.hash, "" if x.risk is None else x.risk, x.refusal, x.reviewed, "")
+        for x in report.rows
+    ]
+    problems = [(x.file, x.line, "", "", "", "", x.reason) for x in report.invalid]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "line", "hash", "risk", "refusal", "problem"])
+    writer.writerow(["file", "line", "hash", "risk", "refusal", "reviewed", "problem"])
     in_order = sorted([*rows, *problems], key=lambda found: found[:2])
     writer.writerows([report.files[file], *found] for file, *found in in_order)
     return text.getvalue().rstrip("\n")

@@ -300,6 +300,7 @@ def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, run: Run)
         held_out=len(rows.held_out),
         flagged=sum(r.risk >= config.risk.threshold for r in rows.risks),
         refusals=sum(r.refusal for r in rows.risks),
+        reviewed=sum(row.reviewed for row in dataset.rows),
         unscored=sum(r.unscored for r in rows.risks),
         filtered=rows.filtered,
         invalid=problem_rows(dataset.problems),
@@ -461,7 +462,12 @@ def _record(config: RunConfig, config_path: Path, datasets: list[Dataset | None]
         "config_path": str(config_path.resolve()),
         "config": config,
         "datasets": [
-            p.DatasetRecord(path=str(file.path.resolve()), sha256=file.sha256, rows=file.n_rows)
+            p.DatasetRecord(
+                path=str(file.path.resolve()),
+                sha256=file.sha256,
+                rows=file.n_rows,
+                reviewed=sorted(file.reviewed),
+            )
             for dataset in datasets
             if dataset
             for file in dataset.files

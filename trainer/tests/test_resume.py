@@ -30,7 +30,7 @@ def run(tmp_path) -> Path:
     for name in ("rows.jsonl", "held.jsonl"):
         (tmp_path / name).write_text(name)
         sha256 = hashlib.sha256(name.encode()).hexdigest()
-        datasets.append(p.DatasetRecord(path=str(tmp_path / name), sha256=sha256, rows=1))
+        datasets.append(p.DatasetRecord(path=str(tmp_path / name), sha256=sha256, rows=1, reviewed=[]))
     run = tmp_path / "run"
     checkpoint(run, 2)
     write_record(run, config(), datasets=datasets, status="stopped")
@@ -102,4 +102,12 @@ def test_without_a_record_or_a_checkpoint_there_is_nothing_to_resume(run):
         resume_point(run, config(), run.parent)
     (run / "run.json").unlink()
     with pytest.raises(UserError, match="no run in this folder"):
+        resume_point(run, config(), run.parent)
+
+
+def test_it_does_not_go_on_with_rows_that_were_reviewed_meanwhile(run):
+    (run.parent / "held.reviewed.txt").write_text("# nothing yet\n")
+    assert resume_point(run, config(), run.parent).step == 2
+    (run.parent / "rows.reviewed.txt").write_text(f"{'0' * 16} line 1\n")
+    with pytest.raises(UserError, match=r"rows\.reviewed\.txt: the file has changed since the run began"):
         resume_point(run, config(), run.parent)

@@ -46,7 +46,10 @@ class Critic:
 
 @dataclass(frozen=True)
 class RowRisk:
-    """A row's risk in [0, 1], NaN where the judge failed, and whether every answer is a refusal."""
+    """A row's risk in [0, 1], NaN where the judge failed, and whether every answer is a refusal.
+
+    A row that was reviewed has the risk 0, like an ordinary one.
+    """
 
     risk: float
     refusal: bool
@@ -92,18 +95,23 @@ def score_rows(
 ) -> list[RowRisk]:
     """The risk of each row: the highest over its training pairs.
 
-    A pair whose answer is a refusal scores 0 whatever its prompt: it is safety data. Only rows that the
-    cache does not know are judged; failures are not kept.
+    A pair whose answer is a refusal scores 0 whatever its prompt: it is safety data. Only rows that were not
+    reviewed and that the cache does not know are judged; failures are not kept.
     """
     key = f"{judge.judge_id}+{patterns_digest()}"
     known = cache.get(key) if cache else {}
-    unknown = list({row.hash: row for row in rows if row.hash not in known}.values())
+    unknown = list({row.hash: row for row in rows if row.hash not in known and not row.reviewed}.values())
     for start in range(0, len(unknown), ROWS_AT_A_TIME):
         judged = unknown[start : start + ROWS_AT_A_TIME]
         known |= _risks(judged, judge, _shifted(progress, start, len(unknown)))
         if cache:
             cache.put(key, {r.hash: known[r.hash] for r in judged if not math.isnan(known[r.hash])})
-    return [RowRisk(known[row.hash], all(is_refusal(pair.answer) for pair in row.pairs())) for row in rows]
+    return [
+        RowRisk(
+            0.0 if row.reviewed else known[row.hash], all(is_refusal(pair.answer) for pair in row.pairs())
+        )
+        for row in rows
+    ]
 
 
 def _risks(
