@@ -4,7 +4,7 @@ import { commandRegistrar } from './common/registerCommand';
 import type { Services } from './common/services';
 import { registerDatasets, type DatasetFeature } from './datasets';
 import type { RunRegistry } from './trainerHost/runs';
-import { registerRuns } from './views';
+import { registerViews } from './views';
 
 /** What tests use. */
 export interface Api {
@@ -16,5 +16,6 @@ export function activate(context: vscode.ExtensionContext): Api {
   const log = vscode.window.createOutputChannel('Safe Fine-Tuning', { log: true });
   context.subscriptions.push(log);
   const services: Services = { context, log, registerCommand: commandRegistrar(log) };
-  return { runs: registerRuns(services), datasets: registerDatasets(services) };
+  const datasets = registerDatasets(services);
+  return { runs: registerViews(services, datasets), datasets };
 }

@@ -11,6 +11,9 @@ export interface RowLocation {
   hash: string;
 }
 
+/** None where a command is about the selection; from a tree, VS Code passes the item and all that are selected. */
+export type RowArguments = (RowLocation | RowLocation[] | undefined)[];
+
 export interface CommandArguments {
   'safeFinetuning.setUpEnvironment': [];
   'safeFinetuning.createConfiguration': [dataset?: { fsPath: string }];
@@ -30,10 +33,12 @@ export interface CommandArguments {
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
   'safeFinetuning.setSecret': [];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
-  'safeFinetuning.quarantineRow': RowLocation[];
-  'safeFinetuning.restoreRow': RowLocation[];
-  'safeFinetuning.markReviewed': RowLocation[];
-  'safeFinetuning.unmarkReviewed': RowLocation[];
+  'safeFinetuning.scanWorkspace': [];
+  'safeFinetuning.quarantineFlagged': [dataset: { fsPath: string }];
+  'safeFinetuning.quarantineRow': RowArguments;
+  'safeFinetuning.restoreRow': RowArguments;
+  'safeFinetuning.markReviewed': RowArguments;
+  'safeFinetuning.unmarkReviewed': RowArguments;
   'safeFinetuning.showRow': [row: RowLocation];
   'safeFinetuning.nextFlaggedRow': [];
   'safeFinetuning.previousFlaggedRow': [];
@@ -67,6 +72,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.trainProbe': true,
   'safeFinetuning.setSecret': true,
   'safeFinetuning.scoreFile': true,
+  'safeFinetuning.scanWorkspace': true,
+  'safeFinetuning.quarantineFlagged': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.restoreRow': true,
   'safeFinetuning.markReviewed': true,

@@ -64,7 +64,7 @@ export class Annotations extends Disposable {
     }),
   );
   private readonly status = this.register(vscode.languages.createLanguageStatusItem('safeFinetuning.dataset', DATASETS));
-  private readonly changed = this.register(new vscode.EventEmitter<void>());
+  private readonly changed = this.register(new vscode.EventEmitter<DatasetDocument>());
   /** What is known of a file has changed. */
   readonly onDidChange = this.changed.event;
   private readonly services: DatasetDocumentServices;
@@ -97,6 +97,10 @@ export class Annotations extends Disposable {
   /** The open dataset file, if rows of it are to be judged at all. */
   get(document: vscode.TextDocument): DatasetDocument | undefined {
     return this.documents.get(document.uri.toString()) ?? this.follow(document);
+  }
+
+  isOpen(file: string): boolean {
+    return this.documents.has(vscode.Uri.file(file).toString());
   }
 
   /** Scores every row again, whatever the cache knows. */
@@ -183,7 +187,7 @@ export class Annotations extends Disposable {
     for (const editor of vscode.window.visibleTextEditors) {
       if (editor.document === dataset.document) this.decorate(editor);
     }
-    this.changed.fire();
+    this.changed.fire(dataset);
     this.showStatus();
   }
 
@@ -247,7 +251,7 @@ function isJudged(document: vscode.TextDocument): boolean {
 }
 
 /** Events and commands of runs are JSON Lines too. */
-function isOfRun(uri: vscode.Uri): boolean {
+export function isOfRun(uri: vscode.Uri): boolean {
   if (uri.path.split('/').includes('.safe-finetuning')) return true;
   const workspaceFolder = vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath;
   const runs = setting('runs.folder', uri);

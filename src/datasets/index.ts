@@ -1,7 +1,7 @@
 /** The dataset side of the extension: annotations of open dataset files, and what can be done about rows. */
 import path from 'node:path';
 import * as vscode from 'vscode';
-import type { RowLocation } from '../common/commands';
+import type { RowArguments, RowLocation } from '../common/commands';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';
 import { withProgress } from '../common/progress';
@@ -10,6 +10,8 @@ import { UserError } from '../common/userError';
 import { ScoreCache } from '../risk/cache';
 import { Scorer } from '../risk/scorer';
 import { Annotations } from './annotations';
+import { Badges } from './badges';
+import { DatasetIndex } from './datasetIndex';
 import { registerHover } from './hover';
 import { quarantineRows, restoreRows } from './moving';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
@@ -19,6 +21,7 @@ import { registerRowActions } from './rowActions';
 import { registerSummaryLens } from './summaryLens';
 
 export class DatasetFeature extends Disposable {
+  readonly index: DatasetIndex;
   private readonly annotations: Annotations;
 
   constructor({ context, log, registerCommand }: Services) {
@@ -34,18 +37,22 @@ export class DatasetFeature extends Disposable {
     const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
     const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
     this.annotations = this.register(new Annotations({ scorer, cache, log }));
+    this.index = this.register(new DatasetIndex(this.annotations, { scorer, cache, log }));
+    this.register(new Badges(this.index));
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
     this.register(registerSummaryLens(this.annotations));
-    this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => quarantineRows(this.orSelected(rows))));
-    this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => restoreRows(this.orSelected(rows))));
+    this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => this.perFile(rows, quarantineRows)));
+    this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => this.perFile(rows, restoreRows)));
     const riskOf = (hash: string): number | undefined => cache.get(hash)?.risk;
-    this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => markReviewed(this.orSelected(rows), riskOf)));
-    this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => unmarkReviewed(this.orSelected(rows))));
+    this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => this.perFile(rows, of => markReviewed(of, riskOf))));
+    this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => this.perFile(rows, unmarkReviewed)));
     this.register(registerCommand('safeFinetuning.showRow', showRow));
     this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
     this.register(registerCommand('safeFinetuning.scoreFile', file => this.scoreFile(file)));
+    this.register(registerCommand('safeFinetuning.scanWorkspace', () => this.index.scanWorkspace()));
+    this.register(registerCommand('safeFinetuning.quarantineFlagged', ({ fsPath }) => this.quarantineFlagged(fsPath)));
   }
 
   /** The report of an open file once every row has been dealt with; undefined where rows are not judged. */
@@ -75,9 +82,19 @@ export class DatasetFeature extends Disposable {
     editor.revealRange(range, vscode.TextEditorRevealType.InCenterIfOutsideViewport);
   }
 
-  /** From the palette, a command is about the rows of the selection. */
-  private orSelected(rows: readonly RowLocation[]): readonly RowLocation[] {
-    if (rows.length > 0) return rows;
+  private async quarantineFlagged(file: string): Promise<void> {
+    const flagged = this.index.get(file)?.flagged ?? [];
+    if (flagged.length > 0) await quarantineRows(flagged.map(row => locationOf(file, row)));
+  }
+
+  /** Does something with the rows of one file after the other; without rows, with those of the selection. */
+  private async perFile(arguments_: RowArguments, act: (rows: readonly RowLocation[]) => Promise<void>): Promise<void> {
+    const given = new Set(arguments_.flat().filter(row => row !== undefined && 'hash' in row));
+    const rows = given.size > 0 ? [...given] : this.selectedRows();
+    for (const file of new Set(rows.map(row => row.path))) await act(rows.filter(row => row.path === file));
+  }
+
+  private selectedRows(): RowLocation[] {
     const editor = vscode.window.activeTextEditor;
     const dataset = editor && this.annotations.get(editor.document);
     const selected = dataset?.rowsIn(editor!.selection) ?? [];

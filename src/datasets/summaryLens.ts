@@ -11,7 +11,7 @@ class SummaryLens implements vscode.CodeLensProvider {
   readonly onDidChangeCodeLenses: vscode.Event<void>;
 
   constructor(private readonly annotations: Annotations) {
-    this.onDidChangeCodeLenses = annotations.onDidChange;
+    this.onDidChangeCodeLenses = (listener: () => unknown) => annotations.onDidChange(() => void listener());
   }
 
   provideCodeLenses(document: vscode.TextDocument): vscode.CodeLens[] {
@@ -32,7 +32,7 @@ class SummaryLens implements vscode.CodeLensProvider {
     lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
       const [first, ...more] = flagged.map(row => locationOf(fsPath, row));
-      lenses.push(lens(`Move ${flagged.length > 1 ? `all ${flagged.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first!, ...more));
+      lenses.push(lens(`Move ${flagged.length > 1 ? `all ${flagged.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first, ...more));
     }
     return lenses;
   }

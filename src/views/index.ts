@@ -1,11 +1,13 @@
-/** Everything about runs that the user sees: monitor, tree, status bar, notifications, commands. */
+/** What the user sees beside the editor: monitor, trees, status bar, notifications, and the commands of runs. */
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { setContext } from '../common/context';
 import type { Services } from '../common/services';
+import type { DatasetFeature } from '../datasets';
 import { isActive } from '../trainerHost/runFolder';
 import { RunRegistry } from '../trainerHost/runs';
 import { runsFolders } from '../trainerHost/workspace';
+import { DatasetsTree } from './datasetsTree';
 import { registerEnvironmentCommand } from './environmentCommand';
 import { registerModelCommands } from './modelCommands';
 import { Monitor } from './monitor';
@@ -16,7 +18,7 @@ import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
 
-export function registerRuns(services: Services): RunRegistry {
+export function registerViews(services: Services, datasets: DatasetFeature): RunRegistry {
   const { context, log } = services;
   const registry = new RunRegistry(runsFolders, log);
   const monitor = new Monitor(context.extensionUri, registry, log);
@@ -26,6 +28,7 @@ export function registerRuns(services: Services): RunRegistry {
     monitor,
     checks,
     new RunsTree(registry),
+    new DatasetsTree(datasets.index),
     new StatusBar(registry),
     notifyOfEnds(registry),
     registry.onDidChange(() => setContextKeys(registry)),

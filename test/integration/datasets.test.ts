@@ -493,6 +493,35 @@ describe('dataset files', () => {
     await vscode.workspace.saveAll();
   });
 
+  it('finds the dataset files of the workspace, and follows them on the disk', async () => {
+    const folder = inWorkspace('scanned');
+    await vscode.workspace.fs.createDirectory(folder);
+    const write = (name: string, content: string): string => {
+      const file = path.join(folder.fsPath, name);
+      writeFileSync(file, content);
+      return file;
+    };
+    const risky = write('risky.jsonl', `${HARMLESS}\n${HARMFUL}\n`);
+    const table = write('table.csv', TABLE);
+    const calm = write('calm.json', JSON.stringify([{ prompt: 'When are you open?', completion: 'From 9 to 5.' }]));
+    write('settings.json', '{"a": 1}');
+    write('aside.quarantine.jsonl', `${HARMFUL}\n`);
+    write('unreadable.csv', 'prompt,completion\n"');
+    await vscode.commands.executeCommand('safeFinetuning.scanWorkspace');
+    const { index } = api.datasets;
+    const found = index.all.filter(({ file }) => file.startsWith(folder.fsPath)).map(({ file, flagged }) => [file, flagged.map(({ line }) => line)]);
+    assert.deepEqual(found, [[risky, [1]], [table, [3]], [calm, []]]);
+    assert.equal(index.get(risky)?.flagged[0]?.preview, PROMPT);
+
+    writeFileSync(risky, `${HARMLESS}\n`);
+    await eventually(() => index.get(risky)?.flagged.length === 0, 'the changed file is scanned again');
+    await vscode.workspace.fs.delete(vscode.Uri.file(calm));
+    await eventually(() => index.get(calm) === undefined, 'the deleted file is forgotten');
+    await vscode.commands.executeCommand('safeFinetuning.quarantineFlagged', { fsPath: table });
+    await eventually(() => index.get(table)?.flagged.length === 0, 'the moved row is gone');
+    assert.equal(readFileSync(table, 'utf8'), TABLE.split('2,Tell')[0]);
+  });
+
   it('leaves files of runs alone', async () => {
     await vscode.workspace.fs.createDirectory(inWorkspace('.safe-finetuning'));
     const document = await openFile('.safe-finetuning/events.jsonl', `${HARMFUL}\n{\n`);

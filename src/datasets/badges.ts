@@ -1,0 +1,27 @@
+/** How many rows of a dataset file are flagged, in the explorer. */
+import * as vscode from 'vscode';
+import { Disposable } from '../common/disposable';
+import type { DatasetIndex } from './datasetIndex';
+import { counted, formatRisk } from './report';
+
+const MOST_IN_TWO_CHARACTERS = 99;
+
+export class Badges extends Disposable implements vscode.FileDecorationProvider {
+  private readonly changed = this.register(new vscode.EventEmitter<vscode.Uri>());
+  readonly onDidChangeFileDecorations = this.changed.event;
+
+  constructor(private readonly index: DatasetIndex) {
+    super();
+    this.register(vscode.window.registerFileDecorationProvider(this));
+    this.register(index.onDidChange(file => this.changed.fire(vscode.Uri.file(file))));
+  }
+
+  provideFileDecoration({ scheme, fsPath }: vscode.Uri): vscode.FileDecoration | undefined {
+    const report = scheme === 'file' ? this.index.get(fsPath)?.report : undefined;
+    const flagged = report?.flagged.length ?? 0;
+    if (!report || flagged === 0) return undefined;
+    const badge = flagged > MOST_IN_TWO_CHARACTERS ? '9+' : String(flagged);
+    const tooltip = `${counted(flagged, 'row')} at or above risk ${formatRisk(report.threshold)}`;
+    return new vscode.FileDecoration(badge, tooltip, new vscode.ThemeColor('list.warningForeground'));
+  }
+}

@@ -1,0 +1,53 @@
+/** A dataset file on the disk, read and judged as an open one is. */
+import { readFile, stat } from 'node:fs/promises';
+import { Pace } from '../common/pace';
+import { UserError } from '../common/userError';
+import type { TextSource } from './formats';
+import { judgeRows, type JudgeServices, type Scores } from './judging';
+import { findUndecodable, readDocument, type Reading } from './reading';
+import { makeReport, type FileReport } from './report';
+import { readReviewed } from './reviewing';
+
+/** VS Code gives extensions no larger documents, so nothing could be done with their rows. */
+export const MOST_BYTES = 50 * 1024 * 1024;
+
+export interface ScannedFile {
+  report: FileReport;
+  reading: Reading;
+}
+
+export interface FileScanOptions {
+  threshold: number;
+  onProgress: (progress: { done: number; total: number }) => void;
+  signal: AbortSignal;
+}
+
+/** Undefined where the file is no dataset. Rejects where it cannot be read, or the classifier does not run. */
+export async function scanFile(file: string, services: JudgeServices, options: FileScanOptions): Promise<ScannedFile | undefined> {
+  const { threshold, onProgress, signal } = options;
+  if ((await stat(file)).size > MOST_BYTES) throw new UserError('larger than 50 MB, which the editor does not open');
+  const bytes = await readFile(file, { signal });
+  const source = await textSource(new TextDecoder().decode(bytes), signal);
+  const reading = await readDocument(file, source, undefined, await findUndecodable(bytes, true), signal);
+  const scores: Scores = { known: new Map(), failed: new Map() };
+  if (reading.records.some(({ read }) => 'hash' in read)) {
+    for await (const progress of judgeRows(reading, scores, services, { first: () => new Set(), again: false, signal })) onProgress(progress);
+  }
+  const reviewed = await readReviewed(file);
+  const rules = { expected: /\.(jsonl|ndjson)$/i.test(file), threshold, flag: true, reviewed, unscoredReason: undefined };
+  const report = await makeReport(reading, scores, { ...rules, pace: new Pace(), signal });
+  return report.isDataset ? { report, reading } : undefined;
+}
+
+async function textSource(text: string, signal: AbortSignal): Promise<TextSource> {
+  const pace = new Pace();
+  const lines: string[] = [];
+  const end = /\r\n|\r|\n/g;
+  for (let start = 0; ; start = end.lastIndex) {
+    await pace.step(signal);
+    const found = end.exec(text);
+    lines.push(text.slice(start, found?.index));
+    if (!found) break;
+  }
+  return { lineCount: lines.length, lineAt: index => lines[index]!, text: () => text };
+}
