@@ -1,6 +1,7 @@
 /** How many rows of a dataset file are flagged, in the explorer. */
 import * as vscode from 'vscode';
 import { Disposable } from '../common/disposable';
+import type { Annotations } from './annotations';
 import type { DatasetIndex } from './datasetIndex';
 import { counted, formatRisk } from './report';
 
@@ -10,14 +11,19 @@ export class Badges extends Disposable implements vscode.FileDecorationProvider 
   private readonly changed = this.register(new vscode.EventEmitter<vscode.Uri>());
   readonly onDidChangeFileDecorations = this.changed.event;
 
-  constructor(private readonly index: DatasetIndex) {
+  constructor(
+    private readonly index: DatasetIndex,
+    private readonly annotations: Annotations,
+  ) {
     super();
     this.register(vscode.window.registerFileDecorationProvider(this));
     this.register(index.onDidChange(file => this.changed.fire(vscode.Uri.file(file))));
+    this.register(vscode.workspace.onDidCloseTextDocument(({ uri }) => this.changed.fire(uri)));
   }
 
   provideFileDecoration({ scheme, fsPath }: vscode.Uri): vscode.FileDecoration | undefined {
-    const report = scheme === 'file' ? this.index.get(fsPath)?.report : undefined;
+    if (scheme !== 'file' || this.annotations.isOpen(fsPath)) return undefined; // VS Code counts its diagnostics
+    const { report } = this.index.get(fsPath) ?? {};
     const flagged = report?.flagged.length ?? 0;
     if (!report || flagged === 0) return undefined;
     const badge = flagged > MOST_IN_TWO_CHARACTERS ? '9+' : String(flagged);

@@ -38,7 +38,7 @@ export class DatasetFeature extends Disposable {
     const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
     this.annotations = this.register(new Annotations({ scorer, cache, log }));
     this.index = this.register(new DatasetIndex(this.annotations, { scorer, cache, log }));
-    this.register(new Badges(this.index));
+    this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
     this.register(registerSummaryLens(this.annotations));

@@ -5,7 +5,7 @@ import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import type { DatasetIndex, FlaggedItem, IndexedFile } from '../datasets/datasetIndex';
 import { locationOf } from '../datasets/navigation';
-import { formatRisk, summary } from '../datasets/report';
+import { counted, formatRisk, summary } from '../datasets/report';
 
 /** What the tree's menus pass to commands: a file names itself, a row is a location. */
 export type DatasetItem = { fsPath: string } | RowItem | MoreItem;
@@ -51,9 +51,9 @@ function fileItem({ file, report }: IndexedFile): vscode.TreeItem {
   const { None, Collapsed } = vscode.TreeItemCollapsibleState;
   const item = new vscode.TreeItem(vscode.Uri.file(file), report.flagged.length > 0 ? Collapsed : None);
   item.id = file;
-  item.description = summary(report);
+  item.description = `${report.flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} flagged`;
   item.iconPath = vscode.ThemeIcon.File;
-  item.tooltip = file;
+  item.tooltip = `${file}\n${summary(report)}`;
   item.contextValue = report.flagged.length > 0 ? 'flaggedDataset' : 'dataset';
   if (report.flagged.length === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(file)] };
   item.accessibilityInformation = { label: `${path.basename(file)}, ${summary(report)}` };
@@ -61,11 +61,11 @@ function fileItem({ file, report }: IndexedFile): vscode.TreeItem {
 }
 
 function rowItem({ path: file, line, hash, item: row }: RowItem): vscode.TreeItem {
-  const item = new vscode.TreeItem(row.preview ?? `Line ${line}`);
+  const item = new vscode.TreeItem(`${formatRisk(row.risk)} ${row.preview ?? ''}`);
   item.id = `${file}#${row.record}#${hash}`;
-  item.description = `${formatRisk(row.risk)} · line ${line}`;
+  item.description = `line ${line}`;
   item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
-  item.tooltip = `Risk ${formatRisk(row.risk)}, line ${line} of ${path.basename(file)}`;
+  item.tooltip = `Risk ${formatRisk(row.risk)}, line ${line} of ${path.basename(file)}${row.preview ? `\n${row.preview}` : ''}`;
   item.contextValue = 'flaggedRow';
   item.command = { command: 'safeFinetuning.showRow', title: 'Show Row', arguments: [{ path: file, line, hash } satisfies RowLocation] };
   item.accessibilityInformation = { label: `Risk ${formatRisk(row.risk)}, line ${line}: ${row.preview ?? ''}` };

@@ -76,6 +76,53 @@ describe('a dataset file', () => {
   });
 });
 
+describe('a folder of datasets', () => {
+  let workbench: Workbench;
+  pictureFailures(() => workbench);
+  before(async () => {
+    const folder = exampleWorkspace('datasets');
+    const rows = lines(path.join(folder, 'support.jsonl')).map(line => (JSON.parse(line) as { messages: { content: string }[] }).messages);
+    const pairs = rows.filter(messages => messages.length === 2).map(([prompt, answer]) => ({ instruction: prompt!.content, output: answer!.content }));
+    const cell = (text: string) => `"${text.replaceAll('"', '""')}"`;
+    const table = pairs.map(({ instruction, output }, id) => `${id},${cell(instruction)},${cell(output)}`);
+    fs.mkdirSync(path.join(folder, 'data'));
+    fs.writeFileSync(path.join(folder, 'data/questions.csv'), ['id,instruction,output', ...table.slice(0, 60)].join('\n') + '\n');
+    fs.writeFileSync(path.join(folder, 'data/tickets.json'), JSON.stringify(pairs.slice(60, 90), null, 2) + '\n');
+    workbench = await Workbench.open(folder);
+  });
+  after(() => workbench?.close());
+  const tree = () => workbench.page.locator('.pane', { has: workbench.page.locator('.pane-header', { hasText: 'Datasets' }) });
+  const item = (text: string | RegExp) => tree().locator('.monaco-list-row', { hasText: text });
+
+  it('is scanned in every format, and its flagged rows are listed', async () => {
+    await workbench.command('Safe Fine-Tuning: Scan Workspace for Risky Rows');
+    await workbench.notification(/\d+ of [\d,]+ rows flagged in \d dataset files/).waitFor();
+    await workbench.command('Safe Fine-Tuning: Focus on Datasets View');
+    for (const name of ['support.jsonl', 'questions.csv', 'tickets.json']) await item(name).waitFor();
+    await item('questions.csv').click();
+    await item(/[01]\.\d\d .*line \d+$/).first().waitFor();
+    await workbench.screenshot('datasets');
+  });
+
+  it('has a flagged row of a table opened where it stands', async () => {
+    const row = item(/[01]\.\d\d .*line \d+$/).first();
+    const line = Number(/line (\d+)$/.exec((await row.innerText()).trim())![1]);
+    await row.click();
+    await workbench.page.locator('.tab.active', { hasText: 'questions.csv' }).waitFor();
+    await workbench.editor.locator('.squiggly-warning').first().waitFor();
+    await workbench.page.locator('.statusbar-item', { hasText: /selected\)/ }).waitFor();
+    assert.match(await workbench.statusBar(/^Ln \d+/).innerText(), new RegExp(`^Ln ${line}, `));
+    await workbench.screenshot('table');
+  });
+
+  it('says in the explorer how many rows of a file are flagged', async () => {
+    await workbench.command('View: Show Explorer');
+    const file = workbench.page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'support.jsonl' });
+    await until('the badge', async () => /\d+ rows at or above risk 0\.50/.test(await file.evaluate(row => row.outerHTML)));
+    await workbench.screenshot('explorer');
+  });
+});
+
 describe('a run configuration', () => {
   let workbench: Workbench;
   let methodLine: number;
