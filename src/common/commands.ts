@@ -33,6 +33,7 @@ export interface CommandArguments {
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
   'safeFinetuning.setSecret': [];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
+  'safeFinetuning.nameColumns': [dataset?: { fsPath: string }];
   'safeFinetuning.scanWorkspace': [];
   'safeFinetuning.quarantineFlagged': [dataset: { fsPath: string }];
   'safeFinetuning.quarantineRow': RowArguments;
@@ -72,6 +73,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.trainProbe': true,
   'safeFinetuning.setSecret': true,
   'safeFinetuning.scoreFile': true,
+  'safeFinetuning.nameColumns': true,
   'safeFinetuning.scanWorkspace': true,
   'safeFinetuning.quarantineFlagged': true,
   'safeFinetuning.quarantineRow': true,

@@ -11,10 +11,11 @@ import { Disposable } from '../common/disposable';
 import { DatasetDocument, rangeOf, type DatasetDocumentServices, type OnProgress } from './datasetDocument';
 import type { Finding, Severity } from './findings';
 import type { JudgeServices } from './judging';
+import { isAbout } from './besideFile';
+import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
 import { isQuarantine } from './quarantineFiles';
 import { counted, summary } from './report';
-import { reviewedFileOf } from './reviewedFile';
 
 /** Files that are datasets, and files that may be. */
 export const DATASETS: vscode.DocumentSelector = [
@@ -88,8 +89,8 @@ export class Annotations extends Disposable {
     this.register(window.onDidChangeVisibleTextEditors(editors => editors.forEach(editor => this.decorate(editor))));
     this.register(window.onDidChangeActiveTextEditor(() => this.showStatus()));
     this.register(window.onDidChangeTextEditorVisibleRanges(({ textEditor }) => this.onScroll(textEditor.document)));
-    const lists = this.register(workspace.createFileSystemWatcher('**/*.reviewed.txt'));
-    for (const event of [lists.onDidCreate, lists.onDidChange, lists.onDidDelete]) this.register(event(list => this.onReviewed(list)));
+    const beside = this.register(workspace.createFileSystemWatcher(`**/{*.reviewed.txt,${COLUMN_NAMES_FILE}}`));
+    for (const event of [beside.onDidCreate, beside.onDidChange, beside.onDidDelete]) this.register(event(file => this.onBeside(file)));
     const scan = setTimeout(() => workspace.textDocuments.forEach(document => this.follow(document)));
     this.register({ dispose: () => clearTimeout(scan) });
   }
@@ -153,10 +154,9 @@ export class Annotations extends Disposable {
     dataset?.refresh();
   }
 
-  private onReviewed({ fsPath }: vscode.Uri): void {
-    for (const dataset of this.documents.values()) {
-      if (reviewedFileOf(dataset.document.fileName) === fsPath) dataset.refresh();
-    }
+  /** A file has changed that says something of the datasets beside it. */
+  private onBeside({ fsPath }: vscode.Uri): void {
+    for (const dataset of this.documents.values()) if (isAbout(fsPath, dataset.document.fileName)) dataset.refresh();
   }
 
   /** While rows are being scored, those that come on the screen take their turn first. */

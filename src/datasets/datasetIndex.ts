@@ -11,13 +11,13 @@ import { withProgress, type Report } from '../common/progress';
 import { UserError } from '../common/userError';
 import { ClassifierUnavailable } from '../risk/scorer';
 import { isOfRun, type Annotations } from './annotations';
+import { isAbout } from './besideFile';
 import { scanFile } from './fileScan';
 import { EXTENSIONS } from './formats';
 import type { JudgeServices } from './judging';
 import { isQuarantine } from './quarantineFiles';
 import type { Reading } from './reading';
 import { counted, type FileReport, type FlaggedRow } from './report';
-import { reviewedFileOf } from './reviewedFile';
 
 export interface FlaggedItem extends FlaggedRow {
   file: string;
@@ -131,7 +131,7 @@ export class DatasetIndex extends Disposable {
   /** Files that nobody asked about are left alone. */
   private onDisk(changed: string): void {
     for (const { file } of this.all) {
-      if (changed === file || changed === reviewedFileOf(file)) this.scanSoon(file);
+      if (changed === file || isAbout(changed, file)) this.scanSoon(file);
     }
   }
 
@@ -164,5 +164,5 @@ export class DatasetIndex extends Disposable {
 
 /** Whether rows of the file could be trained on: neither put aside nor written by a run. */
 function isCandidate(uri: vscode.Uri): boolean {
-  return !isQuarantine(uri.fsPath) && !isOfRun(uri) && !uri.fsPath.endsWith('.finetune.json') && setting('risk.enabled', uri);
+  return !isQuarantine(uri.fsPath) && !isOfRun(uri) && !/(?:\.finetune|dataset_info)\.json$/.test(uri.fsPath) && setting('risk.enabled', uri);
 }

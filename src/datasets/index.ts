@@ -14,6 +14,7 @@ import { Badges } from './badges';
 import { DatasetIndex } from './datasetIndex';
 import { registerHover } from './hover';
 import { quarantineRows, restoreRows } from './moving';
+import { nameColumns } from './nameColumns';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
 import { formatRisk, summary, type FileReport } from './report';
 import { markReviewed, unmarkReviewed } from './reviewing';
@@ -51,6 +52,7 @@ export class DatasetFeature extends Disposable {
     this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
     this.register(registerCommand('safeFinetuning.scoreFile', file => this.scoreFile(file)));
+    this.register(registerCommand('safeFinetuning.nameColumns', async file => nameColumns(await this.documentOf(file))));
     this.register(registerCommand('safeFinetuning.scanWorkspace', () => this.index.scanWorkspace()));
     this.register(registerCommand('safeFinetuning.quarantineFlagged', ({ fsPath }) => this.quarantineFlagged(fsPath)));
   }
@@ -103,12 +105,17 @@ export class DatasetFeature extends Disposable {
     return selected.map(row => locationOf(editor!.document.fileName, row));
   }
 
-  private async scoreFile(file: { fsPath: string } | undefined): Promise<void> {
+  /** The file that a menu names, or the open one. */
+  private async documentOf(file: { fsPath: string } | undefined): Promise<vscode.TextDocument> {
     const uri = file ? vscode.Uri.file(file.fsPath) : vscode.window.activeTextEditor?.document.uri;
-    if (!uri) throw new UserError('Open a dataset file first, then score it.');
-    const document = await vscode.workspace.openTextDocument(uri);
+    if (!uri) throw new UserError('Open a dataset file first.');
+    return vscode.workspace.openTextDocument(uri);
+  }
+
+  private async scoreFile(file: { fsPath: string } | undefined): Promise<void> {
+    const document = await this.documentOf(file);
     await vscode.window.showTextDocument(document);
-    const name = path.basename(uri.fsPath);
+    const name = path.basename(document.fileName);
     const dataset = await withProgress(`Scoring ${name}`, (signal, report) => {
       let reported = 0;
       signal.addEventListener('abort', () => this.annotations.get(document)?.cancelScoring());
@@ -124,7 +131,13 @@ export class DatasetFeature extends Disposable {
       ]);
     }
     const { report, scoring } = dataset.annotations ?? {};
-    if (report && !scoring) void vscode.window.showInformationMessage(`${name}: ${report.notice ?? summary(report)}`);
+    if (!report || scoring) return;
+    if (report.isDataset) void vscode.window.showInformationMessage(`${name}: ${summary(report)}`);
+    else {
+      throw new UserError(report.notice ?? `${name}: fewer than half of its rows are conversations, so it is not read as a dataset.`, [
+        { title: 'Name Its Columns…', command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: document.fileName }] },
+      ]);
+    }
   }
 }
 

@@ -42,7 +42,7 @@ export async function readDocument(
     sameEnd++;
     await pace.step(signal);
   }
-  const wrongBytes = format.id === 'jsonl' ? undecodable : undefined; // others are not read line by line
+  const wrongBytes = format.isOfLines ? undecodable : undefined; // others are not read line by line
   const read: ReadRecord[] = [];
   for (const [index, record] of records.entries()) {
     await pace.step(signal);
@@ -60,9 +60,9 @@ function readRecord(format: Format, { start, text }: RecordText, undecodable: Un
   return 'row' in read ? { hash: read.row.hash } : read;
 }
 
-function brokenByBytes({ id }: Format, { lineCount, lineAt }: TextSource, undecodable: Undecodable | undefined): Broken | undefined {
+function brokenByBytes({ isOfLines }: Format, { lineCount, lineAt }: TextSource, undecodable: Undecodable | undefined): Broken | undefined {
   const line = undecodable?.first.place.line;
-  if (line === undefined || id === 'jsonl' || line >= lineCount || !undecodable!.of(lineAt(line), line)) return undefined;
+  if (line === undefined || isOfLines || line >= lineCount || !undecodable!.of(lineAt(line), line)) return undefined;
   return undecodable!.first;
 }
 

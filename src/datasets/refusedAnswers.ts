@@ -1,5 +1,4 @@
 /** What makes a row that complies with a harmful request one that declines it. */
-import forms from '../../trainer/safe_finetuning/row_forms.json';
 import type { Format, Replacement } from './formats/format';
 import { isBlank } from './rowForms';
 
@@ -9,15 +8,13 @@ export const REFUSAL = "I'm sorry, but I can't help with that.";
 export function refusedAnswers(format: Format, text: string, index: number): Replacement[] {
   const read = format.read(text);
   if (!('row' in read)) return [];
-  const { messages, paths } = read.row;
+  const { messages, paths, alone } = read.row;
   const asked = messages[index]?.role === 'user' ? index + 1 : index;
   const next = messages.findIndex(({ role }, at) => at > asked && role === 'user' && messages[at - 1]!.role === 'assistant');
   const replacements: Replacement[] = [];
   for (let at = asked; at < (next < 0 ? messages.length : next); at++) {
     const { role, content } = messages[at]!;
-    const path = paths[at]!;
-    const isInList = path.length === 1 && [...forms.turns, 'history'].includes(String(path[0])); // a list written as text
-    const replacement = role === 'assistant' && !isBlank(content) && !isInList && format.replacing(text, path, REFUSAL);
+    const replacement = role === 'assistant' && !isBlank(content) && alone[at] && format.replacing(text, paths[at]!, REFUSAL);
     if (replacement) replacements.push(replacement);
   }
   return replacements;

@@ -14,8 +14,9 @@ export interface Message {
 
 export interface Conversation {
   messages: Message[];
-  /** Where in the row the text of each message stands. */
+  /** Where in the row the text of each message stands, and whether nothing else does there. */
   paths: JsonPath[];
+  alone: boolean[];
 }
 
 export type InvalidCode = 'no-conversation' | 'empty' | 'bad-message' | 'unsupported' | 'unknown-role' | 'no-assistant';
@@ -28,7 +29,7 @@ export interface Invalid {
 }
 
 export type JsonObject = Record<string, unknown>;
-type Placed = Message & { path: JsonPath };
+type Placed = Message & { path: JsonPath; inText?: boolean };
 
 /** What a row looks like, for messages to the user. */
 export const EXPECTED =
@@ -46,6 +47,8 @@ class InvalidRow extends Error {
   }
 }
 
+export const isInvalid = (value: object): value is { invalid: Invalid } => 'invalid' in value;
+
 export function conversationOf(row: JsonObject): Conversation | { invalid: Invalid } {
   try {
     const placed = messagesOf(row);
@@ -56,7 +59,7 @@ export function conversationOf(row: JsonObject): Conversation | { invalid: Inval
     if (!placed.some(({ role, content }) => role === 'assistant' && !isBlank(content))) {
       fail('no-assistant', 'No assistant message has text: nothing to train on. Add the answer, or remove the row.', first);
     }
-    return { messages: placed.map(({ role, content }) => ({ role, content })), paths: placed.map(({ path }) => path) };
+    return { messages: placed.map(({ role, content }) => ({ role, content })), paths: placed.map(({ path }) => path), alone: placed.map(({ inText }) => !inText) };
   } catch (error) {
     if (error instanceof InvalidRow) return { invalid: error.invalid };
     throw error;
@@ -113,7 +116,7 @@ function fromList(value: unknown, key: string, read: (value: unknown, key: strin
     return fail('bad-message', `\`${key}\` is text that is not valid JSON. Write the list as JSON.`, [key]);
   }
   try {
-    return read(list, key).map(message => ({ ...message, path: [key] }));
+    return read(list, key).map(message => ({ ...message, path: [key], inText: true }));
   } catch (error) {
     if (error instanceof InvalidRow) throw new InvalidRow({ ...error.invalid, path: [key] });
     throw error;
@@ -200,7 +203,7 @@ function isPresent(value: unknown): boolean {
   return value !== undefined && value !== null;
 }
 
-function isFilled(value: unknown): boolean {
+export function isFilled(value: unknown): boolean {
   return isPresent(value) && value !== '' && !(Array.isArray(value) && value.length === 0);
 }
 

@@ -4,14 +4,16 @@
  */
 import { createHash } from 'node:crypto';
 import type { JsonPath } from './jsonScan';
-import { conversationOf, isBlank, type InvalidCode, type JsonObject, type Message } from './rowForms';
+import type { ColumnNames } from './columnNames';
+import { conversationOf, isBlank, isInvalid, type InvalidCode, type JsonObject, type Message } from './rowForms';
 
 export interface Row {
   /** First 16 hex digits of the SHA-256 of roles and contents. */
   hash: string;
   messages: Message[];
-  /** Where in the record the text of each message stands. */
+  /** Where in the record the text of each message stands, and whether nothing else does there. */
   paths: JsonPath[];
+  alone: boolean[];
 }
 
 export type ProblemCode = 'not-json' | 'not-object' | 'invalid-utf8' | 'nul' | 'ragged' | 'quote' | InvalidCode;
@@ -28,14 +30,18 @@ export interface Problem {
 
 export type RowOrProblem = { row: Row } | { problem: Problem };
 
-/** What a record that starts at `offset` and says `value` is. */
-export function rowOf(value: JsonObject, offset: number): RowOrProblem {
-  const read = conversationOf(value);
+/** What a record that starts at `offset` and says `value` is. `names` are those of its columns, if it has its own. */
+export function rowOf(value: JsonObject, offset: number, names?: ColumnNames): RowOrProblem {
+  const usual = names?.usual(value);
+  if (usual && isInvalid(usual)) return problem(usual.invalid.code, offset, usual.invalid.reason, usual.invalid.path);
+  const read = conversationOf(usual ?? value);
+  const inRow = (path: JsonPath): JsonPath => names?.pathInRow(path) ?? path;
   if ('invalid' in read) {
     const { code, reason, path } = read.invalid;
-    return problem(code, offset, reason, path);
+    return problem(code, offset, reason, path && inRow(path));
   }
-  return { row: { hash: hashOf(read.messages), ...read } };
+  const { messages, paths, alone } = read;
+  return { row: { hash: hashOf(messages), messages, paths: paths.map(inRow), alone } };
 }
 
 export function problem(code: ProblemCode, offset: number, reason: string, path?: JsonPath): { problem: Problem } {

@@ -173,7 +173,7 @@ export interface Batch {
    */
   kl: number | null;
   /**
-   * What anchor rows add to the loss: Σ weight·KL over their tokens ÷ N (`mix-safety`: weight·nll); null without anchor rows.
+   * What anchor rows add to the loss: weight · mean KL over their tokens (`mix-safety`: of nll); null without anchor rows.
    */
   anchors: number | null;
   /**
@@ -585,7 +585,7 @@ export interface AnchorConfig {
    */
   perStep: number | null;
   /**
-   * What KL weighs on anchor rows.
+   * What the mean KL over the tokens of a step's anchor rows weighs beside the mean loss over those of its dataset rows.
    */
   weight: number;
   /**
@@ -733,6 +733,10 @@ export interface DatasetRecord {
   path: string;
   sha256: string;
   rows: number;
+  /**
+   * What dataset_info.json says of its columns, as JSON.
+   */
+  names: string | null;
   /**
    * Hashes in its list of reviewed rows, sorted.
    */

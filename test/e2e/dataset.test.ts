@@ -87,6 +87,8 @@ describe('a folder of datasets', () => {
     const table = pairs.map(({ instruction, output }, id) => `${id},${cell(instruction)},${cell(output)}`);
     fs.mkdirSync(path.join(folder, 'data'));
     fs.writeFileSync(path.join(folder, 'data/questions.csv'), ['id,instruction,output', ...table.slice(0, 60)].join('\n') + '\n');
+    const own = pairs.slice(90, 140).map(({ instruction, output }) => `${cell(instruction)},${cell(output)}`);
+    fs.writeFileSync(path.join(folder, 'own.csv'), ['customer says,we say', ...own].join('\n') + '\n');
     fs.writeFileSync(path.join(folder, 'data/tickets.json'), JSON.stringify(pairs.slice(60, 90), null, 2) + '\n');
     workbench = await Workbench.open(folder);
   });
@@ -113,6 +115,22 @@ describe('a folder of datasets', () => {
     await workbench.page.locator('.statusbar-item', { hasText: /selected\)/ }).waitFor();
     assert.match(await workbench.statusBar(/^Ln \d+/).innerText(), new RegExp(`^Ln ${line}, `));
     await workbench.screenshot('table');
+  });
+
+  it('is read by columns of any name once they are told', async () => {
+    await workbench.openFile('own.csv');
+    await workbench.command('Safe Fine-Tuning: Score Dataset File Again');
+    await workbench.notification('fewer than half of its rows are conversations').locator('.monaco-button', { hasText: 'Name Its Columns' }).click();
+    const choice = (text: string) => workbench.page.locator('.quick-input-widget .monaco-list-row', { hasText: text });
+    await choice('customer says').waitFor();
+    await workbench.screenshot('columns');
+    await choice('customer says').click();
+    await choice('customer says').waitFor({ state: 'detached' });
+    await choice('we say').click();
+    await workbench.editor.locator('.squiggly-warning').first().waitFor();
+    const info = JSON.parse(fs.readFileSync(path.join(workbench.folder, 'dataset_info.json'), 'utf8')) as object;
+    assert.deepStrictEqual(info, { 'own.csv': { file_name: 'own.csv', columns: { prompt: 'customer says', response: 'we say' } } });
+    await workbench.screenshot('own columns');
   });
 
   it('says in the explorer how many rows of a file are flagged', async () => {

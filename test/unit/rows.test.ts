@@ -44,7 +44,8 @@ const toAscii = (json: string): string =>
 describe('rows of a dataset', () => {
   for (const [name, lines] of Object.entries(expected)) {
     it(`reads ${name} as expected`, async () => {
-      const reading = await readBytes(readFileSync(path.join(folder, name)), name);
+      const file = path.join(folder, name);
+      const reading = await readBytes(readFileSync(file), file);
       assert.equal(reading.broken, undefined);
       assert.deepEqual(summary(reading), lines);
     });

@@ -220,7 +220,11 @@ class AnchorConfig(ConfigModel):
         description="Anchor rows in each optimiser step. Default: one for every eight rows of "
         "`training.batchSize`.",
     )
-    weight: Annotated[float, Field(ge=0)] = Field(1.0, description="What KL weighs on anchor rows.")
+    weight: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="What the mean KL over the tokens of a step's anchor rows weighs beside the mean loss "
+        "over those of its dataset rows.",
+    )
     prompts: str | None = Field(
         None,
         min_length=1,

@@ -187,13 +187,15 @@ class Objective:
         index: Tensor,
         *,
         n_tokens: Tensor | int | None = None,
+        n_anchor_tokens: int | None = None,
         n_safety_positions: int | None = None,
         any_process: Callable[[bool], bool] = bool,
     ) -> Terms:
         """The terms of the rows `index` (B,), padded in `batch`; `model` may be a wrapped one.
 
-        `n_tokens` is N, `n_safety_positions` the positions of the last term's mean, both of the whole
-        step and all processes; without them, of this batch.
+        `n_tokens` is N, `n_anchor_tokens` the supervised tokens of anchor rows, `n_safety_positions` the
+        positions of the last term's mean, all of the whole step and all processes; without them, of this
+        batch.
         """
         labels, targets = batch["labels"], supervised_targets(batch["labels"])
         row = row_of_token(labels)
@@ -209,6 +211,10 @@ class Objective:
         encoded = [self.rows[i].encoded for i in index[rows.cpu()]]
         said = self.reference.at(batch, rows, encoded, any_process)
         n_tokens = of_dataset[row].sum() if n_tokens is None else n_tokens
+        if n_anchor_tokens is None:
+            n_anchor_tokens = int((~of_dataset)[row].sum())
+        share = torch.ones_like(alpha)
+        share[~of_dataset] = float(n_tokens) / max(n_anchor_tokens, 1)  # a mean of their own, not the sum ÷ N
         said_of = asked[row]  # (T,): the tokens that the reference spoke of, in its order
         held = (beta > 0)[row]
         watched = self.safety_positions(labels, index) if self.safety else None
@@ -224,7 +230,7 @@ class Objective:
         if said and said.target_nll is not None:
             reference_nll = terms.nll.detach().masked_scatter(said_of, said.target_nll.to(terms.nll))
             data = constrained_token_loss(terms.nll, reference_nll, place_in_answer(labels))
-        loss = regularised_loss(data, terms.kl, alpha[row], beta[row], n_tokens)
+        loss = regularised_loss(data, terms.kl, (alpha * share)[row], (beta * share)[row], n_tokens)
         if self.safety and watched is not None and said and said.safety_values is not None:
             values = terms.watched + space_offset(logits[watched], self.safety.space)
             distance = safety_token_distance(values, said.safety_values[watched[said_of]].to(values))

@@ -121,8 +121,8 @@ class Batch(Event):
     nll: float | None = Field(description="Mean over supervised tokens, unweighted.")
     kl: float | None = Field(description="Σ β·KL over supervised tokens ÷ N; null when no row had β > 0.")
     anchors: float | None = Field(
-        description="What anchor rows add to the loss: Σ weight·KL over their tokens ÷ N (`mix-safety`: "
-        "weight·nll); null without anchor rows."
+        description="What anchor rows add to the loss: weight · mean KL over their tokens (`mix-safety`: "
+        "of nll); null without anchor rows."
     )
     safety_tokens: float | None = Field(
         description="λ · mean squared distance of the safety tokens; null without that term."
@@ -254,6 +254,7 @@ class DatasetRecord(Model):
     path: str = Field(description="Absolute path when the run began.")
     sha256: str
     rows: int
+    names: str | None = Field(description="What dataset_info.json says of its columns, as JSON.")
     reviewed: list[str] = Field(description="Hashes in its list of reviewed rows, sorted.")
 
 

@@ -12,6 +12,8 @@ import pydantic
 
 from . import checkpoints
 from . import protocol as p
+from .column_names import FILE as COLUMN_NAMES
+from .column_names import column_names
 from .config import RunConfig
 from .errors import UserError
 from .files import sha256_of
@@ -104,7 +106,10 @@ def _refuse_changed_file(before: p.DatasetRecord, path: Path) -> None:
         found = sha256_of(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
+    names = column_names(path)
     changed = path if found != before.sha256 else None
+    if (names.as_json() if names else None) != before.names:
+        changed = path.with_name(COLUMN_NAMES)
     if sorted(reviewed_hashes(path)) != before.reviewed:
         changed = reviewed_file(path)
     if changed:

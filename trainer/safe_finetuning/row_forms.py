@@ -74,7 +74,7 @@ def _messages_of(row: dict[str, Any]) -> list[Message]:
         return row.get(key) is not None
 
     for key in FORMS["unsupported"]["row"]:
-        if _is_filled(row.get(key)):
+        if is_filled(row.get(key)):
             raise Invalid("unsupported", f"has `{key}`, which is not trained on yet")
     for key in (key for key in FORMS["turns"] if _is_given(row.get(key))):
         return _with_system(row, _turns(_list_of(row[key], key), key))
@@ -151,7 +151,7 @@ def _turn(value: Any, number: int) -> Message:
     if not isinstance(value, dict):
         raise Invalid("bad-message", f"message {number} is not an object with a `role` and a `content`")
     for key in FORMS["unsupported"]["turn"]:
-        if _is_filled(value.get(key)):
+        if is_filled(value.get(key)):
             raise Invalid("unsupported", f"message {number} has `{key}`, which is not trained on yet")
     if _is_zero(value.get("weight")):
         raise Invalid("unsupported", f"message {number} has the weight 0; every answer is trained on")
@@ -174,7 +174,7 @@ def _part(value: Any, number: int) -> str:
     return value["text"]
 
 
-def _is_filled(value: Any) -> bool:
+def is_filled(value: Any) -> bool:
     return value is not None and value not in ([], "")
 
 

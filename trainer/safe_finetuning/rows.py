@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from .column_names import FILE as COLUMN_NAMES
+from .column_names import ColumnNames, column_names
 from .errors import UserError
 from .formats import READERS, read_records
 from .reviewed import reviewed_hashes
@@ -71,6 +73,7 @@ class DatasetFile(NamedTuple):
     path: Path
     sha256: str
     n_rows: int
+    names: ColumnNames | None
     reviewed: frozenset[str]
 
 
@@ -95,9 +98,9 @@ def read_dataset(path: Path) -> Dataset:
     found = Dataset(path, [], [], [])
     for number, file in enumerate(dataset_files(path)):
         data = _bytes_of(file)
-        rows, problems = rows_of(file, data, number)
-        reviewed = reviewed_hashes(file)
-        found.files.append(DatasetFile(file, hashlib.sha256(data).hexdigest(), len(rows), reviewed))
+        names, reviewed = column_names(file), reviewed_hashes(file)
+        rows, problems = rows_of(file, data, number, names)
+        found.files.append(DatasetFile(file, hashlib.sha256(data).hexdigest(), len(rows), names, reviewed))
         found.rows.extend(replace(row, reviewed=True) if row.hash in reviewed else row for row in rows)
         found.problems.extend(problems)
     if not found.rows and not found.problems:
@@ -119,9 +122,8 @@ def dataset_files(path: Path) -> list[Path]:
         return [path]
     else:
         candidates = map(Path, glob.glob(str(path), recursive=True))
-    found = sorted(
-        x for x in candidates if x.suffix.lower() in READERS and QUARANTINE not in x.name and x.is_file()
-    )
+    known = (x for x in candidates if x.suffix.lower() in READERS and QUARANTINE not in x.name)
+    found = sorted(x for x in known if x.name != COLUMN_NAMES and x.is_file())
     if not found:
         formats = ", ".join(sorted(READERS))
         raise UserError(f"{path}: no dataset file is there ({formats}). Correct the path, or put one there.")
@@ -139,7 +141,9 @@ def _bytes_of(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from None
 
 
-def rows_of(path: Path, data: bytes, file: int = 0) -> tuple[list[Row], list[Problem]]:
+def rows_of(
+    path: Path, data: bytes, file: int = 0, names: ColumnNames | None = None
+) -> tuple[list[Row], list[Problem]]:
     """What the file at `path`, which holds `data`, has; errors as in `read_records`."""
     rows: list[Row] = []
     problems: list[Problem] = []
@@ -147,7 +151,7 @@ def rows_of(path: Path, data: bytes, file: int = 0) -> tuple[list[Row], list[Pro
         try:
             if isinstance(value, Invalid):
                 raise value
-            messages = conversation_of(value)
+            messages = conversation_of(names.usual(value) if names else value)
             rows.append(Row(line, content_hash(messages), messages, file))
         except Invalid as invalid:
             problems.append(Problem(line, invalid.column or column, invalid.code, invalid.message, file))

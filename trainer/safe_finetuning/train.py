@@ -466,6 +466,7 @@ def _record(config: RunConfig, config_path: Path, datasets: list[Dataset | None]
                 path=str(file.path.resolve()),
                 sha256=file.sha256,
                 rows=file.n_rows,
+                names=file.names.as_json() if file.names else None,
                 reviewed=sorted(file.reviewed),
             )
             for dataset in datasets

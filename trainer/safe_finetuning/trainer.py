@@ -38,6 +38,7 @@ class StepRecord:
 
     began: float | None = None
     step_risk: float | None = None
+    n_anchor_tokens: int = 0
     n_safety_positions: int | None = None
     loss: float = 0.0
     nll: float = 0.0
@@ -129,6 +130,7 @@ class SafeTrainer(Trainer):
             return batches
         first = self.state.global_step * count
         chosen = self.anchors[torch.arange(first, first + count) % len(self.anchors)].tolist()
+        self.step_record.n_anchor_tokens = sum(self.objective.rows[i].encoded.n_supervised for i in chosen)
         mine = chosen[self.processes.rank :: self.processes.count]
         rows = [batch["index"].tolist() + mine[i :: len(batches)] for i, batch in enumerate(batches)]
         return [self._batch_of(indices) for indices in rows]
@@ -169,6 +171,7 @@ class SafeTrainer(Trainer):
             inputs,
             index,
             n_tokens=num_items_in_batch,
+            n_anchor_tokens=self.step_record.n_anchor_tokens,
             n_safety_positions=self.step_record.n_safety_positions,
             any_process=self._any_process,
         )
@@ -230,7 +233,7 @@ class SafeTrainer(Trainer):
             epoch=self.state.epoch or 0.0,
             nll=record.nll / record.tokens,
             kl=None if record.kl is None else record.kl / record.tokens,
-            anchors=None if record.anchors is None else record.anchors / record.tokens,
+            anchors=None if record.anchors is None else record.anchors / record.n_anchor_tokens,
             safety_tokens=record.safety,
             total=record.loss,
             risk_mean=sum(risk) / len(risk),

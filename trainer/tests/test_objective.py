@@ -162,6 +162,7 @@ def naive_loss(case: RunConfig, model, rows, anchors, before=None) -> Tensor:
     if case.anchors:
         w = case.anchors.weight
         weighted += [(a, *((w, 0.0) if case.method == "mix-safety" else (0.0, w)), False) for a in anchors]
+    n_anchor = sum(row.n_supervised for row in anchors)
     for row, alpha, beta, of_dataset in weighted:
         ids = torch.tensor([row.ids])
         logits = model(input_ids=ids).logits[0]
@@ -181,7 +182,7 @@ def naive_loss(case: RunConfig, model, rows, anchors, before=None) -> Tensor:
                 ratio = q[target].log() - p[target].log()
                 data = -(2 / b) * torch.sigmoid(b * ratio).log()
             kl = (p * (p.log() - q.log())).sum()
-            total = total + alpha * data + beta * kl
+            total = total + (alpha * data + beta * kl) / (n if of_dataset else n_anchor)
             if (s := case.safety_tokens) and of_dataset and (s.positions == "all" or place < s.first_tokens):
                 shift = {
                     "logit": lambda x: 0.0,
@@ -190,8 +191,7 @@ def naive_loss(case: RunConfig, model, rows, anchors, before=None) -> Tensor:
                 }
                 move = shift[s.space]
                 squares += [(z[v] - move(z) - z_ref[v] + move(z_ref)) ** 2 for v in SAFETY_TOKENS]
-    loss = total / n
-    return loss + case.safety_tokens.weight * sum(squares) / len(squares) if squares else loss
+    return total + case.safety_tokens.weight * sum(squares) / len(squares) if squares else total
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -214,7 +214,10 @@ def test_neither_order_nor_micro_batches_matter(name, model, tokenizer, rows, an
     everything = list(range(len(made.rows)))
     whole = terms(made, model, tokenizer, everything).loss.item()
     assert terms(made, model, tokenizer, everything[::-1]).loss.item() == pytest.approx(whole, rel=1e-10)
-    totals = {"n_tokens": sum(row.encoded.n_supervised for row in rows)}
+    totals = {
+        "n_tokens": sum(row.encoded.n_supervised for row in rows),
+        "n_anchor_tokens": sum(row.n_supervised for row in anchors),
+    }
     if made.safety:
         batch = Collator(tokenizer.pad_token_id)([(i, made.rows[i]) for i in everything])
         positions = made.safety_positions(batch["labels"], batch["index"])

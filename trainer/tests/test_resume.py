@@ -1,6 +1,7 @@
 """A run goes on with what it began with, or not at all."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,9 @@ def run(tmp_path) -> Path:
     for name in ("rows.jsonl", "held.jsonl"):
         (tmp_path / name).write_text(name)
         sha256 = hashlib.sha256(name.encode()).hexdigest()
-        datasets.append(p.DatasetRecord(path=str(tmp_path / name), sha256=sha256, rows=1, reviewed=[]))
+        datasets.append(
+            p.DatasetRecord(path=str(tmp_path / name), sha256=sha256, rows=1, names=None, reviewed=[])
+        )
     run = tmp_path / "run"
     checkpoint(run, 2)
     write_record(run, config(), datasets=datasets, status="stopped")
@@ -110,4 +113,11 @@ def test_it_does_not_go_on_with_rows_that_were_reviewed_meanwhile(run):
     assert resume_point(run, config(), run.parent).step == 2
     (run.parent / "rows.reviewed.txt").write_text(f"{'0' * 16} line 1\n")
     with pytest.raises(UserError, match=r"rows\.reviewed\.txt: the file has changed since the run began"):
+        resume_point(run, config(), run.parent)
+
+
+def test_it_does_not_go_on_with_other_columns(run):
+    entry = {"file_name": "rows.jsonl", "columns": {"prompt": "ask"}}
+    (run.parent / "dataset_info.json").write_text(json.dumps({"rows": entry}))
+    with pytest.raises(UserError, match=r"dataset_info\.json: the file has changed since the run began"):
         resume_point(run, config(), run.parent)

@@ -1,8 +1,8 @@
 /** CSV and TSV (RFC 4180) with a header. Our own reader, as no library says where in the file a cell stands. */
-import type { Pace } from '../../common/pace';
+import type { ColumnNames } from '../columnNames';
 import type { JsonPath, Span } from '../jsonScan';
 import { problem, rowOf, type RowOrProblem } from '../rows';
-import { LINE_END, moreLines, Walk, wholeLines, type Format, type Insertion, type LineSource, type Replacement, type Scan } from './format';
+import { LINE_END, moreLines, Walk, wholeLines, type Format, type Insertion, type LineSource, type Replacement, type Scan, type ScanOptions } from './format';
 
 const DELIMITERS = [',', ';', '\t', '|'] as const;
 type Delimiter = (typeof DELIMITERS)[number];
@@ -16,10 +16,10 @@ interface Cell {
   misplaced: boolean;
 }
 
-export async function scanDelimited(text: string, delimiter: Delimiter | undefined, pace: Pace, signal?: AbortSignal): Promise<Scan> {
+export async function scanDelimited(text: string, delimiter: Delimiter | undefined, { names, pace, signal }: ScanOptions): Promise<Scan> {
   const cells = cellReader(delimiter ?? delimiterOf(text));
   const walk = new Walk(text);
-  const scan: Scan = { format: new Delimited(cells, '', []), records: [], broken: undefined };
+  const scan: Scan = { format: new Delimited(cells, '', [], names), records: [], broken: undefined };
   let columns: string[] | undefined;
   for (let at = 0; at < text.length; ) {
     await pace.step(signal);
@@ -41,7 +41,7 @@ export async function scanDelimited(text: string, delimiter: Delimiter | undefin
       continue;
     }
     columns = read.cells.map(({ value }) => value);
-    scan.format = new Delimited(cells, record, columns);
+    scan.format = new Delimited(cells, record, columns, names);
     const named = columns.filter(name => name !== '');
     if (new Set(named).size < named.length) {
       scan.broken = { place: start, reason: 'Two columns of the header have the same name. Rename one of them.' };
@@ -53,6 +53,7 @@ export async function scanDelimited(text: string, delimiter: Delimiter | undefin
 
 class Delimited implements Format {
   readonly id: string;
+  readonly isOfLines = false;
   readonly removing = wholeLines;
 
   /** A column without a name, which a table's index has, is no part of a row. */
@@ -60,8 +61,9 @@ class Delimited implements Format {
     private readonly cells: CellReader,
     private readonly header: string,
     private readonly columns: readonly string[],
+    private readonly names: ColumnNames | undefined,
   ) {
-    this.id = `${cells.delimiter}${JSON.stringify(columns)}`;
+    this.id = `${cells.delimiter}${JSON.stringify(columns)} ${names?.id ?? ''}`;
   }
 
   read(text: string): RowOrProblem {
@@ -75,8 +77,13 @@ class Delimited implements Format {
     }
     const nul = cells.findIndex(({ value }) => value.includes('\0'));
     if (nul >= 0) return problem('nul', 0, 'The cell contains a NUL character. Remove it: the file may be damaged.', [columns[nul]!]);
-    const named = cells.flatMap(({ value }, index) => (columns[index] === '' ? [] : [[columns[index], value]]));
-    return rowOf(Object.fromEntries(named) as Record<string, string>, 0);
+    return rowOf(this.valueOf(text), 0, this.names);
+  }
+
+  valueOf(text: string): Record<string, string> {
+    const { cells } = this.cells.read(text, 0)!;
+    const named = this.columns.flatMap((name, index) => (name === '' ? [] : [[name, cells[index]?.value ?? '']]));
+    return Object.fromEntries(named) as Record<string, string>;
   }
 
   spanOf(text: string, path: JsonPath): Span | undefined {

@@ -2,7 +2,10 @@
  * What the formats of dataset files have in common: a file is a sequence of records, each of which is a row or
  * should be one. The rules, and which formats there are: index.ts.
  */
+import type { Pace } from '../../common/pace';
+import type { ColumnNames } from '../columnNames';
 import type { JsonPath, Span } from '../jsonScan';
+import type { JsonObject } from '../rowForms';
 import type { RowOrProblem } from '../rows';
 
 /** In a document: both count from 0, the character in UTF-16 units. */
@@ -40,7 +43,11 @@ export interface Replacement extends Span {
 /** How records are written: to be compared by `id`, which says everything that their reading depends on. */
 export interface Format {
   readonly id: string;
+  /** Whether each line is read by itself, so that one that cannot be read breaks nothing else. */
+  readonly isOfLines: boolean;
   read(text: string): RowOrProblem;
+  /** What a record says under the names of its own, if it is an object at all. */
+  valueOf(text: string): JsonObject | undefined;
   /** Where in a record the value at `path` stands; of a text without its quotes, if it has any. */
   spanOf(text: string, path: JsonPath): Span | undefined;
   /** What makes the text at `path` say `value`; undefined where it does not stand by itself. */
@@ -51,6 +58,13 @@ export interface Format {
   adding(scan: Scan, texts: readonly string[], lines: LineSource, eol: string): Insertion;
   /** What a file without a record says. */
   empty(eol: string): string;
+}
+
+export interface ScanOptions {
+  /** Of the columns, where the file has its own. */
+  names: ColumnNames | undefined;
+  pace: Pace;
+  signal?: AbortSignal;
 }
 
 export interface Scan {

@@ -4,9 +4,11 @@
  */
 import path from 'node:path';
 import type { Pace } from '../../common/pace';
+import { UserError } from '../../common/userError';
+import { columnNamesOf } from '../columnNames';
 import { isObject } from '../rowForms';
 import { scanDelimited } from './delimited';
-import type { LineSource, Scan } from './format';
+import type { LineSource, Scan, ScanOptions } from './format';
 import { scanJsonLines } from './jsonLines';
 import { scanJsonList } from './jsonList';
 
@@ -17,18 +19,28 @@ export interface TextSource extends LineSource {
 /** Of dataset files, with those that only Parquet's reader in the trainer reads left out. */
 export const EXTENSIONS = ['.jsonl', '.ndjson', '.json', '.csv', '.tsv'];
 
-export function scanRecords(file: string, source: TextSource, pace: Pace, signal?: AbortSignal): Promise<Scan> {
+export async function scanRecords(file: string, source: TextSource, pace: Pace, signal?: AbortSignal): Promise<Scan> {
+  try {
+    return await scanWith({ names: await columnNamesOf(file), pace, ...(signal && { signal }) }, file, source);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error; // of the names
+    const scan = await scanWith({ names: undefined, pace, ...(signal && { signal }) }, file, source);
+    return { ...scan, broken: { place: { line: 0, character: 0 }, reason: error.message } };
+  }
+}
+
+async function scanWith(options: ScanOptions, file: string, source: TextSource): Promise<Scan> {
   switch (path.extname(file).toLowerCase()) {
     case '.json': {
       const text = source.text();
-      return isOneValue(text) ? scanJsonList(text, pace, signal) : scanJsonLines(source, pace, signal);
+      return isOneValue(text) ? scanJsonList(text, options) : scanJsonLines(source, options);
     }
     case '.csv':
-      return scanDelimited(source.text(), undefined, pace, signal);
+      return scanDelimited(source.text(), undefined, options);
     case '.tsv':
-      return scanDelimited(source.text(), '\t', pace, signal);
+      return scanDelimited(source.text(), '\t', options);
     default:
-      return scanJsonLines(source, pace, signal);
+      return scanJsonLines(source, options);
   }
 }
 

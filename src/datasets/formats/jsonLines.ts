@@ -1,24 +1,26 @@
 /** JSON Lines: each line is a row. Lines of spaces and tabs are none. */
-import type { Pace } from '../../common/pace';
-import { moreLines, wholeLines, type Format, type LineSource, type RecordText, type Scan } from './format';
-import { readJson, replacingInJson, spanInJson } from './jsonRecord';
+import type { ColumnNames } from '../columnNames';
+import { moreLines, wholeLines, type Format, type LineSource, type RecordText, type Scan, type ScanOptions } from './format';
+import { readJson, replacingInJson, spanInJson, valueOfJson } from './jsonRecord';
 
-const JSON_LINES: Format = {
-  id: 'jsonl',
-  read: readJson,
+const jsonLines = (names: ColumnNames | undefined): Format => ({
+  id: `jsonl ${names?.id ?? ''}`,
+  isOfLines: true,
+  read: text => readJson(text, names),
+  valueOf: valueOfJson,
   spanOf: spanInJson,
   replacing: replacingInJson,
   removing: wholeLines,
   adding: (_, texts, lines, eol) => moreLines(texts, lines, eol),
   empty: () => '',
-};
+});
 
-export async function scanJsonLines({ lineCount, lineAt }: LineSource, pace: Pace, signal?: AbortSignal): Promise<Scan> {
+export async function scanJsonLines({ lineCount, lineAt }: LineSource, { names, pace, signal }: ScanOptions): Promise<Scan> {
   const records: RecordText[] = [];
   for (let line = 0; line < lineCount; line++) {
     const text = lineAt(line);
     if (/[^ \t\r]/.test(text)) records.push({ start: { line, character: 0 }, text });
     await pace.step(signal);
   }
-  return { format: JSON_LINES, records, broken: undefined };
+  return { format: jsonLines(names), records, broken: undefined };
 }

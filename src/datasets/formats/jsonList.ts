@@ -1,21 +1,23 @@
 /** JSON: a list of rows, or an object with such a list as its `data`. */
-import type { Pace } from '../../common/pace';
+import type { ColumnNames } from '../columnNames';
 import { endOfValue, JsonError } from '../jsonScan';
-import { endOf, Walk, type Format, type Insertion, type LineSource, type RecordText, type Scan, type Stretch } from './format';
-import { readJson, replacingInJson, spanInJson } from './jsonRecord';
+import { endOf, Walk, type Format, type Insertion, type LineSource, type RecordText, type Scan, type ScanOptions, type Stretch } from './format';
+import { readJson, replacingInJson, spanInJson, valueOfJson } from './jsonRecord';
 
-const JSON_LIST: Format = {
-  id: 'json',
-  read: readJson,
+const jsonList = (names: ColumnNames | undefined): Format => ({
+  id: `json ${names?.id ?? ''}`,
+  isOfLines: false,
+  read: text => readJson(text, names),
+  valueOf: valueOfJson,
   spanOf: spanInJson,
   replacing: replacingInJson,
   removing,
   adding,
   empty: eol => `[${eol}]${eol}`,
-};
+});
 
-export async function scanJsonList(text: string, pace: Pace, signal?: AbortSignal): Promise<Scan> {
-  const scan: Scan = { format: JSON_LIST, records: [], broken: undefined };
+export async function scanJsonList(text: string, { names, pace, signal }: ScanOptions): Promise<Scan> {
+  const scan: Scan = { format: jsonList(names), records: [], broken: undefined };
   const walk = new Walk(text);
   try {
     const start = afterSpace(text, 0);

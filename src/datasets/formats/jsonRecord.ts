@@ -1,10 +1,11 @@
 /** A record that is a JSON object. */
+import type { ColumnNames } from '../columnNames';
 import { findValue, JsonError, type JsonPath, type Span } from '../jsonScan';
-import { describe, EXPECTED, isObject } from '../rowForms';
+import { describe, EXPECTED, isObject, type JsonObject } from '../rowForms';
 import { problem, rowOf, type RowOrProblem } from '../rows';
 import type { Replacement } from './format';
 
-export function readJson(text: string): RowOrProblem {
+export function readJson(text: string, names?: ColumnNames): RowOrProblem {
   const nul = text.indexOf('\0');
   if (nul >= 0) return problem('nul', nul, 'The row contains a NUL character. Remove it: the file may be damaged.');
   const start = text.search(/[^ \t\r]/);
@@ -16,7 +17,16 @@ export function readJson(text: string): RowOrProblem {
     return problem('not-json', offset, `Not valid JSON: ${message}. Every row must be one JSON object.`);
   }
   if (!isObject(value)) return problem('not-object', start, `The row is ${describe(value)}, not an object. ${EXPECTED}`);
-  return rowOf(value, start);
+  return rowOf(value, start, names);
+}
+
+export function valueOfJson(text: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 export function spanInJson(text: string, path: JsonPath): Span | undefined {

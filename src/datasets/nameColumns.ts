@@ -1,0 +1,121 @@
+/** Asks which columns of a dataset are prompt and answer, where they have names of their own, and writes it down. */
+import path from 'node:path';
+import { applyEdits, modify, parse } from 'jsonc-parser';
+import * as vscode from 'vscode';
+import forms from '../../trainer/safe_finetuning/row_forms.json';
+import { UserError } from '../common/userError';
+import { changeBeside } from './besideFile';
+import { COLUMN_NAMES_FILE } from './columnNames';
+import { scanOf } from './navigation';
+import { isObject, type JsonObject } from './rowForms';
+
+const LOOKED_AT_ROWS = 50;
+const SAMPLE_CHARACTERS = 80;
+
+export async function nameColumns(document: vscode.TextDocument): Promise<void> {
+  const name = path.basename(document.fileName);
+  const { format, records } = await scanOf(document);
+  const rows = records.slice(0, LOOKED_AT_ROWS).flatMap(({ text }): JsonObject[] => {
+    const value = format.valueOf(text);
+    return value ? [value] : [];
+  });
+  if (rows.length === 0) throw new UserError(`${name} has no row with columns. A dataset has a header, or an object on each line.`);
+  const ask = new Questions(`Columns of ${name}`);
+  const columns = samples(rows);
+  const prompt = await ask.oneOf(columns, 'Which column holds the prompt, or the list of turns?');
+  if (prompt === undefined) return;
+  const lists = rows.flatMap(row => listOf(row[prompt]) ?? []);
+  const entry = lists.length > 0 ? await askOfTurns(ask, prompt, lists.flat()) : await askOfColumns(ask, prompt, columns);
+  if (!entry) return;
+  const file = path.join(path.dirname(document.fileName), COLUMN_NAMES_FILE);
+  await changeBeside(file, text => withEntry(text, name, entry));
+}
+
+/** `dataset_info.json` with the entry of a file; everything else stays as it is. */
+export function withEntry(text: string, fileName: string, entry: object): string {
+  const info = (parse(text) ?? {}) as Record<string, { file_name?: unknown } | undefined>;
+  const known = Object.keys(info).find(key => info[key]?.file_name === fileName);
+  const formattingOptions = { insertSpaces: true, tabSize: 2, eol: '\n' };
+  const edits = modify(text, [known ?? fileName], { file_name: fileName, ...entry }, { formattingOptions });
+  const changed = applyEdits(text, edits);
+  return changed.endsWith('\n') ? changed : `${changed}\n`;
+}
+
+async function askOfColumns(ask: Questions, prompt: string, columns: Samples): Promise<object | undefined> {
+  const others = without(columns, prompt);
+  const response = await ask.oneOf(others, 'Which column holds the answer?');
+  if (response === undefined) return undefined;
+  const rest = without(others, response);
+  const query = await ask.oneOrNone(rest, 'Which column holds more input, to follow the prompt?');
+  if (query === undefined) return undefined;
+  const system = await ask.oneOrNone(without(rest, query.column), 'Which column holds a system prompt?');
+  if (system === undefined) return undefined;
+  const named = { prompt, response, query: query.column, system: system.column };
+  return { columns: Object.fromEntries(Object.entries(named).filter(([, column]) => column !== undefined)) };
+}
+
+async function askOfTurns(ask: Questions, messages: string, turns: JsonObject[]): Promise<object | undefined> {
+  const keys = samples(turns);
+  const role = await ask.oneOf(keys, 'What says whose turn it is?');
+  if (role === undefined) return undefined;
+  const content = await ask.oneOf(without(keys, role), 'What holds its text?');
+  if (content === undefined) return undefined;
+  const speakers: Samples = new Map(turns.map(turn => [asText(turn[role]), asText(turn[content])]));
+  const user = await ask.oneOf(speakers, 'Who is the user?', usualSpeaker(speakers, 'user'));
+  if (user === undefined) return undefined;
+  const assistant = await ask.oneOf(without(speakers, user), 'Who is the assistant?', usualSpeaker(speakers, 'assistant'));
+  if (assistant === undefined) return undefined;
+  const tags = { role_tag: role, content_tag: content, user_tag: user, assistant_tag: assistant };
+  return { formatting: 'sharegpt', columns: { messages }, tags };
+}
+
+/** Names with something that stands under them. */
+type Samples = ReadonlyMap<string, string>;
+
+class Questions {
+  constructor(private readonly title: string) {}
+
+  /** Undefined where the question was dismissed. What is `usual` need not be asked. */
+  async oneOf(names: Samples, placeHolder: string, usual?: string): Promise<string | undefined> {
+    if (usual !== undefined) return usual;
+    const items = [...names].map(([label, description]) => ({ label, description }));
+    const chosen = await vscode.window.showQuickPick(items, { title: this.title, placeHolder, matchOnDescription: true, ignoreFocusOut: true });
+    return chosen?.label;
+  }
+
+  async oneOrNone(names: Samples, placeHolder: string): Promise<{ column: string | undefined } | undefined> {
+    if (names.size === 0) return { column: undefined };
+    const none = { label: '$(dash) None', column: undefined };
+    const items = [none, ...[...names].map(([label, description]) => ({ label, description, column: label }))];
+    return vscode.window.showQuickPick(items, { title: this.title, placeHolder, matchOnDescription: true, ignoreFocusOut: true });
+  }
+}
+
+function samples(rows: readonly JsonObject[]): Samples {
+  const found = new Map<string, string>();
+  for (const [key, value] of rows.flatMap(row => Object.entries(row))) {
+    if (!found.get(key)) found.set(key, asText(value));
+  }
+  return found;
+}
+
+function asText(value: unknown): string {
+  const text = typeof value === 'string' ? value : JSON.stringify(value ?? '');
+  return text.replace(/\s+/g, ' ').slice(0, SAMPLE_CHARACTERS);
+}
+
+const without = (names: Samples, name: string | undefined): Samples => new Map([...names].filter(([key]) => key !== name));
+
+function usualSpeaker(speakers: Samples, role: string): string | undefined {
+  return [...speakers.keys()].find(name => (forms.roles as Record<string, string>)[name] === role);
+}
+
+/** The turns in a list, or in the text of one. */
+function listOf(value: unknown): JsonObject[] | undefined {
+  try {
+    const list: unknown = typeof value === 'string' && value.startsWith('[') ? JSON.parse(value) : value;
+    return Array.isArray(list) && list.some(isObject) ? list.filter(isObject) : undefined;
+  } catch {
+    return undefined;
+  }
+}
