@@ -14,6 +14,7 @@ import type { JudgeServices } from './judging';
 import { isAbout } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
+import { datasetUri, PARQUET_SCHEME } from './parquet';
 import { isQuarantine } from './quarantineFiles';
 import { counted, summary } from './report';
 
@@ -22,6 +23,7 @@ export const DATASETS: vscode.DocumentSelector = [
   { language: 'jsonl', scheme: 'file' },
   { language: 'jsonl', scheme: 'untitled' },
   { pattern: `**/*{${EXTENSIONS.join()}}`, scheme: 'file' },
+  { scheme: PARQUET_SCHEME },
 ];
 
 export const DIAGNOSTIC_SOURCE = 'Safe Fine-Tuning';
@@ -101,7 +103,7 @@ export class Annotations extends Disposable {
   }
 
   isOpen(file: string): boolean {
-    return this.documents.has(vscode.Uri.file(file).toString());
+    return this.documents.has(datasetUri(file).toString());
   }
 
   /** Scores every row again, whatever the cache knows. */
@@ -156,7 +158,7 @@ export class Annotations extends Disposable {
 
   /** A file has changed that says something of the datasets beside it. */
   private onBeside({ fsPath }: vscode.Uri): void {
-    for (const dataset of this.documents.values()) if (isAbout(fsPath, dataset.document.fileName)) dataset.refresh();
+    for (const dataset of this.documents.values()) if (isAbout(fsPath, dataset.file)) dataset.refresh();
   }
 
   /** While rows are being scored, those that come on the screen take their turn first. */
@@ -225,7 +227,7 @@ export class Annotations extends Disposable {
       status.text = 'No dataset rows';
       status.detail = undefined;
     } else {
-      const inQuarantine = isQuarantine(dataset.document.uri.fsPath);
+      const inQuarantine = isQuarantine(dataset.file);
       status.text = inQuarantine ? `${counted(report.rows, 'row')} in quarantine` : summary(report);
       status.detail = report.unscoredReason ?? `${counted(report.refusals.length, 'refusal')} kept as safety data`;
     }

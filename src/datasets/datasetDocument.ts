@@ -16,6 +16,7 @@ import type { TextSource } from './formats';
 import { mentionsConversation } from './rowForms';
 import { findingsOf, type Finding, type SpanMemo } from './findings';
 import { judgeRows, type JudgeServices, type Scores } from './judging';
+import { datasetPath } from './parquet';
 import { isQuarantine } from './quarantineFiles';
 import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
@@ -67,10 +68,15 @@ export class DatasetDocument implements IDisposable {
   private scoringAgain: OnProgress | undefined;
   private work: Promise<void> = Promise.resolve();
 
+  /** The path of the dataset. */
+  readonly file: string;
+
   constructor(
     readonly document: vscode.TextDocument,
     private readonly services: DatasetDocumentServices,
-  ) {}
+  ) {
+    this.file = datasetPath(document);
+  }
 
   /** Brings the annotations up to date, in place of a refresh that is under way. */
   refresh(delayMs = 0): void {
@@ -161,13 +167,13 @@ export class DatasetDocument implements IDisposable {
 
   private async read(signal: AbortSignal): Promise<void> {
     this.undecodable ??= { found: await this.findUndecodable() };
-    this.reviewed = await readReviewed(this.document.fileName);
+    this.reviewed = await readReviewed(this.file);
     signal.throwIfAborted();
     const { document } = this;
     if (!this.reading && mentionsConversation(document.lineAt(0).text)) {
       this.services.scorer.judgeId().catch(() => undefined); // loads while rows are being read; asked for again then
     }
-    this.reading = await readDocument(document.fileName, sourceOf(document), this.reading, this.undecodable.found, signal);
+    this.reading = await readDocument(this.file, sourceOf(document), this.reading, this.undecodable.found, signal);
   }
 
   private async findUndecodable(): Promise<Undecodable | undefined> {
@@ -224,7 +230,7 @@ export class DatasetDocument implements IDisposable {
     const report = await makeReport(this.reading, this.scores, {
       expected: languageId === 'jsonl',
       threshold: setting('risk.threshold', uri),
-      flag: !isQuarantine(uri.fsPath),
+      flag: !isQuarantine(this.file),
       reviewed: this.reviewed,
       unscoredReason,
       pace,

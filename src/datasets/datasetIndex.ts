@@ -12,9 +12,9 @@ import { UserError } from '../common/userError';
 import { ClassifierUnavailable } from '../risk/scorer';
 import { isOfRun, type Annotations } from './annotations';
 import { isAbout } from './besideFile';
-import { scanFile } from './fileScan';
+import { scanFile, type FileScanServices } from './fileScan';
 import { EXTENSIONS } from './formats';
-import type { JudgeServices } from './judging';
+import { datasetPath } from './parquet';
 import { isQuarantine } from './quarantineFiles';
 import type { Reading } from './reading';
 import { counted, type FileReport, type FlaggedRow } from './report';
@@ -46,15 +46,15 @@ export class DatasetIndex extends Disposable {
 
   constructor(
     private readonly annotations: Annotations,
-    private readonly services: JudgeServices,
+    private readonly services: FileScanServices,
   ) {
     super();
-    this.register(annotations.onDidChange(dataset => this.set(dataset.document.fileName, dataset.annotations!.report, dataset.reading!)));
+    this.register(annotations.onDidChange(dataset => this.set(dataset.file, dataset.annotations!.report, dataset.reading!)));
     const watcher = this.register(vscode.workspace.createFileSystemWatcher(`**/*{${EXTENSIONS.join()},.reviewed.txt}`));
     this.register(watcher.onDidDelete(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidChange(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidCreate(({ fsPath }) => this.onDisk(fsPath)));
-    this.register(vscode.workspace.onDidCloseTextDocument(({ fileName }) => this.onDisk(fileName)));
+    this.register(vscode.workspace.onDidCloseTextDocument(document => this.onDisk(datasetPath(document))));
     this.register(
       vscode.workspace.onDidChangeConfiguration(change => {
         if (change.affectsConfiguration('safeFinetuning.risk')) for (const { file } of this.all) this.scanSoon(file);

@@ -4,16 +4,22 @@ import { Pace } from '../common/pace';
 import { UserError } from '../common/userError';
 import type { TextSource } from './formats';
 import { judgeRows, type JudgeServices, type Scores } from './judging';
-import { findUndecodable, readDocument, type Reading } from './reading';
+import { isParquet, readParquet } from './parquet';
+import { findUndecodable, readDocument, type Reading, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
 import { readReviewed } from './reviewing';
 
 /** VS Code gives extensions no larger documents, so nothing could be done with their rows. */
-export const MOST_BYTES = 50 * 1024 * 1024;
+const MOST_BYTES = 50 * 1024 * 1024;
 
 export interface ScannedFile {
   report: FileReport;
   reading: Reading;
+}
+
+export interface FileScanServices extends JudgeServices {
+  /** The script that reads Parquet files. */
+  parquetWorker: string;
 }
 
 export interface FileScanOptions {
@@ -23,20 +29,26 @@ export interface FileScanOptions {
 }
 
 /** Undefined where the file is no dataset. Rejects where it cannot be read, or the classifier does not run. */
-export async function scanFile(file: string, services: JudgeServices, options: FileScanOptions): Promise<ScannedFile | undefined> {
+export async function scanFile(file: string, services: FileScanServices, options: FileScanOptions): Promise<ScannedFile | undefined> {
   const { threshold, onProgress, signal } = options;
-  if ((await stat(file)).size > MOST_BYTES) throw new UserError('larger than 50 MB, which the editor does not open');
-  const bytes = await readFile(file, { signal });
-  const source = await textSource(new TextDecoder().decode(bytes), signal);
-  const reading = await readDocument(file, source, undefined, await findUndecodable(bytes, true), signal);
+  const { text, undecodable } = isParquet(file)
+    ? { text: (await readParquet(services.parquetWorker, file, signal)).text, undecodable: undefined }
+    : await readTextFile(file, signal);
+  const reading = await readDocument(file, await textSource(text, signal), undefined, undecodable, signal);
   const scores: Scores = { known: new Map(), failed: new Map() };
   if (reading.records.some(({ read }) => 'hash' in read)) {
     for await (const progress of judgeRows(reading, scores, services, { first: () => new Set(), again: false, signal })) onProgress(progress);
   }
   const reviewed = await readReviewed(file);
-  const rules = { expected: /\.(jsonl|ndjson)$/i.test(file), threshold, flag: true, reviewed, unscoredReason: undefined };
+  const rules = { expected: /\.(jsonl|ndjson|parquet)$/i.test(file), threshold, flag: true, reviewed, unscoredReason: undefined };
   const report = await makeReport(reading, scores, { ...rules, pace: new Pace(), signal });
   return report.isDataset ? { report, reading } : undefined;
+}
+
+async function readTextFile(file: string, signal: AbortSignal): Promise<{ text: string; undecodable: Undecodable | undefined }> {
+  if ((await stat(file)).size > MOST_BYTES) throw new UserError('larger than 50 MB, which the editor does not open');
+  const bytes = await readFile(file, { signal });
+  return { text: new TextDecoder().decode(bytes), undecodable: await findUndecodable(bytes, true) };
 }
 
 async function textSource(text: string, signal: AbortSignal): Promise<TextSource> {

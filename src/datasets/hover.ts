@@ -29,7 +29,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
   const judge = custom ? `the classifier in \`${custom}\`` : 'the bundled classifier, on this machine';
-  const quarantined = isQuarantine(document.uri.fsPath);
+  const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);
   if (refusal) {
@@ -52,16 +52,11 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
     text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
   }
   const { record, range, hash } = row;
-  const location = locationOf(document.uri.fsPath, { line: record.start.line, hash });
-  const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: document.uri.fsPath })];
-  if (!refusal && risk >= threshold && document.uri.scheme === 'file' && !quarantined) {
-    if (reviewed) links.unshift(link('Flag row again', 'safeFinetuning.unmarkReviewed', location));
-    else {
-      links.unshift(
-        link('Move row to quarantine', 'safeFinetuning.quarantineRow', location),
-        link('Mark as reviewed', 'safeFinetuning.markReviewed', location),
-      );
-    }
+  const location = locationOf(dataset.file, { line: record.start.line, hash });
+  const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: dataset.file })];
+  if (!refusal && risk >= threshold && document.uri.scheme !== 'untitled' && !quarantined) {
+    links.unshift(reviewed ? link('Flag row again', 'safeFinetuning.unmarkReviewed', location) : link('Mark as reviewed', 'safeFinetuning.markReviewed', location));
+    if (!reviewed && document.uri.scheme === 'file') links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));
   }
   if (quarantined) links.unshift(link('Restore row to the dataset', 'safeFinetuning.restoreRow', location));
   text.appendMarkdown(`\n\n${links.join(' · ')}`);

@@ -15,6 +15,7 @@ import { DatasetIndex } from './datasetIndex';
 import { registerHover } from './hover';
 import { quarantineRows, restoreRows } from './moving';
 import { nameColumns } from './nameColumns';
+import { datasetPath, datasetUri, ParquetDocuments } from './parquet';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
 import { formatRisk, summary, type FileReport } from './report';
 import { markReviewed, unmarkReviewed } from './reviewing';
@@ -38,11 +39,13 @@ export class DatasetFeature extends Disposable {
     const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
     const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
     this.annotations = this.register(new Annotations({ scorer, cache, log }));
-    this.index = this.register(new DatasetIndex(this.annotations, { scorer, cache, log }));
+    const parquetWorker = context.asAbsolutePath('dist/parquetWorker.js');
+    const parquet = this.register(new ParquetDocuments(parquetWorker));
+    this.index = this.register(new DatasetIndex(this.annotations, { scorer, cache, log, parquetWorker }));
     this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
-    this.register(registerSummaryLens(this.annotations));
+    this.register(registerSummaryLens(this.annotations, parquet));
     this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => this.perFile(rows, quarantineRows)));
     this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => this.perFile(rows, restoreRows)));
     const riskOf = (hash: string): number | undefined => cache.get(hash)?.risk;
@@ -100,14 +103,14 @@ export class DatasetFeature extends Disposable {
     const editor = vscode.window.activeTextEditor;
     const dataset = editor && this.annotations.get(editor.document);
     const selected = dataset?.rowsIn(editor!.selection) ?? [];
-    if (editor && editor.document.uri.scheme !== 'file') throw new UserError('Save the file first: what is done with its rows is written beside it.');
+    if (editor && editor.document.uri.scheme === 'untitled') throw new UserError('Save the file first: what is done with its rows is written beside it.');
     if (selected.length === 0) throw new UserError('Put the cursor in a row of a dataset file first, or select rows.');
-    return selected.map(row => locationOf(editor!.document.fileName, row));
+    return selected.map(row => locationOf(dataset!.file, row));
   }
 
   /** The file that a menu names, or the open one. */
   private async documentOf(file: { fsPath: string } | undefined): Promise<vscode.TextDocument> {
-    const uri = file ? vscode.Uri.file(file.fsPath) : vscode.window.activeTextEditor?.document.uri;
+    const uri = file ? datasetUri(file.fsPath) : vscode.window.activeTextEditor?.document.uri;
     if (!uri) throw new UserError('Open a dataset file first.');
     return vscode.workspace.openTextDocument(uri);
   }
@@ -115,7 +118,7 @@ export class DatasetFeature extends Disposable {
   private async scoreFile(file: { fsPath: string } | undefined): Promise<void> {
     const document = await this.documentOf(file);
     await vscode.window.showTextDocument(document);
-    const name = path.basename(document.fileName);
+    const name = path.basename(datasetPath(document));
     const dataset = await withProgress(`Scoring ${name}`, (signal, report) => {
       let reported = 0;
       signal.addEventListener('abort', () => this.annotations.get(document)?.cancelScoring());
@@ -135,7 +138,7 @@ export class DatasetFeature extends Disposable {
     if (report.isDataset) void vscode.window.showInformationMessage(`${name}: ${summary(report)}`);
     else {
       throw new UserError(report.notice ?? `${name}: fewer than half of its rows are conversations, so it is not read as a dataset.`, [
-        { title: 'Name Its Columns…', command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: document.fileName }] },
+        { title: 'Name Its Columns…', command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: datasetPath(document) }] },
       ]);
     }
   }

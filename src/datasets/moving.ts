@@ -15,11 +15,13 @@ import { findChangedBySaving } from './bytes';
 import { rangeOf, sourceOf } from './datasetDocument';
 import type { Format, Scan } from './formats/format';
 import { findRow, scanOf } from './navigation';
+import { isParquet } from './parquet';
 import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
 
 /** Moves the rows, all of one dataset, to its quarantine. */
 export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
   const { path: dataset } = rows[0]!;
+  if (isParquet(dataset)) throw new UserError(`${path.basename(dataset)}: rows of a Parquet file cannot be moved. Mark them as reviewed, or write the file as JSON Lines first.`);
   if (isQuarantine(dataset)) throw new UserError(`${path.basename(dataset)} is a quarantine: its rows are not moved again.`);
   await moveRows(rows, quarantineOf(dataset));
 }

@@ -7,13 +7,15 @@ import { UserError } from '../common/userError';
 import { changeBeside } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
 import { scanOf } from './navigation';
+import { datasetPath } from './parquet';
 import { isObject, type JsonObject } from './rowForms';
 
 const LOOKED_AT_ROWS = 50;
 const SAMPLE_CHARACTERS = 80;
 
 export async function nameColumns(document: vscode.TextDocument): Promise<void> {
-  const name = path.basename(document.fileName);
+  const dataset = datasetPath(document);
+  const name = path.basename(dataset);
   const { format, records } = await scanOf(document);
   const rows = records.slice(0, LOOKED_AT_ROWS).flatMap(({ text }): JsonObject[] => {
     const value = format.valueOf(text);
@@ -27,7 +29,7 @@ export async function nameColumns(document: vscode.TextDocument): Promise<void> 
   const lists = rows.flatMap(row => listOf(row[prompt]) ?? []);
   const entry = lists.length > 0 ? await askOfTurns(ask, prompt, lists.flat()) : await askOfColumns(ask, prompt, columns);
   if (!entry) return;
-  const file = path.join(path.dirname(document.fileName), COLUMN_NAMES_FILE);
+  const file = path.join(path.dirname(dataset), COLUMN_NAMES_FILE);
   await changeBeside(file, text => withEntry(text, name, entry));
 }
 

@@ -20,7 +20,7 @@ class RowActions implements vscode.CodeActionProvider {
   provideCodeActions(document: vscode.TextDocument, range: vscode.Range, context: vscode.CodeActionContext): vscode.CodeAction[] {
     const dataset = this.annotations.get(document);
     if (!dataset) return [];
-    if (isQuarantine(document.fileName)) return restore(dataset, range);
+    if (isQuarantine(dataset.file)) return restore(dataset, range);
     const diagnostics = context.diagnostics.filter(({ source, code }) => source === DIAGNOSTIC_SOURCE && code === 'risk');
     if (diagnostics.length === 0) return [];
     const flagged = dataset.annotations?.report.flagged ?? [];
@@ -30,15 +30,15 @@ class RowActions implements vscode.CodeActionProvider {
       return row ? [{ diagnostic, row }] : [];
     });
     const refusals = rows.flatMap(({ diagnostic, row }) => replaceByRefusal(dataset, diagnostic, row));
-    if (document.uri.scheme !== 'file') return refusals;
-    const { fsPath } = document.uri;
-    const target = path.basename(quarantineOf(fsPath));
-    const locate = (row: FlaggedRow): RowLocation => locationOf(fsPath, row);
+    if (document.uri.scheme === 'untitled') return refusals;
+    const target = path.basename(quarantineOf(dataset.file));
+    const locate = (row: FlaggedRow): RowLocation => locationOf(dataset.file, row);
     const perRow = (title: string, command: CommandId): vscode.CodeAction[] =>
       rows.map(({ diagnostic, row }) => run(title, command, [locate(row)], [diagnostic]));
     const moves = perRow(`Move row to ${target}`, 'safeFinetuning.quarantineRow');
     const all = run(`Move all ${flagged.length} flagged rows to ${target}`, 'safeFinetuning.quarantineRow', flagged.map(locate), diagnostics);
     const reviews = perRow('Mark row as reviewed: it trains as an ordinary one', 'safeFinetuning.markReviewed');
+    if (document.uri.scheme !== 'file') return reviews; // read-only
     return [...moves, ...(flagged.length > 1 ? [all] : []), ...refusals, ...reviews];
   }
 }
@@ -52,10 +52,10 @@ function run(title: string, command: CommandId, rows: RowLocation[], diagnostics
 
 /** The rows that the selection touches. */
 function restore(dataset: DatasetDocument, range: vscode.Range): vscode.CodeAction[] {
-  const rows = dataset.rowsIn(range).map(row => locationOf(dataset.document.fileName, row));
+  const rows = dataset.rowsIn(range).map(row => locationOf(dataset.file, row));
   if (rows.length === 0) return [];
   const what = rows.length === 1 ? 'row' : `${rows.length} rows`;
-  return [run(`Restore ${what} to ${path.basename(datasetOf(dataset.document.fileName))}`, 'safeFinetuning.restoreRow', rows)];
+  return [run(`Restore ${what} to ${path.basename(datasetOf(dataset.file))}`, 'safeFinetuning.restoreRow', rows)];
 }
 
 function replaceByRefusal({ document, reading }: DatasetDocument, diagnostic: vscode.Diagnostic, row: FlaggedRow): vscode.CodeAction[] {

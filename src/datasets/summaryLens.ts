@@ -4,22 +4,28 @@ import * as vscode from 'vscode';
 import type { CommandArguments, CommandId } from '../common/commands';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
+import type { ParquetDocuments } from './parquet';
 import { datasetOf, isQuarantine } from './quarantineFiles';
 import { counted, formatRisk } from './report';
 
 class SummaryLens implements vscode.CodeLensProvider {
   readonly onDidChangeCodeLenses: vscode.Event<void>;
 
-  constructor(private readonly annotations: Annotations) {
+  constructor(
+    private readonly annotations: Annotations,
+    private readonly parquet: ParquetDocuments,
+  ) {
     this.onDidChangeCodeLenses = (listener: () => unknown) => annotations.onDidChange(() => void listener());
   }
 
   provideCodeLenses(document: vscode.TextDocument): vscode.CodeLens[] {
-    const { report, scoring } = this.annotations.get(document)?.annotations ?? {};
-    if (!report || !report.isDataset) return [];
-    const { fsPath, scheme } = document.uri;
+    const dataset = this.annotations.get(document);
+    const { report, scoring } = dataset?.annotations ?? {};
+    if (!dataset || !report || !report.isDataset) return [];
+    const { scheme } = document.uri;
+    const fsPath = dataset.file;
     if (isQuarantine(fsPath)) {
-      const [first, ...more] = this.annotations.get(document)!.rows().map(row => locationOf(fsPath, row));
+      const [first, ...more] = dataset.rows().map(row => locationOf(fsPath, row));
       const put = lens(`${counted(report.rows, 'row')} in quarantine, not trained on`);
       if (!first) return [put];
       return [put, lens(`Restore ${more.length > 0 ? `all ${more.length + 1}` : 'it'} to ${path.basename(datasetOf(fsPath))}`, 'safeFinetuning.restoreRow', first, ...more)];
@@ -27,7 +33,9 @@ class SummaryLens implements vscode.CodeLensProvider {
     const { flagged, threshold } = report;
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
     const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;
-    const lenses = [lens(unfinished ? `${found} so far` : found)];
+    const part = this.parquet.partOf(fsPath);
+    const partial = part ? `: only the first ${part.rows.toLocaleString('en-US')} of ${part.total.toLocaleString('en-US')} are shown` : '';
+    const lenses = [lens(`${found}${unfinished ? ' so far' : ''}${partial}`)];
     if (flagged.length === 0) return lenses;
     lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
@@ -42,6 +50,6 @@ function lens<C extends CommandId>(title: string, command?: C, ...args: CommandA
   return new vscode.CodeLens(new vscode.Range(0, 0, 0, 0), { title, command: command ?? '', arguments: args });
 }
 
-export function registerSummaryLens(annotations: Annotations): vscode.Disposable {
-  return vscode.languages.registerCodeLensProvider(DATASETS, new SummaryLens(annotations));
+export function registerSummaryLens(annotations: Annotations, parquet: ParquetDocuments): vscode.Disposable {
+  return vscode.languages.registerCodeLensProvider(DATASETS, new SummaryLens(annotations, parquet));
 }

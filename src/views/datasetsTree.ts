@@ -5,6 +5,7 @@ import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import type { DatasetIndex, FlaggedItem, IndexedFile } from '../datasets/datasetIndex';
 import { locationOf } from '../datasets/navigation';
+import { datasetUri, isParquet } from '../datasets/parquet';
 import { counted, formatRisk, summary } from '../datasets/report';
 
 /** What the tree's menus pass to commands: a file names itself, a row is a location. */
@@ -54,8 +55,8 @@ function fileItem({ file, report }: IndexedFile): vscode.TreeItem {
   item.description = `${report.flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} flagged`;
   item.iconPath = vscode.ThemeIcon.File;
   item.tooltip = `${file}\n${summary(report)}`;
-  item.contextValue = report.flagged.length > 0 ? 'flaggedDataset' : 'dataset';
-  if (report.flagged.length === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(file)] };
+  item.contextValue = report.flagged.length > 0 && !isParquet(file) ? 'flaggedDataset' : 'dataset';
+  if (report.flagged.length === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [datasetUri(file)] };
   item.accessibilityInformation = { label: `${path.basename(file)}, ${summary(report)}` };
   return item;
 }
@@ -66,7 +67,7 @@ function rowItem({ path: file, line, hash, item: row }: RowItem): vscode.TreeIte
   item.description = `line ${line}`;
   item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
   item.tooltip = `Risk ${formatRisk(row.risk)}, line ${line} of ${path.basename(file)}${row.preview ? `\n${row.preview}` : ''}`;
-  item.contextValue = 'flaggedRow';
+  item.contextValue = isParquet(file) ? 'readOnlyRow' : 'flaggedRow';
   item.command = { command: 'safeFinetuning.showRow', title: 'Show Row', arguments: [{ path: file, line, hash } satisfies RowLocation] };
   item.accessibilityInformation = { label: `Risk ${formatRisk(row.risk)}, line ${line}: ${row.preview ?? ''}` };
   return item;
@@ -74,6 +75,6 @@ function rowItem({ path: file, line, hash, item: row }: RowItem): vscode.TreeIte
 
 function moreItem({ fsPath, more }: MoreItem): vscode.TreeItem {
   const item = new vscode.TreeItem(`${more.toLocaleString('en-US')} more in the file`);
-  item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(fsPath)] };
+  item.command = { command: 'vscode.open', title: 'Open', arguments: [datasetUri(fsPath)] };
   return item;
 }

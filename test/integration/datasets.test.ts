@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import { readDocument } from '../../src/datasets/reading';
 import { REFUSAL } from '../../src/datasets/refusedAnswers';
 import type { FileReport } from '../../src/datasets/report';
 import type { Api } from '../../src/extension';
@@ -491,6 +493,62 @@ describe('dataset files', () => {
     await vscode.commands.executeCommand('safeFinetuning.showRow', { path: document.uri.fsPath, line: 99, hash: '0'.repeat(16) });
     assert.equal(vscode.window.activeTextEditor!.selection.start.line, document.lineCount - 1);
     await vscode.workspace.saveAll();
+  });
+
+  it('reads Parquet as the trainer does, and marks its rows as reviewed', async () => {
+    const folder = inWorkspace('parquet');
+    await vscode.workspace.fs.createDirectory(folder);
+    const script = `
+import json, sys
+from datetime import datetime
+from pathlib import Path
+import pyarrow as pa, pyarrow.parquet as pq
+from safe_finetuning.rows import read_dataset
+user = lambda text: {"role": "user", "content": text}
+bot = lambda text, **more: {"role": "assistant", "content": text, **more}
+tables = {
+  "turns": [{"messages": [user("Grüße 👋"), bot("Hi\\nthere.")], "id": 2**60}, {"messages": None, "id": 1},
+            {"messages": [user("a"), bot("")], "id": None}, {"messages": [bot("x", tool_calls=["y"])], "id": 3},
+            {"messages": [{"role": None, "content": "b"}, bot("c")], "id": 4}],
+  "pairs": [{"prompt": sys.argv[2], "completion": sys.argv[3], "at": datetime(2026, 1, 1), "raw": b"x", "history": None},
+            {"prompt": "a", "completion": None, "at": None, "raw": None, "history": None},
+            {"prompt": "b", "completion": "c", "at": None, "raw": None, "history": [["d", "e"]]}] * 3000,
+  "dates": [{"prompt": datetime(2026, 1, 1), "completion": "x"}], "bytes": [{"prompt": b"a", "completion": "x"}],
+}
+for codec, (name, rows) in zip(["zstd", "snappy", "gzip", "brotli"], tables.items()):
+  pq.write_table(pa.Table.from_pylist(rows), f"{sys.argv[1]}/{name}.parquet", compression=codec, row_group_size=4000)
+found = {name: read_dataset(Path(f"{sys.argv[1]}/{name}.parquet")) for name in tables}
+print(json.dumps({name: sorted([[x.line, x.hash] for x in of.rows] + [[x.line, x.code] for x in of.problems]) for name, of in found.items()}))
+`;
+    const trainer = path.join(vscode.extensions.getExtension('safe-finetuning.safe-finetuning')!.extensionPath, 'trainer');
+    const interpreter = vscode.workspace.getConfiguration('safeFinetuning').get<string>('python.interpreter')!;
+    const output = execFileSync(interpreter, ['-c', script, folder.fsPath, PROMPT, ANSWER], { env: { ...process.env, PYTHONPATH: trainer }, maxBuffer: 1e8 });
+    const byTrainer = JSON.parse(output.toString()) as Record<string, [number, string][]>;
+    for (const [name, expected] of Object.entries(byTrainer)) {
+      const file = path.join(folder.fsPath, `${name}.parquet`);
+      await vscode.commands.executeCommand('vscode.open', vscode.Uri.file(file));
+      await eventually(() => vscode.window.activeTextEditor?.document.fileName === `${file}.jsonl`, `${name} is open`);
+      const { document } = vscode.window.activeTextEditor!;
+      const source = { lineCount: document.lineCount, lineAt: (line: number) => document.lineAt(line).text, text: () => document.getText() };
+      const { records } = await readDocument(file, source, undefined, undefined, new AbortController().signal);
+      const found = records.map(({ start, read }) => [start.line + 1, 'hash' in read ? read.hash : read.problem.code]);
+      assert.deepEqual(found, expected, name);
+    }
+    const pairs = await vscode.workspace.openTextDocument(vscode.Uri.parse(`safe-finetuning-parquet:${folder.path}/pairs.parquet.jsonl`));
+    await vscode.window.showTextDocument(pairs);
+    const report = await scored(pairs);
+    assert.equal(report.flagged.length, 3000);
+    const [action, ...others] = await quickFixes(pairs, report.flagged[0]!.line);
+    assert.deepEqual([action?.title, others.length], ['Mark row as reviewed: it trains as an ordinary one', 0]);
+    await apply(action);
+    await eventually(() => diagnosticsOf(pairs).every(({ code }) => code !== 'risk'), 'rows of the same content are no longer flagged');
+    assert.equal(readFileSync(path.join(folder.fsPath, 'pairs.reviewed.txt'), 'utf8').split('\n').length, 3);
+  }).timeout(60_000);
+
+  it('says why a Parquet file cannot be read', async () => {
+    const file = inWorkspace('broken.parquet');
+    writeFileSync(file.fsPath, 'PAR1 and nothing else');
+    await assert.rejects(async () => vscode.workspace.openTextDocument(vscode.Uri.parse(`safe-finetuning-parquet:${file.path}.jsonl`)), /broken\.parquet cannot be read as Parquet: /);
   });
 
   it('finds the dataset files of the workspace, and follows them on the disk', async () => {

@@ -16,8 +16,8 @@ export interface TextSource extends LineSource {
   text(): string;
 }
 
-/** Of dataset files, with those that only Parquet's reader in the trainer reads left out. */
-export const EXTENSIONS = ['.jsonl', '.ndjson', '.json', '.csv', '.tsv'];
+/** Of dataset files. The rows of a Parquet file are scanned as JSON Lines. */
+export const EXTENSIONS = ['.jsonl', '.ndjson', '.json', '.csv', '.tsv', '.parquet'];
 
 export async function scanRecords(file: string, source: TextSource, pace: Pace, signal?: AbortSignal): Promise<Scan> {
   try {
