@@ -1,7 +1,10 @@
 /** Risky and malformed rows in a dataset file, and the run configuration while it is typed. */
 import assert from 'node:assert';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { python } from '../../scripts/paths.mjs';
+import { quickInput } from '../../scripts/vscode-host.mjs';
 import { exampleWorkspace, pictureFailures, until, Workbench } from './workbench';
 
 const lines = (file: string) => fs.readFileSync(file, 'utf8').trim().split('\n');
@@ -90,6 +93,8 @@ describe('a folder of datasets', () => {
     const own = pairs.slice(90, 140).map(({ instruction, output }) => `${cell(instruction)},${cell(output)}`);
     fs.writeFileSync(path.join(folder, 'own.csv'), ['customer says,we say', ...own].join('\n') + '\n');
     fs.writeFileSync(path.join(folder, 'data/tickets.json'), JSON.stringify(pairs.slice(60, 90), null, 2) + '\n');
+    const toParquet = 'import sys, pyarrow.csv as c, pyarrow.parquet as p; p.write_table(c.read_csv(sys.argv[1], parse_options=c.ParseOptions(newlines_in_values=True)), sys.argv[2])';
+    execFileSync(python, ['-c', toParquet, path.join(folder, 'data/questions.csv'), path.join(folder, 'data/questions.parquet')]);
     workbench = await Workbench.open(folder);
   });
   after(() => workbench?.close());
@@ -131,6 +136,15 @@ describe('a folder of datasets', () => {
     const info = JSON.parse(fs.readFileSync(path.join(workbench.folder, 'dataset_info.json'), 'utf8')) as object;
     assert.deepStrictEqual(info, { 'own.csv': { file_name: 'own.csv', columns: { prompt: 'customer says', response: 'we say' } } });
     await workbench.screenshot('own columns');
+  });
+
+  it('has the rows of a Parquet file shown when it is opened', async () => {
+    await quickInput(workbench.page, 'ControlOrMeta+P', 'questions.parquet', 'questions.parquet');
+    await workbench.page.locator('.tab.active', { hasText: 'questions.parquet.jsonl' }).waitFor();
+    await workbench.editor.locator('.codelens-decoration', { hasText: '1 of 60 rows at or above risk' }).waitFor();
+    await workbench.command('Safe Fine-Tuning: Go to Next Flagged Row');
+    await workbench.editor.locator('.squiggly-warning').first().waitFor();
+    await workbench.screenshot('parquet');
   });
 
   it('says in the explorer how many rows of a file are flagged', async () => {
