@@ -770,6 +770,10 @@ export interface PreflightReport {
    * Origin of the server that a run would send rows to, to have them judged.
    */
   endpoint: string | null;
+  /**
+   * Rows that a judge is asked about: all but the reviewed ones.
+   */
+  judgedRows: number;
 }
 export interface Check {
   id: 'configuration' | 'packages' | 'model' | 'dataset' | 'rows' | 'disk' | 'device';

@@ -24,6 +24,8 @@ export interface Preflight {
   trainer: Trainer | undefined;
   /** Origin of the server that the run would send rows to, as the trainer reads the configuration. */
   endpoint: string | undefined;
+  /** How many rows a judge is asked about. */
+  judgedRows: number;
 }
 
 export interface PreflightOptions {
@@ -46,7 +48,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     options.onCheck?.(entry);
     return entry.status !== 'error';
   };
-  const failed = (problems: RowProblem[] = []): Preflight => ({ checks, problems, trainer: undefined, endpoint: undefined });
+  const failed = (problems: RowProblem[] = []): Preflight => ({ checks, problems, trainer: undefined, endpoint: undefined, judgedRows: 0 });
 
   const interpreter = await checkInterpreter(options.python);
   if (!add(interpreter.check) || !interpreter.path) return failed();
@@ -55,7 +57,8 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
 
   const report = await trainerChecks(trainer, options);
   const ok = report.checks.map(add).every(Boolean);
-  return ok ? { checks, problems: report.problems, trainer, endpoint: report.endpoint } : failed(report.problems);
+  const { problems, endpoint, judgedRows } = report;
+  return ok ? { checks, problems, trainer, endpoint, judgedRows } : failed(problems);
 }
 
 async function checkInterpreter(options: FindPythonOptions): Promise<{ check: PreflightCheck; path?: string }> {
@@ -87,7 +90,7 @@ async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<P
 async function trainerChecks(
   trainer: Trainer,
   { config, runsFolder, signal }: PreflightOptions,
-): Promise<{ checks: PreflightCheck[]; problems: RowProblem[]; endpoint: string | undefined }> {
+): Promise<Omit<Preflight, 'trainer'>> {
   const { code, stdout, stderr } = await runTrainer(
     trainer,
     ['preflight', config, '--runs-folder', runsFolder, '--format', 'json'],
@@ -98,14 +101,15 @@ async function trainerChecks(
   const report = parseReport(stdout);
   if ('reason' in report) {
     const said = stderr.trim().split('\n').at(-1) || report.reason;
-    return { checks: [line('trainer', 'Trainer', 'error', `It ended with exit code ${code}: ${said}`)], problems: [], endpoint: undefined };
+    return { checks: [line('trainer', 'Trainer', 'error', `It ended with exit code ${code}: ${said}`)], problems: [], endpoint: undefined, judgedRows: 0 };
   }
   const checks = report.value.checks
     // The packages have been looked at already, where even the trainer could not start without them.
     .filter(entry => entry.id !== 'packages' || entry.status !== 'ok')
     .map(entry => placed(entry, config))
     .map(entry => ({ ...entry, fix: fixFor(entry) }));
-  return { checks, problems: report.value.problems, endpoint: report.value.endpoint ?? undefined };
+  const { problems, endpoint, judgedRows } = report.value;
+  return { checks, problems, endpoint: endpoint ?? undefined, judgedRows };
 }
 
 /** The fields of a configuration that a check is about. */

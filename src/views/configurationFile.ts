@@ -4,6 +4,9 @@ import path from 'node:path';
 import { parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
+import { EXTENSIONS } from '../datasets/formats';
+import { datasetPath } from '../datasets/parquet';
+import { isQuarantine } from '../datasets/quarantineFiles';
 
 const pattern = '**/*.finetune.json';
 const notSearched = '**/{node_modules,.venv,.safe-finetuning}/**';
@@ -32,7 +35,6 @@ export interface ConfigurationSummary {
   method: string;
   /** The configuration itself and the files that it names, absolute. */
   files: string[];
-  dataset: string | undefined;
   /** Origin of the server that judges the rows, as far as it can be told here; the trainer says for certain. */
   judge: string | undefined;
 }
@@ -56,7 +58,6 @@ export function summarise(file: string): ConfigurationSummary {
   return {
     method,
     files: [file, ...absolute],
-    dataset: typeof dataset?.path === 'string' ? inFolder(dataset.path) : undefined,
     judge: typeof url === 'string' ? originOf(url) : undefined,
   };
 }
@@ -78,9 +79,16 @@ export async function judgesNamed(): Promise<string[]> {
   return [...new Set(judges.filter(judge => judge !== undefined))].sort();
 }
 
+/** Whether a path in a configuration, that of a file, of a folder or a pattern, may be about a file. */
+function mayName(named: string, file: string): boolean {
+  const folder = named.split(path.sep).slice(0, named.split(path.sep).findIndex(part => /[*?[]/.test(part)));
+  const base = /[*?[]/.test(named) ? folder.join(path.sep) : named;
+  return file === base || file.startsWith(base + path.sep);
+}
+
 /** Offers to save what a run would read from the disk. False: the user would rather not go on. */
 export async function offerToSave(files: readonly string[]): Promise<boolean> {
-  const unsaved = vscode.workspace.textDocuments.filter(document => document.isDirty && files.includes(document.uri.fsPath));
+  const unsaved = vscode.workspace.textDocuments.filter(({ isDirty, fileName }) => isDirty && files.some(file => mayName(file, fileName)));
   if (unsaved.length === 0) return true;
   const names = unsaved.map(document => path.basename(document.uri.fsPath)).join(', ');
   const save = 'Save and Go On';
@@ -100,7 +108,8 @@ export async function offerToSave(files: readonly string[]): Promise<boolean> {
 export async function createConfiguration(given?: { fsPath: string }): Promise<void> {
   const dataset = given?.fsPath ?? (await pickDataset());
   if (!dataset) return;
-  const file = dataset.replace(/\.jsonl$/, '') + '.finetune.json';
+  const { dir, base, name, ext } = path.parse(dataset);
+  const file = path.join(dir, `${EXTENSIONS.includes(ext.toLowerCase()) ? name : base}.finetune.json`);
   try {
     fs.writeFileSync(file, template(path.basename(dataset)), { flag: 'wx' });
   } catch (error) {
@@ -113,14 +122,22 @@ export async function createConfiguration(given?: { fsPath: string }): Promise<v
 }
 
 async function pickDataset(): Promise<string | undefined> {
-  const open = vscode.window.activeTextEditor?.document.uri;
-  if (open?.fsPath.endsWith('.jsonl')) return open.fsPath;
-  const found = await vscode.workspace.findFiles('**/*.jsonl', notSearched);
+  const open = vscode.window.activeTextEditor?.document;
+  if (open && isDatasetFile(datasetPath(open))) return datasetPath(open);
+  const inWorkspace = await vscode.workspace.findFiles(`**/*{${EXTENSIONS.join()}}`, notSearched);
+  const found = inWorkspace.filter(({ fsPath }) => isDatasetFile(fsPath)).sort((a, b) => a.fsPath.localeCompare(b.fsPath));
   if (found.length === 0) {
-    throw new UserError('There is no dataset (*.jsonl, one conversation per line) in this workspace.');
+    throw new UserError(`There is no dataset (${EXTENSIONS.map(extension => `*${extension}`).join(', ')}) in this workspace.`);
   }
   const items = found.map(file => ({ label: vscode.workspace.asRelativePath(file), file: file.fsPath }));
   return (await vscode.window.showQuickPick(items, { title: 'New Run Configuration', placeHolder: 'For which dataset?' }))?.file;
+}
+
+/** By its name: JSON files that say something else of a project are many. */
+function isDatasetFile(file: string): boolean {
+  const name = path.basename(file);
+  const isOther = /^(?:package|package-lock|tsconfig|dataset_info)\.json$|\.finetune\.json$/.test(name) || isQuarantine(file) || file.split(path.sep).includes('.vscode');
+  return EXTENSIONS.includes(path.extname(file).toLowerCase()) && !isOther;
 }
 
 const template = (dataset: string): string => `{
@@ -129,7 +146,8 @@ const template = (dataset: string): string => `{
   "model": "example",
 
   "dataset": {
-    // One conversation per line ("messages", ShareGPT, Alpaca, or a prompt with its answer), relative to this file.
+    // A file, a folder of files or a pattern such as "data/*.csv", relative to this file. Each row is a conversation
+    // ("messages", ShareGPT, Alpaca, or a prompt with its answer).
     "path": ${JSON.stringify(dataset)}
   },
 

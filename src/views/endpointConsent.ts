@@ -1,18 +1,15 @@
 /** Rows leave the machine only after the user has agreed to it, once per workspace and server. */
-import fs from 'node:fs';
-import path from 'node:path';
 import * as vscode from 'vscode';
+import type { Preflight } from '../trainerHost/preflight';
 
-const COUNTED_UP_TO_BYTES = 50_000_000;
-
-/** False: the user would rather not. `origin` is the server's, `dataset` the file whose rows it would be sent. */
-export async function agreesToEndpoint(state: vscode.Memento, origin: string | undefined, dataset: string | undefined): Promise<boolean> {
-  if (!origin) return true;
-  const key = `safeFinetuning.endpointConsent.${origin}`;
+/** False: the user would rather not have the rows sent to the server that the checks have named. */
+export async function agreesToEndpoint(state: vscode.Memento, { endpoint, judgedRows }: Preflight): Promise<boolean> {
+  if (!endpoint) return true;
+  const key = `safeFinetuning.endpointConsent.${endpoint}`;
   if (state.get<boolean>(key)) return true;
   const send = 'Send Rows';
   const chosen = await vscode.window.showWarningMessage(
-    `Send ${rowsOf(dataset)} to ${origin}?`,
+    `Send ${judgedRows.toLocaleString('en')} ${judgedRows === 1 ? 'row' : 'rows'} to ${endpoint}?`,
     {
       modal: true,
       detail:
@@ -24,16 +21,4 @@ export async function agreesToEndpoint(state: vscode.Memento, origin: string | u
   if (chosen !== send) return false;
   await state.update(key, true);
   return true;
-}
-
-function rowsOf(dataset: string | undefined): string {
-  if (!dataset) return 'the dataset’s rows';
-  const name = path.basename(dataset);
-  try {
-    if (fs.statSync(dataset).size > COUNTED_UP_TO_BYTES) return `all rows of ${name}`;
-    const count = fs.readFileSync(dataset, 'utf8').split('\n').filter(line => line.trim()).length;
-    return `${count.toLocaleString('en')} rows of ${name}`;
-  } catch {
-    return `the rows of ${name}`; // the checks say that it is missing
-  }
 }

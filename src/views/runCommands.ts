@@ -28,8 +28,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     const result = await checks.run(configuration);
     if (result) checks.explainFailure(result.checks);
     if (!result?.trainer) return undefined;
-    const { dataset } = summarise(configuration.fsPath);
-    if (!(await agreesToEndpoint(context.workspaceState, result.endpoint, dataset))) return undefined;
+    if (!(await agreesToEndpoint(context.workspaceState, result))) return undefined;
     return { ...result.trainer, secrets: await storedSecrets(context.secrets, result.endpoint) };
   };
 

@@ -64,7 +64,7 @@ describe('a run', () => {
     fs.writeFileSync(path.join(folder, 'judged.finetune.json'), JSON.stringify(configuration, null, 2).replace(/\}$/, `, ${risk}}`));
     await workbench.openFile('judged.finetune.json');
     await workbench.command('Safe Fine-Tuning: Start Run');
-    const dialog = workbench.page.locator('.monaco-dialog-box', { hasText: 'Send 24 rows of rows.jsonl to http://127.0.0.1:9?' });
+    const dialog = workbench.page.locator('.monaco-dialog-box', { hasText: 'Send 24 rows to http://127.0.0.1:9?' });
     await dialog.waitFor();
     await workbench.screenshot('consent');
     await dialog.getByRole('button', { name: 'Cancel' }).click();

@@ -163,5 +163,9 @@ describe('runs', function () {
     await vscode.commands.executeCommand('safeFinetuning.createConfiguration', dataset);
     assert.match(fs.readFileSync(file, 'utf8'), /"path": "tiny\.jsonl"/);
     assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, file);
+    for (const [name, of] of [['table.csv', 'table.finetune.json'], ['data.v1', 'data.v1.finetune.json']] as const) {
+      await vscode.commands.executeCommand('safeFinetuning.createConfiguration', vscode.Uri.file(path.join(workspace, name)));
+      assert.ok(fs.readFileSync(path.join(workspace, of), 'utf8').includes(`"path": "${name}"`));
+    }
   });
 });

@@ -318,7 +318,7 @@ describe('a run that is started', function () {
     const entry = { id: 'dataset', title: 'Dataset', status: 'error', message: 'gone', file: '/x.jsonl', line: 2, column: 1 };
 
     it('interpreter, packages, then what the trainer says, each failure with its fix', async () => {
-      const { checks, trainer: ready } = await checksOf({}, { checks: [entry], problems: [], endpoint: null });
+      const { checks, trainer: ready } = await checksOf({}, { checks: [entry], problems: [], endpoint: null, judgedRows: 0 });
       assert.deepStrictEqual(checks.map(({ id, status, fix }) => [id, status, fix]), [
         ['interpreter', 'ok', null],
         ['packages', 'ok', null],
@@ -328,7 +328,7 @@ describe('a run that is started', function () {
     });
 
     it('with nothing against it there is a trainer', async () => {
-      const { trainer: ready } = await checksOf({}, { checks: [{ ...entry, status: 'warning' }], problems: [], endpoint: null });
+      const { trainer: ready } = await checksOf({}, { checks: [{ ...entry, status: 'warning' }], problems: [], endpoint: null, judgedRows: 0 });
       assert.strictEqual(ready?.folder, trainer.folder);
     });
 

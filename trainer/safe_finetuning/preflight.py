@@ -123,6 +123,7 @@ def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[
         raise _problems_of(dataset, describe_problems(dataset))
     if not dataset.rows:
         raise UserError(f"{dataset.path}: no row can be read.")
+    report.judged_rows = sum(not row.reviewed for row in dataset.rows)
     if config.dataset.held_out_path:
         held_out = read_dataset(base / config.dataset.held_out_path)
         if held_out.problems:

@@ -309,6 +309,7 @@ class PreflightReport(Model):
     endpoint: str | None = Field(
         None, description="Origin of the server that a run would send rows to, to have them judged."
     )
+    judged_rows: int = Field(0, description="Rows that a judge is asked about: all but the reviewed ones.")
 
 
 class RowScore(RowRef):

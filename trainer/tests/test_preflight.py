@@ -45,7 +45,8 @@ def test_a_judge_elsewhere_is_named(tmp_path, model):
 def test_only_a_server_that_rows_are_sent_to_is_asked_about(tmp_path, model, source, asked):
     endpoint = {"url": "https://judge.example/v1", "model": "m"}
     risk = {"source": source, "judge": "endpoint", "endpoint": endpoint, "probe": "p.safetensors"}
-    assert report(tmp_path, model, risk=risk).endpoint == asked
+    found = report(tmp_path, model, risk=risk)
+    assert (found.endpoint, found.judged_rows) == (asked, 1)
 
 
 @pytest.mark.parametrize(
