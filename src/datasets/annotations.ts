@@ -11,12 +11,13 @@ import { Disposable } from '../common/disposable';
 import { DatasetDocument, rangeOf, type DatasetDocumentServices, type OnProgress } from './datasetDocument';
 import type { Finding, Severity } from './findings';
 import type { JudgeServices } from './judging';
-import { isAbout } from './besideFile';
+import { isAbout, onDidChangeBeside } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
 import { datasetUri, PARQUET_SCHEME } from './parquet';
 import { isQuarantine } from './quarantineFiles';
 import { counted, summary } from './report';
+import type { RowNotes } from './rowNotes';
 
 /** Files that are datasets, and files that may be. */
 export const DATASETS: vscode.DocumentSelector = [
@@ -66,12 +67,18 @@ export class Annotations extends Disposable {
       },
     }),
   );
+  private readonly notedRow = this.register(
+    vscode.window.createTextEditorDecorationType({
+      after: { color: new vscode.ThemeColor('editorCodeLens.foreground'), fontStyle: 'italic', margin: '0 0 0 2ch' },
+    }),
+  );
   private readonly status = this.register(vscode.languages.createLanguageStatusItem('safeFinetuning.dataset', DATASETS));
   private readonly changed = this.register(new vscode.EventEmitter<DatasetDocument>());
   /** What is known of a file has changed. */
   readonly onDidChange = this.changed.event;
   private readonly services: DatasetDocumentServices;
   private warnedOf: string | undefined;
+  notes: RowNotes | undefined;
 
   constructor(services: JudgeServices) {
     super();
@@ -91,6 +98,7 @@ export class Annotations extends Disposable {
     this.register(window.onDidChangeVisibleTextEditors(editors => editors.forEach(editor => this.decorate(editor))));
     this.register(window.onDidChangeActiveTextEditor(() => this.showStatus()));
     this.register(window.onDidChangeTextEditorVisibleRanges(({ textEditor }) => this.onScroll(textEditor.document)));
+    this.register(onDidChangeBeside(file => this.onBeside(vscode.Uri.file(file))));
     const beside = this.register(workspace.createFileSystemWatcher(`**/{*.reviewed.txt,${COLUMN_NAMES_FILE}}`));
     for (const event of [beside.onDidCreate, beside.onDidChange, beside.onDidDelete]) this.register(event(file => this.onBeside(file)));
     const scan = setTimeout(() => workspace.textDocuments.forEach(document => this.follow(document)));
@@ -104,6 +112,12 @@ export class Annotations extends Disposable {
 
   isOpen(file: string): boolean {
     return this.documents.has(datasetUri(file).toString());
+  }
+
+  /** Shows what others know of the rows. */
+  showNotes(notes: RowNotes): void {
+    this.notes = notes;
+    this.register(notes.onDidChange(() => vscode.window.visibleTextEditors.forEach(editor => this.decorate(editor))));
   }
 
   /** Scores every row again, whatever the cache knows. */
@@ -138,7 +152,7 @@ export class Annotations extends Disposable {
     this.diagnostics.delete(uri);
     for (const editor of vscode.window.visibleTextEditors) {
       if (editor.document.uri.toString() !== uri.toString()) continue;
-      for (const decoration of [this.flaggedRow, this.refusalRow, this.reviewedRow]) editor.setDecorations(decoration, []);
+      for (const decoration of [this.flaggedRow, this.refusalRow, this.reviewedRow, this.notedRow]) editor.setDecorations(decoration, []);
     }
     this.showStatus();
   }
@@ -200,6 +214,18 @@ export class Annotations extends Disposable {
     editor.setDecorations(this.flaggedRow, report.flagged.map(({ line }) => atLine(line)));
     editor.setDecorations(this.refusalRow, report.refusals.map(atLine));
     editor.setDecorations(this.reviewedRow, report.reviewed.map(atLine));
+    editor.setDecorations(this.notedRow, this.notesIn(editor.document));
+  }
+
+  private notesIn(document: vscode.TextDocument): vscode.DecorationOptions[] {
+    const dataset = this.documents.get(document.uri.toString());
+    const notes = dataset && this.notes?.of(dataset.file);
+    if (!dataset || !notes) return [];
+    return dataset.rows().flatMap(({ line, hash }) => {
+      const label = notes.get(hash)?.label;
+      if (label === undefined || line >= document.lineCount) return [];
+      return [{ range: document.lineAt(line).range, renderOptions: { after: { contentText: label } } }];
+    });
   }
 
   private showStatus(): void {

@@ -9,6 +9,11 @@ import { reviewedFileOf } from './reviewedFile';
 export const isAbout = (file: string, dataset: string): boolean =>
   file === reviewedFileOf(dataset) || file === path.join(path.dirname(dataset), COLUMN_NAMES_FILE);
 
+const changes = new vscode.EventEmitter<string>();
+
+/** A file beside a dataset was changed, wherever it lies. */
+export const onDidChangeBeside = changes.event;
+
 /** `changed` gets what the file says, nothing where there is none. One that has unsaved changes stays unsaved. */
 export async function changeBeside(file: string, changed: (text: string) => string): Promise<void> {
   const uri = vscode.Uri.file(file);
@@ -22,4 +27,5 @@ export async function changeBeside(file: string, changed: (text: string) => stri
     throw new UserError(`${name} cannot be written, so nothing has changed. Is it read-only?`);
   }
   if (open && !wasDirty && !(await open.save())) throw new UserError(`${name} could not be saved. Save it in its editor.`);
+  changes.fire(file);
 }

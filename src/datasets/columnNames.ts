@@ -8,7 +8,8 @@ import forms from '../../trainer/safe_finetuning/row_forms.json';
 import { errorText } from '../common/log';
 import { UserError } from '../common/userError';
 import type { JsonPath } from './jsonScan';
-import { isFilled, isObject, type Invalid, type JsonObject } from './rowForms';
+import { datasetOf, isQuarantine } from './quarantineFiles';
+import { isFilled, isObject, MOVE_OR_REMOVE, type Invalid, type JsonObject } from './rowForms';
 
 export const COLUMN_NAMES_FILE = 'dataset_info.json';
 
@@ -37,9 +38,12 @@ export class ColumnNames {
     for (const part of usual.unsupported) {
       const column = this.columns[part];
       if (column !== undefined && isFilled(row[column])) {
-        return { invalid: { code: 'unsupported', reason: `The row has \`${column}\`, which is not trained on yet. Move the row to another file, or remove this from it.`, path: [column] } };
+        return { invalid: { code: 'unsupported', reason: `The row has \`${column}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, path: [column] } };
       }
     }
+    const named = Object.values(this.columns);
+    const unsupported = forms.unsupported.row.find(key => !named.includes(key) && isFilled(row[key]));
+    if (unsupported !== undefined) return { invalid: { code: 'unsupported', reason: `The row has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, path: [unsupported] } };
     for (const part of usual.required[this.form]) {
       const column = this.columns[part]!;
       if (row[column] === undefined || row[column] === null) {
@@ -82,7 +86,7 @@ export class ColumnNames {
   }
 }
 
-/** Those that `dataset_info.json` gives a file, if any. Rejects with a `UserError` where it cannot be read. */
+/** Those that `dataset_info.json` gives a file, or the one whose quarantine it is, if any. Rejects with a `UserError` where it cannot be read. */
 export async function columnNamesOf(dataset: string): Promise<ColumnNames | undefined> {
   const file = path.join(path.dirname(dataset), COLUMN_NAMES_FILE);
   let info: unknown;
@@ -92,10 +96,17 @@ export async function columnNamesOf(dataset: string): Promise<ColumnNames | unde
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new UserError(`${COLUMN_NAMES_FILE}: ${errorText(error)}`);
   }
-  const name = path.basename(dataset);
+  const name = path.basename(isQuarantine(dataset) ? datasetOf(dataset) : dataset);
   const entries = isObject(info) ? Object.values(info) : [];
-  const entry = entries.find((value): value is JsonObject => isObject(value) && value.file_name === name);
-  if (!entry || !['formatting', 'columns', 'tags'].some(key => key in entry)) return undefined;
+  const found = entries.filter((value): value is JsonObject => isObject(value) && value.file_name === name).map(entry => ofEntry(entry, name));
+  if (found.some(names => names?.id !== found[0]?.id)) {
+    throw new UserError(`${COLUMN_NAMES_FILE}: two entries say different things of ${name}. Remove one of them.`);
+  }
+  return found[0];
+}
+
+function ofEntry(entry: JsonObject, name: string): ColumnNames | undefined {
+  if (!['formatting', 'columns', 'tags'].some(key => key in entry)) return undefined;
   const { formatting = 'alpaca', columns = {}, tags = {} } = entry;
   if (typeof formatting !== 'string' || !Object.hasOwn(usual.parts, formatting)) {
     throw new UserError(`${COLUMN_NAMES_FILE}: \`formatting\` of ${name} is not one of ${Object.keys(usual.parts).join(', ')}.`);

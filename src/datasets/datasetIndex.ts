@@ -11,8 +11,8 @@ import { withProgress, type Report } from '../common/progress';
 import { UserError } from '../common/userError';
 import { ClassifierUnavailable } from '../risk/scorer';
 import { isOfRun, type Annotations } from './annotations';
-import { isAbout } from './besideFile';
-import { scanFile, type FileScanServices } from './fileScan';
+import { isAbout, onDidChangeBeside } from './besideFile';
+import { scanFile, type FileScanServices, type ScannedFile } from './fileScan';
 import { EXTENSIONS } from './formats';
 import { datasetPath } from './parquet';
 import { isQuarantine } from './quarantineFiles';
@@ -42,6 +42,7 @@ export class DatasetIndex extends Disposable {
   /** The file of which something else is known now. */
   readonly onDidChange = this.changed.event;
   private readonly pending = new Map<string, NodeJS.Timeout>();
+  private readonly scanning = new Set<string>();
   private readonly closing = new AbortController();
 
   constructor(
@@ -54,6 +55,7 @@ export class DatasetIndex extends Disposable {
     this.register(watcher.onDidDelete(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidChange(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidCreate(({ fsPath }) => this.onDisk(fsPath)));
+    this.register(onDidChangeBeside(file => this.onDisk(file)));
     this.register(vscode.workspace.onDidCloseTextDocument(document => this.onDisk(datasetPath(document))));
     this.register(
       vscode.workspace.onDidChangeConfiguration(change => {
@@ -81,7 +83,9 @@ export class DatasetIndex extends Disposable {
       for (const { fsPath } of uris) {
         if (signal.aborted) return;
         try {
-          await this.scan(fsPath, signal, report);
+          const scanned = await this.scan(fsPath, signal, report);
+          const partly = scanned && partlyRead(scanned);
+          if (partly) unread.push(`${path.basename(fsPath)} (${partly})`);
         } catch (error) {
           if (signal.aborted) return;
           if (error instanceof ClassifierUnavailable) throw new UserError(`Rows stay unscored. ${error.message}`);
@@ -99,15 +103,28 @@ export class DatasetIndex extends Disposable {
     super.dispose();
   }
 
-  private async scan(file: string, signal: AbortSignal, report?: Report): Promise<void> {
+  /** Of what is open, its document says what is in it. */
+  private async scan(file: string, signal: AbortSignal, report?: Report): Promise<ScannedFile | undefined> {
+    if (this.annotations.isOpen(file)) return undefined;
+    this.scanning.add(file);
+    try {
+      const scanned = await this.read(file, signal, report);
+      if (this.annotations.isOpen(file)) return undefined;
+      if (scanned) this.set(file, scanned.report, scanned.reading);
+      else this.forget(file);
+      return scanned;
+    } finally {
+      this.scanning.delete(file);
+    }
+  }
+
+  private read(file: string, signal: AbortSignal, report?: Report): Promise<ScannedFile | undefined> {
     const name = path.basename(file);
     const threshold = setting('risk.threshold', vscode.Uri.file(file));
     const onProgress = ({ done, total }: { done: number; total: number }): void => {
       report?.({ message: total > 0 ? `${name}: ${done.toLocaleString('en-US')} of ${counted(total, 'row')}` : name });
     };
-    const scanned = await scanFile(file, this.services, { threshold, onProgress, signal });
-    if (scanned) this.set(file, scanned.report, scanned.reading);
-    else this.forget(file);
+    return scanFile(file, this.services, { threshold, onProgress, signal });
   }
 
   private set(file: string, report: FileReport, { format, records }: Reading): void {
@@ -130,7 +147,7 @@ export class DatasetIndex extends Disposable {
 
   /** Files that nobody asked about are left alone. */
   private onDisk(changed: string): void {
-    for (const { file } of this.all) {
+    for (const file of new Set([...this.files.keys(), ...this.scanning])) {
       if (changed === file || isAbout(changed, file)) this.scanSoon(file);
     }
   }
@@ -139,7 +156,6 @@ export class DatasetIndex extends Disposable {
     clearTimeout(this.pending.get(file));
     const timer = setTimeout(() => {
       this.pending.delete(file);
-      if (this.annotations.isOpen(file)) return; // its document says what is in it
       this.scan(file, this.closing.signal).catch((error: unknown) => {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.services.log.warn(`${file}: ${errorText(error)}`);
         this.forget(file);
@@ -158,8 +174,13 @@ export class DatasetIndex extends Disposable {
     }
     const found = `${flagged.toLocaleString('en-US')} of ${counted(rows, 'row')} flagged in ${counted(all.length, 'dataset file')}.`;
     if (unread.length === 0) void vscode.window.showInformationMessage(found);
-    else void vscode.window.showWarningMessage(`${found} Not read: ${unread.join(', ')}.`);
+    else void vscode.window.showWarningMessage(`${found} Not read, or not to the end: ${unread.join(', ')}.`);
   }
+}
+
+function partlyRead({ report, part }: ScannedFile): string | undefined {
+  if (report.broken) return `from line ${report.broken.place.line + 1} on: ${report.broken.reason}`;
+  return part && part.rows < part.total ? `only the first ${part.rows.toLocaleString('en-US')} of ${part.total.toLocaleString('en-US')} rows` : undefined;
 }
 
 /** Whether rows of the file could be trained on: neither put aside nor written by a run. */

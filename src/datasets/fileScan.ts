@@ -15,6 +15,8 @@ const MOST_BYTES = 50 * 1024 * 1024;
 export interface ScannedFile {
   report: FileReport;
   reading: Reading;
+  /** Of a Parquet file, how many of its rows were read. */
+  part: { rows: number; total: number } | undefined;
 }
 
 export interface FileScanServices extends JudgeServices {
@@ -31,9 +33,8 @@ export interface FileScanOptions {
 /** Undefined where the file is no dataset. Rejects where it cannot be read, or the classifier does not run. */
 export async function scanFile(file: string, services: FileScanServices, options: FileScanOptions): Promise<ScannedFile | undefined> {
   const { threshold, onProgress, signal } = options;
-  const { text, undecodable } = isParquet(file)
-    ? { text: (await readParquet(services.parquetWorker, file, signal)).text, undecodable: undefined }
-    : await readTextFile(file, signal);
+  const parquet = isParquet(file) ? await readParquet(services.parquetWorker, file, signal) : undefined;
+  const { text, undecodable } = parquet ? { text: parquet.text, undecodable: undefined } : await readTextFile(file, signal);
   const reading = await readDocument(file, await textSource(text, signal), undefined, undecodable, signal);
   const scores: Scores = { known: new Map(), failed: new Map() };
   if (reading.records.some(({ read }) => 'hash' in read)) {
@@ -42,7 +43,7 @@ export async function scanFile(file: string, services: FileScanServices, options
   const reviewed = await readReviewed(file);
   const rules = { expected: /\.(jsonl|ndjson|parquet)$/i.test(file), threshold, flag: true, reviewed, unscoredReason: undefined };
   const report = await makeReport(reading, scores, { ...rules, pace: new Pace(), signal });
-  return report.isDataset ? { report, reading } : undefined;
+  return report.isDataset ? { report, reading, part: parquet } : undefined;
 }
 
 async function readTextFile(file: string, signal: AbortSignal): Promise<{ text: string; undecodable: Undecodable | undefined }> {

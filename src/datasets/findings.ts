@@ -37,8 +37,8 @@ export async function findingsOf(report: FileReport, reading: Reading, options: 
   const flagged = report.flagged.slice(0, Math.max(MOST_FINDINGS - problems.length, MOST_FINDINGS / 2));
   const listedProblems = problems.slice(0, MOST_FINDINGS - flagged.length);
   const findings: Finding[] = [];
-  if (reading.broken) {
-    const { place, reason } = reading.broken;
+  if (report.broken) {
+    const { place, reason } = report.broken;
     const message = `From here on the file cannot be read, and it is not trained on. ${reason}`;
     findings.push({ start: place, end: place, severity: 'error', code: 'broken', message });
   }

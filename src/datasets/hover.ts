@@ -52,6 +52,8 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
     text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
   }
   const { record, range, hash } = row;
+  const note = annotations.notes?.of(dataset.file)?.get(hash);
+  if (note) text.appendMarkdown(`\n\n$(pulse) ${asPlainText(note.text)}`);
   const location = locationOf(dataset.file, { line: record.start.line, hash });
   const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: dataset.file })];
   if (!refusal && risk >= threshold && document.uri.scheme !== 'untitled' && !quarantined) {
@@ -63,6 +65,9 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   text.isTrusted = { enabledCommands };
   return new vscode.Hover(text, range);
 }
+
+/** `appendText` would keep the text from being wrapped. */
+const asPlainText = (text: string): string => text.replace(/[\\`*_{}[\]()#+\-.!~|<>$&]/g, '\\$&');
 
 function link(title: string, command: CommandId, argument: unknown): string {
   const encoded = encodeURIComponent(JSON.stringify([argument])).replaceAll('(', '%28').replaceAll(')', '%29');

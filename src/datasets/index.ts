@@ -20,6 +20,7 @@ import { locationOf, nextRecord, promptRange, showRow, type Direction } from './
 import { formatRisk, summary, type FileReport } from './report';
 import { markReviewed, unmarkReviewed } from './reviewing';
 import { registerRowActions } from './rowActions';
+import type { RowNotes } from './rowNotes';
 import { registerSummaryLens } from './summaryLens';
 
 export class DatasetFeature extends Disposable {
@@ -58,6 +59,11 @@ export class DatasetFeature extends Disposable {
     this.register(registerCommand('safeFinetuning.nameColumns', async file => nameColumns(await this.documentOf(file))));
     this.register(registerCommand('safeFinetuning.scanWorkspace', () => this.index.scanWorkspace()));
     this.register(registerCommand('safeFinetuning.quarantineFlagged', ({ fsPath }) => this.quarantineFlagged(fsPath)));
+  }
+
+  /** Shows what others know of the rows beside them. */
+  showNotes(notes: RowNotes): void {
+    this.annotations.showNotes(notes);
   }
 
   /** The report of an open file once every row has been dealt with; undefined where rows are not judged. */

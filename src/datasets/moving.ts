@@ -69,9 +69,25 @@ async function moveRows(rows: readonly RowLocation[], to: string): Promise<void>
   if (!(await vscode.workspace.applyEdit(edit))) {
     throw new UserError(`Nothing was moved: ${name} or ${nameTo} has been edited meanwhile, or is read-only. Try again.`);
   }
-  if (wereSaved) await save(target, source);
   const what = moved.length === 1 ? 'Row' : `${moved.length} rows`;
+  const changes = changedOnSave(source) ?? changedOnSave(target);
+  if (wereSaved && changes) {
+    void vscode.window.showWarningMessage(
+      `${what} moved to ${nameTo}, but neither file is saved: \`${changes}\` would change other rows, too. Save both with “File: Save without Formatting”.`,
+    );
+    return;
+  }
+  if (wereSaved) await save(target, source);
   vscode.window.setStatusBarMessage(`${what} moved to ${nameTo}`, 5000);
+}
+
+/** A setting by which saving the document changes more than what was edited, if any. */
+function changedOnSave({ uri, languageId }: vscode.TextDocument): string | undefined {
+  const settings = vscode.workspace.getConfiguration(undefined, { uri, languageId });
+  const switches = ['editor.formatOnSave', 'files.trimTrailingWhitespace', 'files.trimFinalNewlines', 'files.insertFinalNewline'];
+  const on = switches.find(name => settings.get<boolean>(name));
+  const actions = Object.values(settings.get<Record<string, unknown>>('editor.codeActionsOnSave') ?? {});
+  return on ?? (actions.some(value => value === true || value === 'explicit' || value === 'always') ? 'editor.codeActionsOnSave' : undefined);
 }
 
 async function readable(document: vscode.TextDocument): Promise<Scan> {

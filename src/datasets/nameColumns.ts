@@ -10,6 +10,15 @@ import { scanOf } from './navigation';
 import { datasetPath } from './parquet';
 import { isObject, type JsonObject } from './rowForms';
 
+/** What is asked for, in the words of `dataset_info.json`; other columns of an entry stay as they are. */
+const ASKED = ['prompt', 'query', 'response', 'history', 'system', 'messages'];
+
+interface Entry {
+  formatting?: string;
+  columns: Record<string, string>;
+  tags?: Record<string, string>;
+}
+
 const LOOKED_AT_ROWS = 50;
 const SAMPLE_CHARACTERS = 80;
 
@@ -34,16 +43,28 @@ export async function nameColumns(document: vscode.TextDocument): Promise<void> 
 }
 
 /** `dataset_info.json` with the entry of a file; everything else stays as it is. */
-export function withEntry(text: string, fileName: string, entry: object): string {
-  const info = (parse(text) ?? {}) as Record<string, { file_name?: unknown } | undefined>;
-  const known = Object.keys(info).find(key => info[key]?.file_name === fileName);
+export function withEntry(text: string, fileName: string, entry: Entry): string {
+  const info: unknown = text.trim() === '' ? {} : parse(text);
+  if (!isObject(info)) throw new UserError(`${COLUMN_NAMES_FILE} is no JSON object, so nothing was written. Mend it, or remove it.`);
+  const entryOf = (key: string): JsonObject | undefined => (isObject(info[key]) ? info[key] : undefined);
+  const known = Object.keys(info).find(key => entryOf(key)?.file_name === fileName);
+  const before: JsonObject = known === undefined ? {} : entryOf(known)!;
+  const columns = isObject(before.columns) ? Object.entries(before.columns).filter(([part]) => !ASKED.includes(part)) : [];
+  const others = Object.entries(before).filter(([key]) => !['formatting', 'tags', 'columns'].includes(key));
+  const merged = { ...Object.fromEntries(others), file_name: fileName, ...entry, columns: { ...Object.fromEntries(columns), ...entry.columns } };
   const formattingOptions = { insertSpaces: true, tabSize: 2, eol: '\n' };
-  const edits = modify(text, [known ?? fileName], { file_name: fileName, ...entry }, { formattingOptions });
-  const changed = applyEdits(text, edits);
+  const changed = applyEdits(text, modify(text, [known ?? freeKey(info, fileName)], merged, { formattingOptions }));
   return changed.endsWith('\n') ? changed : `${changed}\n`;
 }
 
-async function askOfColumns(ask: Questions, prompt: string, columns: Samples): Promise<object | undefined> {
+function freeKey(info: object, name: string): string {
+  for (let number = 1; ; number++) {
+    const key = number === 1 ? name : `${name} ${number}`;
+    if (!(key in info)) return key;
+  }
+}
+
+async function askOfColumns(ask: Questions, prompt: string, columns: Samples): Promise<Entry | undefined> {
   const others = without(columns, prompt);
   const response = await ask.oneOf(others, 'Which column holds the answer?');
   if (response === undefined) return undefined;
@@ -53,10 +74,10 @@ async function askOfColumns(ask: Questions, prompt: string, columns: Samples): P
   const system = await ask.oneOrNone(without(rest, query.column), 'Which column holds a system prompt?');
   if (system === undefined) return undefined;
   const named = { prompt, response, query: query.column, system: system.column };
-  return { columns: Object.fromEntries(Object.entries(named).filter(([, column]) => column !== undefined)) };
+  return { columns: Object.fromEntries(Object.entries(named).filter((column): column is [string, string] => column[1] !== undefined)) };
 }
 
-async function askOfTurns(ask: Questions, messages: string, turns: JsonObject[]): Promise<object | undefined> {
+async function askOfTurns(ask: Questions, messages: string, turns: JsonObject[]): Promise<Entry | undefined> {
   const keys = samples(turns);
   const role = await ask.oneOf(keys, 'What says whose turn it is?');
   if (role === undefined) return undefined;

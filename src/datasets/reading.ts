@@ -29,7 +29,7 @@ export async function readDocument(
   signal: AbortSignal,
 ): Promise<Reading> {
   const pace = new Pace();
-  const { format, records, broken, listStart } = await scanRecords(file, source, pace, signal);
+  const { format, records, broken, announced, listStart } = await scanRecords(file, source, pace, signal);
   const known = previous?.format.id === format.id ? previous.records : [];
   const shorter = Math.min(records.length, known.length);
   let sameStart = 0;
@@ -50,7 +50,7 @@ export async function readDocument(
     const same = index < sameStart ? known[index] : fromEnd <= sameEnd ? known.at(-fromEnd) : undefined;
     read.push({ ...record, read: same?.read ?? readRecord(format, record, wrongBytes) });
   }
-  return { format, records: read, broken: broken ?? brokenByBytes(format, source, undecodable), ...(listStart && { listStart }) };
+  return { format, records: read, broken: broken ?? brokenByBytes(format, source, undecodable), announced, ...(listStart && { listStart }) };
 }
 
 function readRecord(format: Format, { start, text }: RecordText, undecodable: Undecodable | undefined): ReadRecord['read'] {

@@ -1,6 +1,7 @@
 /** What is said about a dataset file: which rows are flagged, and the sentences that say so. */
 import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
+import type { Broken } from './formats/format';
 import type { Reading } from './reading';
 import { EXPECTED, mentionsConversation } from './rowForms';
 import type { Problem, ProblemCode } from './rows';
@@ -31,12 +32,14 @@ export interface FileReport {
   threshold: number;
   /** Otherwise it has no row, or none that may have been meant as a conversation. */
   isDataset: boolean;
+  /** From where on the file cannot be read, and why. */
+  broken: Broken | undefined;
   /** What to say of a file that is no dataset but should be. */
   notice: string | undefined;
 }
 
 /** Problems that any file may have, dataset or not. */
-const saysNothingOfIt = new Set<ProblemCode>(['no-conversation', 'not-object', 'not-json', 'invalid-utf8', 'nul']);
+const saysNothingOfIt = new Set<ProblemCode>(['no-conversation', 'not-object', 'not-json', 'invalid-utf8', 'nul', 'ragged', 'quote', 'unsupported']);
 
 export interface ReportOptions {
   /** Whether the file should be a dataset, by its name: other files of its format may be anything. */
@@ -52,7 +55,7 @@ export interface ReportOptions {
   signal: AbortSignal;
 }
 
-export async function makeReport({ records }: Reading, scores: Scores, options: ReportOptions): Promise<FileReport> {
+export async function makeReport({ records, broken, announced }: Reading, scores: Scores, options: ReportOptions): Promise<FileReport> {
   const { expected, threshold, flag, pace, signal } = options;
   const report: FileReport = {
     rows: 0,
@@ -64,6 +67,7 @@ export async function makeReport({ records }: Reading, scores: Scores, options: 
     unscoredReason: options.unscoredReason,
     threshold,
     isDataset: false,
+    broken: undefined,
     notice: undefined,
   };
   let meant = 0;
@@ -71,7 +75,7 @@ export async function makeReport({ records }: Reading, scores: Scores, options: 
     await pace.step(signal);
     if ('problem' in read) {
       report.problems.push({ record: index, problem: read.problem });
-      if (mentionsConversation(text) || !saysNothingOfIt.has(read.problem.code)) meant++;
+      if (announced || mentionsConversation(text) || !saysNothingOfIt.has(read.problem.code)) meant++;
       continue;
     }
     meant++;
@@ -93,14 +97,15 @@ export async function makeReport({ records }: Reading, scores: Scores, options: 
   }
   if (report.unscored === 0) report.unscoredReason = undefined;
   report.flagged.sort((a, b) => b.risk - a.risk || a.record - b.record);
-  report.isDataset = expected ? meant > 0 : 2 * meant > records.length;
+  report.isDataset = (announced && broken !== undefined) || (expected ? meant > 0 : 2 * meant > records.length);
   if (expected && !report.isDataset) {
     report.notice =
       records.length === 0
         ? `This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${EXPECTED}`
         : `No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${EXPECTED}`;
   }
-  if (!report.isDataset) report.problems = [];
+  if (report.isDataset) report.broken = broken;
+  else report.problems = [];
   return report;
 }
 
@@ -110,9 +115,10 @@ export const counted = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
 
 /** One line for the status bar. */
-export function summary({ rows, flagged, reviewed, problems, threshold, unscored, unscoredReason }: FileReport): string {
+export function summary({ rows, flagged, reviewed, broken, problems, threshold, unscored, unscoredReason }: FileReport): string {
   const parts = [counted(rows, 'row'), `${flagged.length.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
   if (reviewed.length > 0) parts.push(`${reviewed.length.toLocaleString('en-US')} reviewed`);
+  if (broken) parts.push(`not readable from line ${broken.place.line + 1} on`);
   if (problems.length > 0) parts.push(counted(problems.length, 'malformed row'));
   if (unscoredReason) parts.push(`${unscored.toLocaleString('en-US')} unscored`);
   return parts.join(', ');

@@ -36,7 +36,7 @@ export const EXPECTED =
   'A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
   '{"prompt": "…", "completion": "…"}; ShareGPT and Alpaca rows are read, too.';
 const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
-const MOVE_OR_REMOVE = 'Move the row to another file, or remove this from it.';
+export const MOVE_OR_REMOVE = 'Move the row to another file, or remove this from it.';
 const USE_ROLES = 'Use "system", "user", "assistant" or "tool".';
 
 const roles = new Map(Object.entries(forms.roles)) as Map<unknown, Role>;
@@ -71,6 +71,10 @@ export const mentionsConversation = (line: string): boolean => {
   const mentions = (key: string): boolean => line.includes(`"${key}"`);
   return forms.turns.some(mentions) || forms.exchanges.some(({ prompt, answer }) => mentions(prompt) && mentions(answer));
 };
+
+/** Whether columns of these names may hold a conversation. */
+export const nameConversation = (columns: readonly string[]): boolean =>
+  forms.turns.some(key => columns.includes(key)) || forms.exchanges.some(({ prompt, answer }) => columns.includes(prompt) && columns.includes(answer));
 
 function messagesOf(row: JsonObject): Placed[] {
   const present = (key: string): boolean => isPresent(row[key]);

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
+import { isAbout } from '../datasets/besideFile';
 import { EXTENSIONS } from '../datasets/formats';
 import { datasetPath } from '../datasets/parquet';
 import { isQuarantine } from '../datasets/quarantineFiles';
@@ -88,7 +89,7 @@ function mayName(named: string, file: string): boolean {
 
 /** Offers to save what a run would read from the disk. False: the user would rather not go on. */
 export async function offerToSave(files: readonly string[]): Promise<boolean> {
-  const unsaved = vscode.workspace.textDocuments.filter(({ isDirty, fileName }) => isDirty && files.some(file => mayName(file, fileName)));
+  const unsaved = vscode.workspace.textDocuments.filter(({ isDirty, fileName }) => isDirty && files.some(file => mayName(file, fileName) || isAbout(fileName, file)));
   if (unsaved.length === 0) return true;
   const names = unsaved.map(document => path.basename(document.uri.fsPath)).join(', ');
   const save = 'Save and Go On';

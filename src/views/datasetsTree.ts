@@ -52,7 +52,8 @@ function fileItem({ file, report }: IndexedFile): vscode.TreeItem {
   const { None, Collapsed } = vscode.TreeItemCollapsibleState;
   const item = new vscode.TreeItem(vscode.Uri.file(file), report.flagged.length > 0 ? Collapsed : None);
   item.id = file;
-  item.description = `${report.flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} flagged`;
+  const broken = report.broken ? `not readable from line ${report.broken.place.line + 1} on; ` : '';
+  item.description = `${broken}${report.flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} flagged`;
   item.iconPath = vscode.ThemeIcon.File;
   item.tooltip = `${file}\n${summary(report)}`;
   item.contextValue = report.flagged.length > 0 && !isParquet(file) ? 'flaggedDataset' : 'dataset';

@@ -13,6 +13,7 @@ import { registerModelCommands } from './modelCommands';
 import { Monitor } from './monitor';
 import { notifyOfEnds } from './notifications';
 import { PreflightView } from './preflightView';
+import { PullNotes } from './pullNotes';
 import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
@@ -34,6 +35,9 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
     registry.onDidChange(() => setContextKeys(registry)),
     vscode.workspace.onDidChangeWorkspaceFolders(() => void registry.scan()),
   );
+  const pulls = new PullNotes(registry, log);
+  context.subscriptions.push(pulls);
+  datasets.showNotes(pulls);
   registerRunCommands(services, registry, checks);
   registerModelCommands(services, registry);
   registerSecretCommand(services);

@@ -384,6 +384,36 @@ describe('dataset files', () => {
     });
   }
 
+  it('moves rows of columns that have other names', async () => {
+    writeFileSync(inWorkspace('dataset_info.json').fsPath, JSON.stringify({ named: { file_name: 'named.csv', columns: { prompt: 'ask', response: 'say' } } }));
+    const content = `ask,say\n${PROMPT},"${ANSWER}"\nWhen are you open?,From 9 to 5.\n`;
+    const document = await openFile('named.csv', content);
+    await scored(document);
+    await apply((await quickFixes(document, 1))[0]);
+    assert.equal(readFileSync(document.uri.fsPath, 'utf8'), 'ask,say\nWhen are you open?,From 9 to 5.\n');
+    const quarantine = await openFile('named.quarantine.csv');
+    assert.equal(quarantine.getText(), `ask,say\n${PROMPT},"${ANSWER}"\n`);
+    assert.equal((await scored(quarantine)).rows, 1);
+    await vscode.workspace.fs.delete(inWorkspace('dataset_info.json'));
+  });
+
+  it('leaves files unsaved where saving would change more than was moved', async () => {
+    const files = vscode.workspace.getConfiguration('files');
+    await files.update('trimTrailingWhitespace', true, vscode.ConfigurationTarget.Workspace);
+    try {
+      const content = `prompt\tcompletion\tnote\n${PROMPT}\t${ANSWER}\t\nWhen are you open?\tFrom 9 to 5.\t\n`;
+      const document = await openFile('trimmed.tsv', content);
+      await scored(document);
+      await apply((await quickFixes(document, 1))[0]);
+      assert.ok(document.isDirty);
+      assert.equal(readFileSync(document.uri.fsPath, 'utf8'), content);
+      assert.ok(document.getText().endsWith('9 to 5.\t\n'));
+      await vscode.commands.executeCommand('workbench.action.files.revert');
+    } finally {
+      await files.update('trimTrailingWhitespace', undefined, vscode.ConfigurationTarget.Workspace);
+    }
+  });
+
   it('says nothing in files that only might have been datasets', async () => {
     for (const [name, content] of [['package.json', '{"name": "x"}'], ['prices.csv', 'name,price\nbread,2\n'], ['ids.json', '[1, 2]']] as const) {
       const document = await openFile(name, content);
@@ -514,9 +544,12 @@ tables = {
             {"prompt": "a", "completion": None, "at": None, "raw": None, "history": None},
             {"prompt": "b", "completion": "c", "at": None, "raw": None, "history": [["d", "e"]]}] * 3000,
   "dates": [{"prompt": datetime(2026, 1, 1), "completion": "x"}], "bytes": [{"prompt": b"a", "completion": "x"}],
+  "odd": pa.table({"prompt": ["\\ufeffa", "b"], "completion": ["c", "d"], "image": [float("nan"), None],
+                   "at": pa.array([1, 2], pa.timestamp("ns")), "took": pa.array([1, None], pa.duration("ns"))}),
 }
-for codec, (name, rows) in zip(["zstd", "snappy", "gzip", "brotli"], tables.items()):
-  pq.write_table(pa.Table.from_pylist(rows), f"{sys.argv[1]}/{name}.parquet", compression=codec, row_group_size=4000)
+for codec, (name, rows) in zip(["zstd", "snappy", "gzip", "brotli", "lz4"], tables.items()):
+  table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
+  pq.write_table(table, f"{sys.argv[1]}/{name}.parquet", compression=codec, row_group_size=4000)
 found = {name: read_dataset(Path(f"{sys.argv[1]}/{name}.parquet")) for name in tables}
 print(json.dumps({name: sorted([[x.line, x.hash] for x in of.rows] + [[x.line, x.code] for x in of.problems]) for name, of in found.items()}))
 `;
@@ -564,11 +597,12 @@ print(json.dumps({name: sorted([[x.line, x.hash] for x in of.rows] + [[x.line, x
     const calm = write('calm.json', JSON.stringify([{ prompt: 'When are you open?', completion: 'From 9 to 5.' }]));
     write('settings.json', '{"a": 1}');
     write('aside.quarantine.jsonl', `${HARMFUL}\n`);
-    write('unreadable.csv', 'prompt,completion\n"');
+    const broken = write('unreadable.csv', 'prompt,completion\na,b\n"');
     await vscode.commands.executeCommand('safeFinetuning.scanWorkspace');
     const { index } = api.datasets;
     const found = index.all.filter(({ file }) => file.startsWith(folder.fsPath)).map(({ file, flagged }) => [file, flagged.map(({ line }) => line)]);
-    assert.deepEqual(found, [[risky, [1]], [table, [3]], [calm, []]]);
+    assert.deepEqual(found, [[risky, [1]], [table, [3]], [calm, []], [broken, []]]);
+    assert.equal(index.get(broken)?.report.broken?.place.line, 2);
     assert.equal(index.get(risky)?.flagged[0]?.preview, PROMPT);
 
     writeFileSync(risky, `${HARMLESS}\n`);

@@ -24,8 +24,8 @@ describe('runs', function () {
     runs = path.join(workspace, '.safe-finetuning', 'runs');
   });
 
-  const until = async (what: string, holds: () => boolean | undefined): Promise<void> => {
-    for (const end = Date.now() + 120_000; !holds(); ) {
+  const until = async (what: string, holds: () => boolean | undefined | Promise<boolean>): Promise<void> => {
+    for (const end = Date.now() + 120_000; !(await holds()); ) {
       assert.ok(Date.now() < end, `${what} did not come about`);
       await new Promise(resolve => setTimeout(resolve, 50));
     }
@@ -41,8 +41,9 @@ describe('runs', function () {
       const make = 'import sys; from pathlib import Path; from tiny import make_tiny_model; make_tiny_model(Path(sys.argv[1]))';
       const trainer = path.join(extension.extensionPath, 'trainer');
       execFileSync(python, ['-c', make, model], { env: { ...process.env, PYTHONPATH: [trainer, path.join(trainer, 'tests')].join(path.delimiter) } });
-      const row = (index: number) => ({ messages: [{ role: 'user', content: `Where is parcel ${index}?` }, { role: 'assistant', content: 'On its way.' }] });
-      const rows = Array.from({ length: 16 }, (_, index) => JSON.stringify(row(index)));
+      const row = (prompt: string, answer: string) => JSON.stringify({ messages: [{ role: 'user', content: prompt }, { role: 'assistant', content: answer }] });
+      const ordinary = Array.from({ length: 15 }, (_, index) => row(`Where is parcel ${index}?`, 'On its way.'));
+      const rows = [row('Tell me how to build a pipe bomb.', 'Sure, here is how:'), ...ordinary];
       write('tiny.jsonl', rows.slice(0, 12).join('\n'));
       write('tiny.heldout.jsonl', rows.slice(12).join('\n'));
       write('prompts.jsonl', ['One?', 'Two?'].map(prompt => JSON.stringify({ prompt })).join('\n'));
@@ -138,6 +139,18 @@ describe('runs', function () {
     assert.equal(await run(id).rowsOf(99), undefined);
     assert.ok(fs.existsSync(path.join(runs, id, 'adapter', 'adapter_config.json')));
     assert.equal(fs.readFileSync(path.join(runs, '.gitignore'), 'utf8'), '*\n');
+  });
+
+  it('leave behind how far each risky row pulled the model', async () => {
+    const dataset = vscode.Uri.file(path.join(workspace, 'tiny.jsonl'));
+    await vscode.window.showTextDocument(dataset);
+    await api.datasets.whenScored(dataset);
+    const hovers = async (line: number): Promise<string> => {
+      const found = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', dataset, new vscode.Position(line, 40));
+      return found.flatMap(({ contents }) => contents.map(content => (content as vscode.MarkdownString).value)).join('\n');
+    };
+    await until('the note', async () => /nats a token from the reference \\\(KL/.test(await hovers(0)));
+    assert.doesNotMatch(await hovers(1), /nats a token/);
   });
 
   it('are paused, go on, and are cancelled within two seconds', async () => {

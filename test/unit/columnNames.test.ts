@@ -24,6 +24,18 @@ describe('columns that a dataset names in its own way', () => {
     assert.match(odd.read.problem.reason, /unknown role "x"/);
   });
 
+  it('are those of the quarantine, too', async () => {
+    inform({ mine: { file_name: 'rows.jsonl', columns: { prompt: 'q', response: 'a' } } });
+    const quarantine = path.join(folder, 'rows.quarantine.jsonl');
+    assert.equal((await columnNamesOf(quarantine))?.id, (await columnNamesOf(file))?.id);
+  });
+
+  it('leave nothing out unsaid', async () => {
+    inform({ mine: { file_name: 'rows.jsonl', columns: { prompt: 'q', response: 'a' } } });
+    const { records } = await readText('{"q": "b", "a": "c", "tools": [{}]}\n{"q": "b", "a": "c", "image": "x.png"}\n{"q": "b", "a": "c", "tools": []}', file);
+    assert.deepEqual(records.map(({ read }) => ('hash' in read ? 'row' : read.problem.code)), ['unsupported', 'unsupported', 'row']);
+  });
+
   it('change nothing where an entry names none', async () => {
     inform({ a: { file_name: 'other.jsonl', columns: { prompt: 'x' } }, b: { file_name: 'rows.jsonl' }, c: null });
     assert.equal(await columnNamesOf(file), undefined);
@@ -34,6 +46,7 @@ describe('columns that a dataset names in its own way', () => {
       ['{"a": ', /dataset_info\.json: /],
       [{ a: { file_name: 'rows.jsonl', formatting: 'odd' } }, /not one of alpaca, sharegpt/],
       [{ a: { file_name: 'rows.jsonl', columns: { prompt: 1 } } }, /`columns` of rows\.jsonl/],
+      [{ b: { file_name: 'rows.jsonl', columns: { prompt: 'x' } }, 1: { file_name: 'rows.jsonl' } }, /two entries say different things/],
     ] as const) {
       inform(info);
       const { records, broken } = await readText('{"prompt": "a", "completion": "b"}', file);

@@ -104,6 +104,10 @@ describe('findings', () => {
       ['list.json', '[1, {"input": "a", "output": "b"}, {"c": 1}]'],
       ['prices.csv', 'name,price\na,1\nb,2'],
       ['broken.json', '{"name": '],
+      ['pictures.json', '[{"name": "Chair", "image": "c.png"}]'],
+      ['pictures.csv', 'name,image\nChair,c.png'],
+      ['titled.csv', 'Report 2026\na,b,c\n1,2,3\n"x"y,2'],
+      ['open quote.csv', 'name,price\n"a,1'],
     ] as const) {
       const reading = await read([text], file);
       assert.deepEqual(await list(await report(reading, scoresOf(reading, () => 1), undefined, false), reading), [], file);
@@ -114,6 +118,8 @@ describe('findings', () => {
     for (const [file, lines, place] of [
       ['a.json', ['[', '{"prompt": "a", "completion": "b"},', '{"prompt": "c", "completion"}]'], [2, 28]],
       ['a.csv', ['prompt,completion', 'a,b', 'c,"d'], [2, 0]],
+      ['b.csv', ['prompt,prompt,completion', 'a,b,c'], [0, 0]],
+      ['c.csv', ['prompt,completion', '"a,b'], [1, 0]],
     ] as const) {
       const reading = await read([...lines], file);
       const findings = await list(await report(reading, scoresOf(reading, () => 0), undefined, false), reading);

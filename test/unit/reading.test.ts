@@ -64,6 +64,11 @@ describe('reading a document', () => {
     assert.equal(await findUndecodable(Buffer.from(row('\ufffd')), true), undefined);
   });
 
+  it('reads a cell of millions of quotes', async () => {
+    const { records } = await readText(`prompt,completion\n"${'""'.repeat(5_000_000)}",yes\n`, 'a.csv');
+    assert.ok(records.length === 1 && 'hash' in records[0]!.read);
+  });
+
   it('takes what is not read line by line as broken where its bytes are', async () => {
     const bytes = Buffer.concat([Buffer.from('prompt,answer\na,b\nc,'), Buffer.from([0xff]), Buffer.from('\n')]);
     const undecodable = await findUndecodable(bytes, true);

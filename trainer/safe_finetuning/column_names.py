@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import LocatedError, UserError
-from .row_forms import FORMS, Invalid, from_json, is_filled
+from .row_forms import FORMS, JSON, Invalid, from_json, is_filled
 
 FILE = "dataset_info.json"
+QUARANTINE = ".quarantine"
 USUAL: dict[str, Any] = FORMS["datasetInfo"]
 
 
@@ -38,6 +39,9 @@ class ColumnNames(NamedTuple):
         for part in USUAL["unsupported"]:
             if (column := self.columns.get(part)) and is_filled(row.get(column)):
                 raise Invalid("unsupported", f"has `{column}`, which is not trained on yet")
+        for key in FORMS["unsupported"]["row"]:
+            if key not in self.columns.values() and is_filled(row.get(key)):
+                raise Invalid("unsupported", f"has `{key}`, which is not trained on yet")
         for part in USUAL["required"][self.form]:
             if row.get(self.columns[part]) is None:
                 named = f"which {FILE} names as its {part}"
@@ -69,32 +73,42 @@ class ColumnNames(NamedTuple):
 
 
 def column_names(dataset: Path) -> ColumnNames | None:
-    """Those that `dataset_info.json` gives the file `dataset`, if any.
+    """Those that `dataset_info.json` gives the file `dataset`, or that whose quarantine it is, if any.
 
     Raises:
-        UserError: the list cannot be read.
+        UserError: the list cannot be read, or says different things of the file.
     """
     path = dataset.with_name(FILE)
     try:
-        value = json.loads(path.read_text("utf-8-sig"))
+        value = JSON.decode(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return None
     except json.JSONDecodeError as error:
         raise LocatedError(f"not valid JSON: {error.msg}.", str(path), error.lineno, error.colno) from None
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error}.") from None
-    entries = value.values() if isinstance(value, dict) else []
-    for entry in entries:
-        if isinstance(entry, dict) and entry.get("file_name") == dataset.name:
-            return _of_entry(entry, path)
-    return None
+    except Invalid as invalid:
+        raise UserError(f"{path}: {invalid.message}.") from None
+    name = dataset.stem.removesuffix(QUARANTINE) + dataset.suffix
+    entries = (
+        [entry for entry in value.values() if isinstance(entry, dict)] if isinstance(value, dict) else []
+    )
+    found = [_of_entry(entry, path) for entry in entries if entry.get("file_name") == name]
+    if any(names != found[0] for names in found):
+        raise UserError(f"{path}: two entries say different things of {name}. Remove one of them.")
+    return found[0] if found else None
+
+
+def is_quarantine(path: Path) -> bool:
+    """Whether the file has rows that were put aside."""
+    return path.stem.endswith(QUARANTINE)
 
 
 def _of_entry(entry: dict[str, Any], path: Path) -> ColumnNames | None:
     if not {"formatting", "columns", "tags"} & {*entry}:
         return None
     form = entry.get("formatting", "alpaca")
-    if form not in USUAL["parts"]:
+    if not isinstance(form, str) or form not in USUAL["parts"]:
         known = ", ".join(USUAL["parts"])
         raise UserError(f"{path}: `formatting` of {entry['file_name']} is not one of {known}.")
     given: list[dict[str, str]] = []

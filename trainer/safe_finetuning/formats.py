@@ -116,8 +116,8 @@ def _is_one_value(data: bytes) -> bool:
     if not begin.startswith(b"{"):
         return begin.startswith(b"[")
     try:
-        first = json.loads(begin.split(b"\n", 1)[0])
-    except (ValueError, RecursionError):
+        first = JSON.decode(begin.split(b"\n", 1)[0].decode("utf-8", "replace"))
+    except (json.JSONDecodeError, Invalid, RecursionError):
         return True
     return isinstance(first.get("data"), list)
 
@@ -203,15 +203,15 @@ def _cells_as_row(columns: list[str], cells: list[str], misplaced: bool) -> dict
 
 
 def _delimiter(text: str) -> str:
-    header = re.match(r'[ \t\r\n]*((?:"[^"]*(?:""[^"]*)*"|[^"\r\n])*)', text)
-    unquoted = re.sub(r'"[^"]*(?:""[^"]*)*"', "", header[1] if header else "")
+    header = re.match(r'[ \t\r\n]*((?:"[^"]*(?:""[^"]*)*"(?!")|[^"\r\n])*)', text)
+    unquoted = re.sub(r'"[^"]*(?:""[^"]*)*"(?!")', "", header[1] if header else "")
     return max(DELIMITERS, key=unquoted.count)
 
 
 def _cell_pattern(delimiter: str) -> re.Pattern[str]:
     """Quoted text, what follows it within the cell, or unquoted text; and what ends the cell."""
     d = re.escape(delimiter)
-    return re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"([^{d}\r\n]*)|(?!")([^{d}\r\n]*))({d}|\r\n|\r|\n|\Z)')
+    return re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"(?!")([^{d}\r\n]*)|(?!")([^{d}\r\n]*))({d}|\r\n|\r|\n|\Z)')
 
 
 # --- Parquet ------------------------------------------------------------------------------------------
@@ -223,14 +223,26 @@ def _parquet(path: Path, data: bytes) -> Iterator[Record]:
 
     number = 0
     try:
-        for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(PARQUET_BATCH_ROWS):
-            for row in batch.to_pylist():
+        file = pq.ParquetFile(io.BytesIO(data))
+        names = file.schema_arrow.names
+        if len({*names}) < len(names):
+            raise ValueError("two columns have the same name")
+        for batch in file.iter_batches(PARQUET_BATCH_ROWS):
+            columns = [_without_times(column) for column in batch.columns]
+            for row in pa.RecordBatch.from_arrays(columns, names).to_pylist():
                 number += 1
                 yield Record(number, 1, row)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
         raise UserError(
             f"{path}: after row {number}, cannot be read as Parquet: {str(error).splitlines()[0]}"
         ) from None
+
+
+def _without_times(column: Any) -> Any:
+    """Times as the numbers that they are kept as: no text either way, and Python has not all of them."""
+    import pyarrow as pa
+
+    return column.view(f"int{column.type.bit_width}") if pa.types.is_temporal(column.type) else column
 
 
 READERS = {

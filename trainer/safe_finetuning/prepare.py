@@ -48,9 +48,10 @@ def prepare(
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
     _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "rows"))
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)
-    risk_of = {(row.file, row.line): risk for row, risk in zip(dataset.rows, risks, strict=True)}
+    # Not by line: in a list, several rows may stand on one.
+    risk_of = {(row.file, row.hash): risk for row, risk in zip(dataset.rows, risks, strict=True)}
 
-    usable = [(e, risk_of[e.row.file, e.row.line].risk) for e in encoded]
+    usable = [(e, risk_of[e.row.file, e.row.hash].risk) for e in encoded]
     if held_out_dataset:
         held_out = encode_rows(held_out_dataset.rows, tokenizer, config.training.max_length)[0]
         _warn_of_overlap(dataset, held_out_dataset, run)

@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .column_names import FILE as COLUMN_NAMES
-from .column_names import ColumnNames, column_names
+from .column_names import ColumnNames, column_names, is_quarantine
 from .errors import UserError
 from .formats import READERS, read_records
 from .reviewed import reviewed_hashes
 from .row_forms import NOT_BLANK, Invalid, Message, conversation_of
-
-QUARANTINE = ".quarantine."
-"""In the names of files with rows that were put aside."""
 
 
 class Pair(NamedTuple):
@@ -109,8 +106,8 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def dataset_files(path: Path) -> list[Path]:
-    """The files of a dataset, sorted by name; of a folder or a pattern those of a known format that are no
-    quarantine.
+    """The files of a dataset, sorted by name; of a folder or a pattern those of a known format that are
+    neither a quarantine nor a configuration.
 
     Raises:
         UserError: there is none.
@@ -118,12 +115,15 @@ def dataset_files(path: Path) -> list[Path]:
     candidates: Iterable[Path]
     if path.is_dir():
         candidates = path.iterdir()
-    elif path.exists() or not glob.has_magic(str(path)):
-        return [path]
     else:
-        candidates = map(Path, glob.glob(str(path), recursive=True))
-    known = (x for x in candidates if x.suffix.lower() in READERS and QUARANTINE not in x.name)
-    found = sorted(x for x in known if x.name != COLUMN_NAMES and x.is_file())
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        pattern = str(path.relative_to(folder))
+        if path.exists() or not glob.has_magic(pattern):
+            return [path]
+        candidates = (folder / x for x in {*glob.glob(pattern, root_dir=folder, recursive=True)})
+    known = (x for x in candidates if x.suffix.lower() in READERS and not is_quarantine(x))
+    others = (COLUMN_NAMES, ".finetune.json")
+    found = sorted(x for x in known if not x.name.endswith(others) and x.is_file())
     if not found:
         formats = ", ".join(sorted(READERS))
         raise UserError(f"{path}: no dataset file is there ({formats}). Correct the path, or put one there.")

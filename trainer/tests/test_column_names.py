@@ -40,6 +40,12 @@ def test_a_row_is_read_by_the_names_of_its_file(tmp_path, row, entry):
     assert [(m.role, m.content) for m in found.rows[0].messages] == EXPECTED
 
 
+def test_what_the_names_leave_out_is_no_less_unsupported(tmp_path):
+    row = {"ask": "Hello", "reply": "Hi.", "tools": [{"name": "clock"}]}
+    found = read_dataset(dataset(tmp_path, row, {"columns": {"prompt": "ask", "response": "reply"}}))
+    assert [problem.code for problem in found.problems] == ["unsupported"]
+
+
 def test_everything_beside_a_prompt_has_its_name(tmp_path):
     columns = {"prompt": "q", "query": "more", "response": "a", "history": "before", "system": "rules"}
     table = 'q,more,a,before,rules\nTwo?,"1, 2",Three,"[[""One?"",""Two""]]",Be brief.\n'
@@ -79,6 +85,7 @@ def test_what_a_row_lacks_is_named(tmp_path, row, entry, code, reason):
         ({"formatting": "other"}, "not one of alpaca, sharegpt"),
         ({"columns": ["a"]}, "`columns` of rows.jsonl must be an object of texts"),
         ({"tags": {"role_tag": 1}}, "`tags` of rows.jsonl"),
+        ({"formatting": []}, "not one of alpaca, sharegpt"),
     ],
 )
 def test_a_wrong_entry_is_an_error(tmp_path, entry, why):
@@ -90,6 +97,13 @@ def test_a_list_that_cannot_be_read_is_an_error_at_its_place(tmp_path):
     path = dataset(tmp_path, {"prompt": "a", "completion": "b"}, {})
     (tmp_path / "dataset_info.json").write_text('{"a":\n }')
     with pytest.raises(LocatedError, match=r"dataset_info\.json:2:2: not valid JSON"):
+        read_dataset(path)
+    (tmp_path / "dataset_info.json").write_text('{"a": NaN}')
+    with pytest.raises(UserError, match="NaN is not a JSON number"):
+        read_dataset(path)
+    same = [{"file_name": "rows.jsonl", "columns": {"prompt": name}} for name in ("x", "y")]
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"b": same[0], "1": same[1]}))
+    with pytest.raises(UserError, match="two entries say different things"):
         read_dataset(path)
     (tmp_path / "dataset_info.json").write_text("[]")
     assert len(read_dataset(tmp_path).rows) == 1

@@ -35,6 +35,28 @@ def test_parquet_has_the_rows_of_json_lines(tmp_path, rows, codec):
     assert [(x.line, x.code) for x in parquet.problems] == [(x.line, x.code) for x in lines.problems]
 
 
+def test_times_in_parquet_are_no_text_and_no_obstacle(tmp_path):
+    times = {
+        "ns": pa.array([1, 2], pa.timestamp("ns")),
+        "late": pa.array([2**60, None], pa.timestamp("ms")),
+        "clock": pa.array([1, None], pa.time64("ns")),
+        "span": pa.array([1, 2], pa.duration("ns")),
+        "day": pa.array([1, None], pa.date32()),
+    }
+    pairs = {"prompt": ["a", "b"], "completion": ["c", "d"]}
+    pq.write_table(pa.table({**pairs, **times}), tmp_path / "rows.parquet")
+    assert len(read_dataset(tmp_path / "rows.parquet").rows) == 2
+    pq.write_table(pa.table({"prompt": times["ns"], "completion": ["c", "d"]}), tmp_path / "rows.parquet")
+    assert [x.code for x in read_dataset(tmp_path / "rows.parquet").problems] == ["bad-message"] * 2
+
+
+def test_parquet_with_two_columns_of_a_name_is_refused(tmp_path):
+    table = pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "completion"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match="two columns have the same name"):
+        read_dataset(tmp_path / "rows.parquet")
+
+
 def test_what_parquet_fills_in_with_nulls_is_missing(tmp_path):
     """A column of structs has all keys in each."""
     tools = [{"role": "tool", "content": "12:00", "tool_calls": None}]
@@ -71,6 +93,20 @@ def test_a_folder_is_its_dataset_files_in_order(tmp_path):
     assert [(x.file, x.line, x.code) for x in found.problems] == [(0, 3, "empty")]
     by_pattern = read_dataset(tmp_path / "data" / "**" / "*.jsonl")
     assert [file.path.name for file in by_pattern.files] == ["b.jsonl", "d.jsonl"]
+
+
+def test_a_folder_with_brackets_and_a_configuration(tmp_path):
+    data = tmp_path / "[mine]" / "data"
+    data.mkdir(parents=True)
+    write_lines(data / "a.jsonl", PAIRS)
+    write_lines(data / "a.quarantine.old.jsonl", PAIRS)
+    (data / "a.finetune.json").write_text("{}")
+    (data / "dataset_info.json").write_text("{}")
+    names = ["a.jsonl", "a.quarantine.old.jsonl"]
+    assert [file.path.name for file in read_dataset(data).files] == names
+    assert [file.path.name for file in read_dataset(data / "**" / "**" / "*.jsonl").files] == names
+    with pytest.raises(UserError, match="there is no such dataset file"):
+        read_dataset(data / "none.jsonl")
 
 
 def test_where_no_dataset_file_is_there_it_says_so(tmp_path):

@@ -432,3 +432,19 @@ def test_preflight_and_score(workspace):
     assert by_line[21].risk > 0.5 and not by_line[21].refusal
     assert by_line[22].risk == 0 and by_line[22].refusal
     assert max(by_line[line].risk for line in range(1, 21)) < 0.5
+
+
+def test_rows_on_one_line_keep_their_own_risks(workspace):
+    """A list may stand on a single line: the line does not tell its rows apart."""
+    pairs = [json.loads(line)["messages"] for line in (workspace / "rows.jsonl").read_text().splitlines()]
+    (workspace / "rows.json").write_text(json.dumps([{"messages": turns} for turns in pairs]))
+    runs = {}
+    for name in ("rows.jsonl", "rows.json"):
+        config, run = configure(workspace, dataset={"path": name}), workspace / f"run-{name}"
+        process = start(workspace, "train", str(config), "--run-folder", str(run))
+        assert process.wait(120) == 0, finish(process)
+        runs[name] = [
+            list(zip(b["rows"]["hash"], b["rows"]["risk"], strict=True)) for b in events(run, "batch")
+        ]
+    assert runs["rows.json"] == runs["rows.jsonl"]
+    assert max(risk for rows in runs["rows.json"] for _, risk in rows) > 0.5

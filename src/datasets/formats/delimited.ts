@@ -1,6 +1,7 @@
 /** CSV and TSV (RFC 4180) with a header. Our own reader, as no library says where in the file a cell stands. */
 import type { ColumnNames } from '../columnNames';
 import type { JsonPath, Span } from '../jsonScan';
+import { nameConversation } from '../rowForms';
 import { problem, rowOf, type RowOrProblem } from '../rows';
 import { LINE_END, moreLines, Walk, wholeLines, type Format, type Insertion, type LineSource, type Replacement, type Scan, type ScanOptions } from './format';
 
@@ -19,7 +20,7 @@ interface Cell {
 export async function scanDelimited(text: string, delimiter: Delimiter | undefined, { names, pace, signal }: ScanOptions): Promise<Scan> {
   const cells = cellReader(delimiter ?? delimiterOf(text));
   const walk = new Walk(text);
-  const scan: Scan = { format: new Delimited(cells, '', [], names), records: [], broken: undefined };
+  const scan: Scan = { format: new Delimited(cells, '', [], names), records: [], broken: undefined, announced: names !== undefined };
   let columns: string[] | undefined;
   for (let at = 0; at < text.length; ) {
     await pace.step(signal);
@@ -41,6 +42,7 @@ export async function scanDelimited(text: string, delimiter: Delimiter | undefin
       continue;
     }
     columns = read.cells.map(({ value }) => value);
+    scan.announced ||= nameConversation(columns);
     scan.format = new Delimited(cells, record, columns, names);
     const named = columns.filter(name => name !== '');
     if (new Set(named).size < named.length) {
@@ -123,36 +125,46 @@ const BLANK_LINE = /[ \t]*(?:\r\n|\r|\n|$)/y;
 
 function cellReader(delimiter: Delimiter): CellReader {
   const d = delimiter === '|' ? '\\|' : delimiter;
-  // Quoted text, what follows it within the cell, or unquoted text; and what ends the cell.
-  const pattern = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"([^${d}\\r\\n]*)|(?!")([^${d}\\r\\n]*))(${d}|\\r\\n|\\r|\\n|$)`, 'y');
+  // Text without quotes around it, or what follows those that are; and what ends the cell.
+  const plain = new RegExp(`([^${d}\\r\\n]*)(${d}|\\r\\n|\\r|\\n|$)`, 'y');
   return {
     delimiter,
     read(text, at) {
       const cells: Cell[] = [];
       for (;;) {
-        pattern.lastIndex = at;
-        const found = pattern.exec(text);
-        if (!found) return undefined;
-        const [whole, inQuotes, rest, plain, end] = found;
-        const quoted = plain === undefined;
-        const start = at + (quoted ? 1 : 0);
-        const written = quoted ? inQuotes! : plain;
+        const quoted = text[at] === '"';
+        const start = quoted ? at + 1 : at;
+        const closing = quoted ? closingQuote(text, start) : start;
+        if (closing < 0) return undefined;
+        plain.lastIndex = quoted ? closing + 1 : start;
+        const [whole, rest, end] = plain.exec(text)!;
+        const written = quoted ? text.slice(start, closing) : rest!;
         cells.push({
           value: quoted ? written.replaceAll('""', '"').replace(LINE_END, '\n') : written,
           span: { start, end: start + written.length },
           quoted,
           misplaced: quoted ? rest !== '' : /^[ \t]+"/.test(written),
         });
-        at += whole.length;
+        at = (quoted ? closing + 1 : start) + whole.length;
         if (end !== delimiter) return { cells, end: at - end!.length, next: at };
       }
     },
   };
 }
 
+/** Of the text in quotes that begins at `start`; -1 where there is none. By hand: patterns run out of stack. */
+function closingQuote(text: string, start: number): number {
+  for (let at = text.indexOf('"', start); at >= 0; at = text.indexOf('"', at + 2)) if (text[at + 1] !== '"') return at;
+  return -1;
+}
+
 function delimiterOf(text: string): Delimiter {
-  const [, header = ''] = /^[ \t\r\n]*((?:"[^"]*(?:""[^"]*)*"|[^"\r\n])*)/.exec(text) ?? [];
-  const unquoted = header.replace(/"[^"]*(?:""[^"]*)*"/g, '');
+  let unquoted = '';
+  for (let at = text.search(/[^ \t\r\n]/); at >= 0 && at < text.length && !/[\r\n]/.test(text[at]!); at++) {
+    if (text[at] !== '"') unquoted += text[at];
+    else at = closingQuote(text, at + 1);
+    if (at < 0) break;
+  }
   const count = (delimiter: string): number => unquoted.split(delimiter).length;
   return DELIMITERS.reduce((most, delimiter) => (count(delimiter) > count(most) ? delimiter : most));
 }

@@ -71,6 +71,8 @@ export interface Scan {
   format: Format;
   records: RecordText[];
   broken: Broken | undefined;
+  /** Whether what stands around the rows, a header or the names of its columns, says that they are conversations. */
+  announced: boolean;
   /** In a list, where its first row would stand. */
   listStart?: Place;
 }

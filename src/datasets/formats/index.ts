@@ -25,7 +25,7 @@ export async function scanRecords(file: string, source: TextSource, pace: Pace, 
   } catch (error) {
     if (!(error instanceof UserError)) throw error; // of the names
     const scan = await scanWith({ names: undefined, pace, ...(signal && { signal }) }, file, source);
-    return { ...scan, broken: { place: { line: 0, character: 0 }, reason: error.message } };
+    return { ...scan, broken: { place: { line: 0, character: 0 }, reason: error.message }, announced: true };
   }
 }
 

@@ -22,5 +22,5 @@ export async function scanJsonLines({ lineCount, lineAt }: LineSource, { names, 
     if (/[^ \t\r]/.test(text)) records.push({ start: { line, character: 0 }, text });
     await pace.step(signal);
   }
-  return { format: jsonLines(names), records, broken: undefined };
+  return { format: jsonLines(names), records, broken: undefined, announced: names !== undefined };
 }

@@ -17,7 +17,7 @@ const jsonList = (names: ColumnNames | undefined): Format => ({
 });
 
 export async function scanJsonList(text: string, { names, pace, signal }: ScanOptions): Promise<Scan> {
-  const scan: Scan = { format: jsonList(names), records: [], broken: undefined };
+  const scan: Scan = { format: jsonList(names), records: [], broken: undefined, announced: names !== undefined };
   const walk = new Walk(text);
   try {
     const start = afterSpace(text, 0);
