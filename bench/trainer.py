@@ -145,10 +145,11 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
     from peft import get_peft_model
     from rivals import InOrder
 
-    from safe_finetuning.anchors import anchor_prompts, refusals
+    from safe_finetuning.anchors import anchor_prompts, compliances, refusals
     from safe_finetuning.config import AnchorConfig, RunConfig
     from safe_finetuning.objective import Objective
     from safe_finetuning.prepare import encode_rows
+    from safe_finetuning.rows import Row, content_hash
     from safe_finetuning.run_folder import RunFolder
     from safe_finetuning.safety_tokens import choose_safety_tokens
     from safe_finetuning.trainer import SafeTrainer
@@ -167,22 +168,26 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
             **(case.config or {}),
         }
     )
-    anchors, safety_tokens = [], []
+
+    def encoded(conversations: list[Any]) -> list[Any]:
+        found = [Row(1, content_hash(turns), turns) for turns in conversations]
+        return encode_rows(found, loaded.tokenizer, 1024)[0]
+
+    silent = {"check": lambda: None, "progress": lambda *_: None}
+    anchors, refused, safety_tokens = [], [], []
     if config.anchors or config.safety_tokens:
-        prompts = anchor_prompts(AnchorConfig(), ROOT)
-        refused = refusals(prompts, loaded, check=lambda: None, progress=lambda *_: None)
-        anchors, _ = encode_rows(refused, loaded.tokenizer, 1024)
+        refused = encoded(refusals(anchor_prompts(AnchorConfig(), ROOT), loaded, **silent))
+    if config.anchors:
+        anchors = refused + encoded(compliances(loaded, **silent))
     if config.safety_tokens:
         ordinary = [row.encoded for row in rows if row.risk == 0][:32]
-        chosen = choose_safety_tokens(config.safety_tokens, loaded.model, loaded.tokenizer, anchors, ordinary)
+        chosen = choose_safety_tokens(config.safety_tokens, loaded.model, loaded.tokenizer, refused, ordinary)
         safety_tokens = [token.id for token in chosen]
     model = get_peft_model(loaded.model, lora)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["SAFE_FINETUNING_CACHE"] = name
-        objective = Objective(
-            config, model, rows, anchors if config.anchors else [], safety_tokens, loaded.fingerprint
-        )
+        objective = Objective(config, model, rows, anchors, safety_tokens, loaded.fingerprint)
         trainer = Ours(config, RunFolder(folder / "run"), model, loaded.tokenizer, objective)
         keep(case, objective, model, trainer.collate)
         trainer.train()
