@@ -41,6 +41,7 @@ export interface CommandArguments {
   'safeFinetuning.markReviewed': RowArguments;
   'safeFinetuning.unmarkReviewed': RowArguments;
   'safeFinetuning.showRow': [row: RowLocation];
+  'safeFinetuning.showClassifierCard': [];
   'safeFinetuning.nextFlaggedRow': [];
   'safeFinetuning.previousFlaggedRow': [];
   'safeFinetuning.showLog': [];
@@ -81,6 +82,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.markReviewed': true,
   'safeFinetuning.unmarkReviewed': true,
   'safeFinetuning.showRow': true,
+  'safeFinetuning.showClassifierCard': true,
   'safeFinetuning.nextFlaggedRow': true,
   'safeFinetuning.previousFlaggedRow': true,
   'safeFinetuning.showLog': true,

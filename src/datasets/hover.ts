@@ -15,6 +15,7 @@ export function registerHover(annotations: Annotations): vscode.Disposable {
 
 const enabledCommands: CommandId[] = [
   'safeFinetuning.scoreFile',
+  'safeFinetuning.showClassifierCard',
   'safeFinetuning.quarantineRow',
   'safeFinetuning.restoreRow',
   'safeFinetuning.markReviewed',
@@ -25,10 +26,12 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const dataset = annotations.get(document);
   const row = dataset?.rowAt(position);
   if (!dataset || !row?.score) return undefined;
-  const { risk, refusal } = row.score;
+  const { risk, refusal, messageIndex } = row.score;
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
-  const judge = custom ? `the classifier in \`${custom}\`` : 'the bundled classifier, on this machine';
+  const card = link('its card', 'safeFinetuning.showClassifierCard');
+  const about = messageIndex > 1 ? `, by its message ${messageIndex + 1}` : ''; // else the only prompt
+  const judge = custom ? `the classifier in \`${custom}\`${about}` : `the bundled classifier, on this machine (${card})${about}`;
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);
@@ -69,7 +72,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
 /** `appendText` would keep the text from being wrapped. */
 const asPlainText = (text: string): string => text.replace(/[\\`*_{}[\]()#+\-.!~|<>$&]/g, '\\$&');
 
-function link(title: string, command: CommandId, argument: unknown): string {
-  const encoded = encodeURIComponent(JSON.stringify([argument])).replaceAll('(', '%28').replaceAll(')', '%29');
+function link(title: string, command: CommandId, ...given: unknown[]): string {
+  const encoded = encodeURIComponent(JSON.stringify(given)).replaceAll('(', '%28').replaceAll(')', '%29');
   return `[${title}](command:${command}?${encoded})`;
 }

@@ -53,6 +53,8 @@ export class DatasetFeature extends Disposable {
     this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => this.perFile(rows, of => markReviewed(of, riskOf))));
     this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => this.perFile(rows, unmarkReviewed)));
     this.register(registerCommand('safeFinetuning.showRow', showRow));
+    const card = vscode.Uri.file(path.join(bundled, 'CARD.md'));
+    this.register(registerCommand('safeFinetuning.showClassifierCard', () => vscode.commands.executeCommand('markdown.showPreview', card)));
     this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
     this.register(registerCommand('safeFinetuning.scoreFile', file => this.scoreFile(file)));
