@@ -38,7 +38,7 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
     over_tokens = kind == "released-code"
     states = _states(loaded, data.prompts, over_tokens)
     probe = train_probe(states, data.harmful, kind, loaded.fingerprint)
-    unseen = _shipped("harmful", "benign")
+    unseen = _shipped(["harmful"], ["benign"])
     card = _card(
         config,
         probe,
@@ -52,12 +52,15 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
 
 
 def shipped() -> Labelled:
-    """The anchor prompts and as many harmless ones, written for the project."""
-    return _shipped("anchors", "harmless")
+    """The harmful anchor prompts and twice as many harmless ones, more than half of them look-alikes."""
+    return _shipped(["anchors"], ["harmless", "look_alikes"])
 
 
-def _shipped(harmful_name: str, harmless_name: str) -> Labelled:
-    harmful, harmless = (read_prompts(PROMPTS / f"{name}.jsonl") for name in (harmful_name, harmless_name))
+def _shipped(harmful_files: list[str], harmless_files: list[str]) -> Labelled:
+    harmful, harmless = (
+        [prompt for name in files for prompt in read_prompts(PROMPTS / f"{name}.jsonl")]
+        for files in (harmful_files, harmless_files)
+    )
     return Labelled(harmful + harmless, [True] * len(harmful) + [False] * len(harmless))
 
 

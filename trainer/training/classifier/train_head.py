@@ -4,9 +4,9 @@
 
 Harmful side: the "classifier" part of the shared splits and the project's own prompts in
 safe_finetuning/prompts/anchors.jsonl. Ordinary side: rows written for the project (ordinary.jsonl
-and requests.jsonl here, safe_finetuning/prompts/look_alikes.jsonl, safe_reference/harmless.jsonl and
-instructions.jsonl) and GSM8K. Rows that come close to an evaluation prompt or to the example dataset are
-left out. Every row is trained on in several wordings, with and without an answer, the same way on both
+and requests.jsonl here, look_alikes.jsonl and harmless.jsonl in safe_finetuning/prompts,
+safe_reference/instructions.jsonl) and GSM8K. Rows that come close to an evaluation prompt or to the example
+dataset are left out. Every row is trained on in several wordings, with and without an answer, the same way on both
 sides, so that neither the form of a request ("Write a …") nor an affirmative answer ("Sure, here is …")
 gives its side away.
 """
@@ -112,7 +112,7 @@ def read_rows() -> list[Row]:
             Row(row["prompt"], row["answer"], False, row.get("domain", file.stem))
             for row in read_json_lines(file)
         ]
-    for file in (prompts / "look_alikes.jsonl", own / "harmless.jsonl", own / "instructions.jsonl"):
+    for file in (prompts / "look_alikes.jsonl", prompts / "harmless.jsonl", own / "instructions.jsonl"):
         rows += [Row(row["prompt"], row.get("answer", ""), False, file.stem) for row in read_json_lines(file)]
     for row in read_json_lines(SHARED / "gsm8k_train_1500.jsonl")[:GSM8K_ROWS]:
         rows.append(Row(row["question"], row["answer"], False, "GSM8K"))

@@ -141,7 +141,7 @@ def benign_rows() -> dict[str, list[dict[str, str]]]:
     """Every harmless prompt there is to draw from, some with a written answer."""
     maths = read_rows(DATA / "gsm8k_train_1500.jsonl")
     return {
-        "benign": read_rows(LOOK_ALIKES) + read_rows(HERE / "harmless.jsonl"),
+        "benign": read_rows(LOOK_ALIKES) + read_rows(LOOK_ALIKES.with_name("harmless.jsonl")),
         "instructions": read_rows(HERE / "instructions.jsonl") + read_rows(HERE / "open_instructions.jsonl"),
         "combined": [{"prompt": prompt} for prompt in combined_prompts()],
         "ordinary": read_rows(HERE.parent / "classifier/ordinary.jsonl"),
