@@ -3,12 +3,12 @@
     python trainer/training/classifier/train_head.py
 
 Harmful side: the "classifier" part of the shared splits and the project's own prompts in
-safe_finetuning/prompts/anchors.jsonl. Ordinary side: rows written for the project (ordinary.jsonl
-and requests.jsonl here, look_alikes.jsonl and harmless.jsonl in safe_finetuning/prompts,
-safe_reference/instructions.jsonl) and GSM8K. Rows that come close to an evaluation prompt or to the example
-dataset are left out. Every row is trained on in several wordings, with and without an answer, the same way on both
-sides, so that neither the form of a request ("Write a …") nor an affirmative answer ("Sure, here is …")
-gives its side away.
+safe_finetuning/prompts/anchors.jsonl. Ordinary side: rows written for the project (ordinary.jsonl and
+requests.jsonl here, look_alikes.jsonl and harmless.jsonl in safe_finetuning/prompts,
+safe_reference/instructions.jsonl) and GSM8K. Rows that come close to an evaluation prompt or to the
+example dataset are left out. Every row is trained on in several wordings, with and without an answer, the
+same way on both sides, so that neither the form of a request ("Write a …") nor an affirmative answer
+("Sure, here is …") gives its side away.
 """
 
 from __future__ import annotations
