@@ -32,7 +32,8 @@ export interface IndexedFile {
   flagged: FlaggedItem[];
 }
 
-const PREVIEWS = 500;
+/** Of a file's flagged rows, so many are shown; the others are in the file. */
+export const SHOWN_ROWS = 200;
 const PREVIEW_CHARACTERS = 120;
 const CHANGE_PAUSE_MS = 500;
 
@@ -133,7 +134,7 @@ export class DatasetIndex extends Disposable {
       return;
     }
     const flagged = report.flagged.map((row, index): FlaggedItem => {
-      const read = index < PREVIEWS ? format.read(records[row.record]!.text) : undefined;
+      const read = index < SHOWN_ROWS ? format.read(records[row.record]!.text) : undefined;
       const text = read && 'row' in read ? read.row.messages[row.messageIndex]?.content : undefined;
       return { ...row, file, preview: text?.slice(0, PREVIEW_CHARACTERS).replace(/\s+/g, ' ') };
     });

@@ -3,7 +3,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
-import type { DatasetIndex, FlaggedItem, IndexedFile } from '../datasets/datasetIndex';
+import { SHOWN_ROWS, type DatasetIndex, type FlaggedItem, type IndexedFile } from '../datasets/datasetIndex';
 import { locationOf } from '../datasets/navigation';
 import { datasetUri, isParquet } from '../datasets/parquet';
 import { counted, formatRisk, summary } from '../datasets/report';
@@ -20,8 +20,6 @@ interface MoreItem {
   more: number;
 }
 
-const MOST_ROWS = 200;
-
 export class DatasetsTree extends Disposable implements vscode.TreeDataProvider<DatasetItem> {
   private readonly changed = this.register(new vscode.EventEmitter<void>());
   readonly onDidChangeTreeData = this.changed.event;
@@ -36,8 +34,8 @@ export class DatasetsTree extends Disposable implements vscode.TreeDataProvider<
     if (!parent) return this.index.all.map(({ file }) => ({ fsPath: file }));
     if (!('fsPath' in parent)) return [];
     const flagged = this.index.get(parent.fsPath)?.flagged ?? [];
-    const rows = flagged.slice(0, MOST_ROWS).map((item): RowItem => ({ ...locationOf(item.file, item), item }));
-    return flagged.length > MOST_ROWS ? [...rows, { fsPath: parent.fsPath, more: flagged.length - MOST_ROWS }] : rows;
+    const rows = flagged.slice(0, SHOWN_ROWS).map((item): RowItem => ({ ...locationOf(item.file, item), item }));
+    return flagged.length > SHOWN_ROWS ? [...rows, { fsPath: parent.fsPath, more: flagged.length - SHOWN_ROWS }] : rows;
   }
 
   getTreeItem(of: DatasetItem): vscode.TreeItem {

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import LocatedError, UserError
-from .row_forms import EXPECTED, JSON, Invalid, from_json
+from .row_forms import EXPECTED, JSON, Invalid, from_json, utf16_length
 
 PARQUET_BATCH_ROWS = 256
 DELIMITERS = ",;\t|"
@@ -277,10 +277,6 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _QUOTE_AFTER_SPACE = re.compile(r'[ \t]+"')
 _BLANK_LINE = re.compile(r"[ \t]*(?:\r\n|\r|\n|\Z)")
 _SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def utf16_length(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _without_mark(data: bytes) -> bytes:

@@ -45,10 +45,14 @@ def from_json(text: str) -> Any:
     try:
         return JSON.decode(text)
     except json.JSONDecodeError as error:
-        column = len(text[: error.pos].encode("utf-16-le", "surrogatepass")) // 2 + 1
+        column = utf16_length(text[: error.pos]) + 1
         raise Invalid("not-json", f"not valid JSON: {error.msg}", column) from None
     except RecursionError:
         raise Invalid("not-json", "not valid JSON: nested too deeply") from None
+
+
+def utf16_length(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _no_number(name: str) -> None:

@@ -79,11 +79,14 @@ class Delimited implements Format {
     }
     const nul = cells.findIndex(({ value }) => value.includes('\0'));
     if (nul >= 0) return problem('nul', 0, 'The cell contains a NUL character. Remove it: the file may be damaged.', [columns[nul]!]);
-    return rowOf(this.valueOf(text), 0, this.names);
+    return rowOf(this.named(cells), 0, this.names);
   }
 
   valueOf(text: string): Record<string, string> {
-    const { cells } = this.cells.read(text, 0)!;
+    return this.named(this.cells.read(text, 0)!.cells);
+  }
+
+  private named(cells: readonly Cell[]): Record<string, string> {
     const named = this.columns.flatMap((name, index) => (name === '' ? [] : [[name, cells[index]?.value ?? '']]));
     return Object.fromEntries(named) as Record<string, string>;
   }

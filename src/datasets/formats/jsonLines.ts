@@ -1,15 +1,12 @@
 /** JSON Lines: each line is a row. Lines of spaces and tabs are none. */
 import type { ColumnNames } from '../columnNames';
 import { moreLines, wholeLines, type Format, type LineSource, type RecordText, type Scan, type ScanOptions } from './format';
-import { readJson, replacingInJson, spanInJson, valueOfJson } from './jsonRecord';
+import { jsonRecord } from './jsonRecord';
 
 const jsonLines = (names: ColumnNames | undefined): Format => ({
   id: `jsonl ${names?.id ?? ''}`,
   isOfLines: true,
-  read: text => readJson(text, names),
-  valueOf: valueOfJson,
-  spanOf: spanInJson,
-  replacing: replacingInJson,
+  ...jsonRecord(names),
   removing: wholeLines,
   adding: (_, texts, lines, eol) => moreLines(texts, lines, eol),
   empty: () => '',

@@ -2,15 +2,12 @@
 import type { ColumnNames } from '../columnNames';
 import { endOfValue, JsonError } from '../jsonScan';
 import { endOf, Walk, type Format, type Insertion, type LineSource, type RecordText, type Scan, type ScanOptions, type Stretch } from './format';
-import { readJson, replacingInJson, spanInJson, valueOfJson } from './jsonRecord';
+import { jsonRecord } from './jsonRecord';
 
 const jsonList = (names: ColumnNames | undefined): Format => ({
   id: `json ${names?.id ?? ''}`,
   isOfLines: false,
-  read: text => readJson(text, names),
-  valueOf: valueOfJson,
-  spanOf: spanInJson,
-  replacing: replacingInJson,
+  ...jsonRecord(names),
   removing,
   adding,
   empty: eol => `[${eol}]${eol}`,

@@ -3,7 +3,15 @@ import type { ColumnNames } from '../columnNames';
 import { findValue, JsonError, type JsonPath, type Span } from '../jsonScan';
 import { describe, EXPECTED, isObject, type JsonObject } from '../rowForms';
 import { problem, rowOf, type RowOrProblem } from '../rows';
-import type { Replacement } from './format';
+import type { Format, Replacement } from './format';
+
+/** What every format of JSON does with a record. */
+export const jsonRecord = (names: ColumnNames | undefined): Pick<Format, 'read' | 'valueOf' | 'spanOf' | 'replacing'> => ({
+  read: text => readJson(text, names),
+  valueOf: valueOfJson,
+  spanOf: spanInJson,
+  replacing: replacingInJson,
+});
 
 export function readJson(text: string, names?: ColumnNames): RowOrProblem {
   const nul = text.indexOf('\0');
@@ -20,7 +28,7 @@ export function readJson(text: string, names?: ColumnNames): RowOrProblem {
   return rowOf(value, start, names);
 }
 
-export function valueOfJson(text: string): JsonObject | undefined {
+function valueOfJson(text: string): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return isObject(value) ? value : undefined;
@@ -35,7 +43,7 @@ export function spanInJson(text: string, path: JsonPath): Span | undefined {
   return span;
 }
 
-export function replacingInJson(text: string, path: JsonPath, value: string): Replacement | undefined {
+function replacingInJson(text: string, path: JsonPath, value: string): Replacement | undefined {
   const span = findValue(text, path);
   return span && { ...span, text: JSON.stringify(value) };
 }
