@@ -1,7 +1,7 @@
 /** Charts over the optimiser steps: one cursor for all of them, by mouse or keyboard, in the theme's colours. */
 import uPlot from 'uplot';
 import type { SeriesColumns } from '../../src/views/monitorProtocol';
-import { h, setText } from './dom';
+import { h, setText } from '../common/dom';
 
 type SeriesKey = Exclude<keyof SeriesColumns, 'step'>;
 

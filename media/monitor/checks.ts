@@ -1,8 +1,8 @@
 /** The checks before a run, one line each, with what mends a failure; and the page when there is nothing yet. */
 import { fixTitles, type ChecksView, type MonitorCommand } from '../../src/views/monitorProtocol';
-import { button, spinner } from '../toolkit';
-import { h, icon } from './dom';
-import { count } from './format';
+import { button, spinner } from '../common/toolkit';
+import { h, icon } from '../common/dom';
+import { count } from '../common/format';
 
 type Check = ChecksView['checks'][number];
 

@@ -1,8 +1,8 @@
 /** What changes a few times in a run: the result, the dataset, warnings, the reason of a failure. */
 import type { DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
-import { button } from '../toolkit';
-import { h, icon } from './dom';
-import { count, integer, percent, signed } from './format';
+import { button } from '../common/toolkit';
+import { h, icon } from '../common/dom';
+import { count, integer, percent, signed } from '../common/format';
 
 type Row = { file: number; line: number; hash: string };
 type Metrics = NonNullable<DetailsView['before']>;

@@ -1,9 +1,9 @@
 /** The run's name, how it stands, what can be done, and how far it is. */
 import type { MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { capitalised, phaseWord, statusWord } from '../../src/views/words';
-import { button, spinner, tag } from '../toolkit';
-import { h, icon, setText, type IconName } from './dom';
-import { count, duration, percent } from './format';
+import { button, spinner, tag } from '../common/toolkit';
+import { h, icon, setText, type IconName } from '../common/dom';
+import { count, duration, percent } from '../common/format';
 
 type Status = RunView['status'];
 

@@ -1,16 +1,16 @@
 /** The training monitor's page. It holds no truth: it asks for the run and draws what it is told. */
 import 'uplot/dist/uPlot.min.css';
-import './base.css';
+import '../common/base.css';
 import './monitor.css';
 import type { BatchRow, ChecksView, DatasetView, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
 import { phaseWord, statusWord } from '../../src/views/words';
 import { ChartGroup, type ChartSpec } from './chart';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, resultTable, warningList, type Ending } from './details';
-import { h, setText } from './dom';
-import { count, decimal, exponent, hundredths, integer } from './format';
+import { h, setText } from '../common/dom';
+import { count, decimal, exponent, hundredths, integer } from '../common/format';
 import { Header } from './header';
-import { Place } from './place';
+import { Place } from '../common/place';
 import { BatchRows } from './rows';
 import { Values } from './values';
 

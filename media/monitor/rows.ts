@@ -1,8 +1,8 @@
 /** The rows of the selected step, riskiest first; each leads to its line in the editor. */
 import type { BatchRow, ToMonitor } from '../../src/views/monitorProtocol';
-import { button } from '../toolkit';
-import { h, icon } from './dom';
-import { count, hundredths } from './format';
+import { button } from '../common/toolkit';
+import { h, icon } from '../common/dom';
+import { count, hundredths } from '../common/format';
 
 type BatchView = Extract<ToMonitor, { type: 'rows' }>;
 

@@ -1,7 +1,7 @@
 /** The numbers of the latest step. */
 import type { RunView } from '../../src/views/monitorProtocol';
-import { h, setText } from './dom';
-import { bytes, decimal, duration, exponent, hundredths, integer } from './format';
+import { h, setText } from '../common/dom';
+import { bytes, decimal, duration, exponent, hundredths, integer } from '../common/format';
 
 type Current = NonNullable<RunView['current']>;
 

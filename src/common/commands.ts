@@ -35,6 +35,7 @@ export interface CommandArguments {
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
   'safeFinetuning.nameColumns': [dataset?: { fsPath: string }];
   'safeFinetuning.scanWorkspace': [];
+  'safeFinetuning.openViewer': [dataset?: { fsPath: string }];
   'safeFinetuning.quarantineFlagged': [dataset: { fsPath: string }];
   'safeFinetuning.quarantineRow': RowArguments;
   'safeFinetuning.restoreRow': RowArguments;
@@ -76,6 +77,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.scoreFile': true,
   'safeFinetuning.nameColumns': true,
   'safeFinetuning.scanWorkspace': true,
+  'safeFinetuning.openViewer': true,
   'safeFinetuning.quarantineFlagged': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.restoreRow': true,

@@ -14,9 +14,8 @@ import type { JudgeServices } from './judging';
 import { isAbout, onDidChangeBeside } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
-import { datasetUri, PARQUET_SCHEME } from './parquet';
 import { isQuarantine } from './quarantineFiles';
-import { counted, summary } from './report';
+import { counted, summary, summaryOf } from './report';
 import type { RowNotes } from './rowNotes';
 
 /** Files that are datasets, and files that may be. */
@@ -24,7 +23,6 @@ export const DATASETS: vscode.DocumentSelector = [
   { language: 'jsonl', scheme: 'file' },
   { language: 'jsonl', scheme: 'untitled' },
   { pattern: `**/*{${EXTENSIONS.join()}}`, scheme: 'file' },
-  { scheme: PARQUET_SCHEME },
 ];
 
 export const DIAGNOSTIC_SOURCE = 'Safe Fine-Tuning';
@@ -111,7 +109,7 @@ export class Annotations extends Disposable {
   }
 
   isOpen(file: string): boolean {
-    return this.documents.has(datasetUri(file).toString());
+    return this.documents.has(vscode.Uri.file(file).toString());
   }
 
   /** Shows what others know of the rows. */
@@ -248,13 +246,13 @@ export class Annotations extends Disposable {
       status.detail = undefined;
     } else if (scoring && scoring.total > 0) {
       status.text = `Scoring rows: ${scoring.done.toLocaleString('en-US')} of ${scoring.total.toLocaleString('en-US')}`;
-      status.detail = summary(report);
+      status.detail = summary(summaryOf(report));
     } else if (report.notice !== undefined) {
       status.text = 'No dataset rows';
       status.detail = undefined;
     } else {
       const inQuarantine = isQuarantine(dataset.file);
-      status.text = inQuarantine ? `${counted(report.rows, 'row')} in quarantine` : summary(report);
+      status.text = inQuarantine ? `${counted(report.rows, 'row')} in quarantine` : summary(summaryOf(report));
       status.detail = report.unscoredReason ?? `${counted(report.refusals.length, 'refusal')} kept as safety data`;
     }
   }

@@ -23,11 +23,10 @@ export class Badges extends Disposable implements vscode.FileDecorationProvider 
 
   provideFileDecoration({ scheme, fsPath }: vscode.Uri): vscode.FileDecoration | undefined {
     if (scheme !== 'file' || this.annotations.isOpen(fsPath)) return undefined; // VS Code counts its diagnostics
-    const { report } = this.index.get(fsPath) ?? {};
-    const flagged = report?.flagged.length ?? 0;
-    if (!report || flagged === 0) return undefined;
+    const { flagged, threshold } = this.index.get(fsPath)?.summary ?? { flagged: 0, threshold: 0 };
+    if (flagged === 0) return undefined;
     const badge = flagged > MOST_IN_TWO_CHARACTERS ? '9+' : String(flagged);
-    const tooltip = `${counted(flagged, 'row')} at or above risk ${formatRisk(report.threshold)}`;
+    const tooltip = `${counted(flagged, 'row')} at or above risk ${formatRisk(threshold)}`;
     return new vscode.FileDecoration(badge, tooltip, new vscode.ThemeColor('list.warningForeground'));
   }
 }

@@ -16,7 +16,6 @@ import type { TextSource } from './formats';
 import { mentionsConversation } from './rowForms';
 import { findingsOf, type Finding, type SpanMemo } from './findings';
 import { judgeRows, type JudgeServices, type Scores } from './judging';
-import { datasetPath } from './parquet';
 import { isQuarantine } from './quarantineFiles';
 import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
@@ -75,7 +74,7 @@ export class DatasetDocument implements IDisposable {
     readonly document: vscode.TextDocument,
     private readonly services: DatasetDocumentServices,
   ) {
-    this.file = datasetPath(document);
+    this.file = document.fileName;
   }
 
   /** Brings the annotations up to date, in place of a refresh that is under way. */

@@ -4,32 +4,33 @@
  */
 import path from 'node:path';
 import * as vscode from 'vscode';
+import type { RowLocation } from '../common/commands';
 import { setting } from '../common/configuration';
-import { Disposable } from '../common/disposable';
+import { Disposable, type IDisposable } from '../common/disposable';
 import { errorText } from '../common/log';
 import { withProgress, type Report } from '../common/progress';
 import { UserError } from '../common/userError';
 import { ClassifierUnavailable } from '../risk/scorer';
 import { isOfRun, type Annotations } from './annotations';
 import { isAbout, onDidChangeBeside } from './besideFile';
-import { scanFile, type FileScanServices, type ScannedFile } from './fileScan';
 import { EXTENSIONS } from './formats';
-import { datasetPath } from './parquet';
 import { isQuarantine } from './quarantineFiles';
 import type { Reading } from './reading';
-import { counted, type FileReport, type FlaggedRow } from './report';
+import { counted, summaryOf, type FileReport, type FileSummary } from './report';
+import type { DatasetTable, TableServices } from './table/datasetTable';
+import { fileSummary, openTable } from './table/openTable';
 
-export interface FlaggedItem extends FlaggedRow {
-  file: string;
-  /** The beginning of the text that the risk is about; undefined behind the riskiest ones. */
-  preview: string | undefined;
+export interface FlaggedItem extends RowLocation {
+  risk: number;
+  /** The beginning of the text that the risk is about. */
+  preview: string;
 }
 
 export interface IndexedFile {
   file: string;
-  report: FileReport;
-  /** The riskiest first. */
-  flagged: FlaggedItem[];
+  summary: FileSummary;
+  /** The riskiest rows, at most SHOWN_ROWS of them. */
+  riskiest: FlaggedItem[];
 }
 
 /** Of a file's flagged rows, so many are shown; the others are in the file. */
@@ -48,16 +49,16 @@ export class DatasetIndex extends Disposable {
 
   constructor(
     private readonly annotations: Annotations,
-    private readonly services: FileScanServices,
+    private readonly services: TableServices,
   ) {
     super();
-    this.register(annotations.onDidChange(dataset => this.set(dataset.file, dataset.annotations!.report, dataset.reading!)));
+    this.register(annotations.onDidChange(dataset => this.setOpen(dataset.file, dataset.annotations!.report, dataset.reading!)));
     const watcher = this.register(vscode.workspace.createFileSystemWatcher(`**/*{${EXTENSIONS.join()},.reviewed.txt}`));
     this.register(watcher.onDidDelete(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidChange(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidCreate(({ fsPath }) => this.onDisk(fsPath)));
     this.register(onDidChangeBeside(file => this.onDisk(file)));
-    this.register(vscode.workspace.onDidCloseTextDocument(document => this.onDisk(datasetPath(document))));
+    this.register(vscode.workspace.onDidCloseTextDocument(document => this.onDisk(document.fileName)));
     this.register(
       vscode.workspace.onDidChangeConfiguration(change => {
         if (change.affectsConfiguration('safeFinetuning.risk')) for (const { file } of this.all) this.scanSoon(file);
@@ -67,7 +68,7 @@ export class DatasetIndex extends Disposable {
 
   /** The files with the most flagged rows first. */
   get all(): IndexedFile[] {
-    return [...this.files.values()].sort((a, b) => b.flagged.length - a.flagged.length || a.file.localeCompare(b.file));
+    return [...this.files.values()].sort((a, b) => b.summary.flagged - a.summary.flagged || a.file.localeCompare(b.file));
   }
 
   get(file: string): IndexedFile | undefined {
@@ -85,8 +86,7 @@ export class DatasetIndex extends Disposable {
         if (signal.aborted) return;
         try {
           const scanned = await this.scan(fsPath, signal, report);
-          const partly = scanned && partlyRead(scanned);
-          if (partly) unread.push(`${path.basename(fsPath)} (${partly})`);
+          if (scanned?.broken) unread.push(`${path.basename(fsPath)} (from line ${scanned.broken.place.line + 1} on: ${scanned.broken.reason})`);
         } catch (error) {
           if (signal.aborted) return;
           if (error instanceof ClassifierUnavailable) throw new UserError(`Rows stay unscored. ${error.message}`);
@@ -105,41 +105,51 @@ export class DatasetIndex extends Disposable {
   }
 
   /** Of what is open, its document says what is in it. */
-  private async scan(file: string, signal: AbortSignal, report?: Report): Promise<ScannedFile | undefined> {
+  private async scan(file: string, signal: AbortSignal, report?: Report): Promise<FileSummary | undefined> {
     if (this.annotations.isOpen(file)) return undefined;
     this.scanning.add(file);
+    const table = await openTable(file, this.services);
     try {
-      const scanned = await this.read(file, signal, report);
-      if (this.annotations.isOpen(file)) return undefined;
-      if (scanned) this.set(file, scanned.report, scanned.reading);
-      else this.forget(file);
-      return scanned;
+      const shown = report && showProgress(table, report);
+      await table.judgeAll(signal);
+      shown?.dispose();
+      return this.annotations.isOpen(file) ? undefined : await this.setTable(table);
     } finally {
+      table.dispose();
       this.scanning.delete(file);
     }
   }
 
-  private read(file: string, signal: AbortSignal, report?: Report): Promise<ScannedFile | undefined> {
-    const name = path.basename(file);
-    const threshold = setting('risk.threshold', vscode.Uri.file(file));
-    const onProgress = ({ done, total }: { done: number; total: number }): void => {
-      report?.({ message: total > 0 ? `${name}: ${done.toLocaleString('en-US')} of ${counted(total, 'row')}` : name });
-    };
-    return scanFile(file, this.services, { threshold, onProgress, signal });
+  /** What a table knows of its file; undefined where that is no dataset. */
+  async setTable(table: DatasetTable): Promise<FileSummary | undefined> {
+    const { file } = table;
+    const summary = await table.call('summary');
+    if (!summary.isDataset || !isCandidate(vscode.Uri.file(file))) {
+      this.forget(file);
+      return undefined;
+    }
+    const { rows } = await table.call('page', { filter: 'flagged', order: 'risk' }, 0, SHOWN_ROWS);
+    const riskiest = rows.map(({ line, hash, risk, prompt, answer }): FlaggedItem => ({ path: file, line, hash, risk: risk!, preview: prompt || answer }));
+    this.set({ file, summary: fileSummary(summary), riskiest });
+    return fileSummary(summary);
   }
 
-  private set(file: string, report: FileReport, { format, records }: Reading): void {
-    if (!isCandidate(vscode.Uri.file(file)) || !report.isDataset || !path.isAbsolute(file)) {
+  private setOpen(file: string, report: FileReport, { format, records }: Reading): void {
+    if (!report.isDataset || !path.isAbsolute(file) || !isCandidate(vscode.Uri.file(file))) {
       this.forget(file);
       return;
     }
-    const flagged = report.flagged.map((row, index): FlaggedItem => {
-      const read = index < SHOWN_ROWS ? format.read(records[row.record]!.text) : undefined;
-      const text = read && 'row' in read ? read.row.messages[row.messageIndex]?.content : undefined;
-      return { ...row, file, preview: text?.slice(0, PREVIEW_CHARACTERS).replace(/\s+/g, ' ') };
+    const riskiest = report.flagged.slice(0, SHOWN_ROWS).map(({ record, line, hash, risk, messageIndex }): FlaggedItem => {
+      const read = format.read(records[record]!.text);
+      const text = 'row' in read ? (read.row.messages[messageIndex]?.content ?? '') : '';
+      return { path: file, line: line + 1, hash, risk, preview: text.slice(0, PREVIEW_CHARACTERS).replace(/\s+/g, ' ') };
     });
-    this.files.set(file, { file, report, flagged });
-    this.changed.fire(file);
+    this.set({ file, summary: summaryOf(report), riskiest });
+  }
+
+  private set(known: IndexedFile): void {
+    this.files.set(known.file, known);
+    this.changed.fire(known.file);
   }
 
   private forget(file: string): void {
@@ -167,8 +177,8 @@ export class DatasetIndex extends Disposable {
 
   private sayWhatWasFound(unread: string[]): void {
     const { all } = this;
-    const flagged = all.reduce((sum, { report }) => sum + report.flagged.length, 0);
-    const rows = all.reduce((sum, { report }) => sum + report.rows, 0);
+    const flagged = all.reduce((sum, { summary }) => sum + summary.flagged, 0);
+    const rows = all.reduce((sum, { summary }) => sum + summary.rows, 0);
     if (all.length === 0 && unread.length === 0) {
       void vscode.window.showInformationMessage('No dataset file was found in this workspace.');
       return;
@@ -179,9 +189,18 @@ export class DatasetIndex extends Disposable {
   }
 }
 
-function partlyRead({ report, part }: ScannedFile): string | undefined {
-  if (report.broken) return `from line ${report.broken.place.line + 1} on: ${report.broken.reason}`;
-  return part && part.rows < part.total ? `only the first ${part.rows.toLocaleString('en-US')} of ${part.total.toLocaleString('en-US')} rows` : undefined;
+function showProgress(table: DatasetTable, report: Report): IDisposable {
+  const name = path.basename(table.file);
+  return table.onDidChange(() => {
+    table.call('summary').then(
+      ({ counts, read }) => {
+        const rows = counts.all - counts.malformed;
+        const judged = (rows - counts.unjudged).toLocaleString('en-US');
+        report({ message: read < 1 ? `${name}: ${Math.round(100 * read)} % read` : `${name}: ${judged} of ${counted(rows, 'row')}` });
+      },
+      () => undefined, // the table says itself why it ended
+    );
+  });
 }
 
 /** Whether rows of the file could be trained on: neither put aside nor written by a run. */

@@ -13,19 +13,26 @@ import { Annotations } from './annotations';
 import { Badges } from './badges';
 import { DatasetIndex } from './datasetIndex';
 import { registerHover } from './hover';
-import { quarantineRows, restoreRows } from './moving';
-import { nameColumns } from './nameColumns';
-import { datasetPath, datasetUri, ParquetDocuments } from './parquet';
+import { endMoves, quarantineRows, restoreRows } from './moving';
+import { LOOKED_AT_ROWS, nameColumns } from './nameColumns';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
-import { formatRisk, summary, type FileReport } from './report';
+import { needsViewer, openViewer } from './openDataset';
+import { formatRisk, summary, summaryOf, type FileReport } from './report';
 import { markReviewed, unmarkReviewed } from './reviewing';
 import { registerRowActions } from './rowActions';
 import type { RowNotes } from './rowNotes';
 import { registerSummaryLens } from './summaryLens';
+import type { DatasetTable, TableServices } from './table/datasetTable';
+import { openTable } from './table/openTable';
+
+/** Shows a row of a dataset that has no text document. */
+export type ShowInViewer = (row: RowLocation) => Promise<void>;
 
 export class DatasetFeature extends Disposable {
   readonly index: DatasetIndex;
   private readonly annotations: Annotations;
+  private readonly tables: TableServices;
+  private showInViewer: ShowInViewer | undefined;
 
   constructor({ context, log, registerCommand }: Services) {
     super();
@@ -40,25 +47,27 @@ export class DatasetFeature extends Disposable {
     const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
     const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
     this.annotations = this.register(new Annotations({ scorer, cache, log }));
-    const parquetWorker = context.asAbsolutePath('dist/parquetWorker.js');
-    const parquet = this.register(new ParquetDocuments(parquetWorker));
-    this.index = this.register(new DatasetIndex(this.annotations, { scorer, cache, log, parquetWorker }));
+    const tableWorker = context.asAbsolutePath('dist/tableWorker.js');
+    this.tables = { scorer, cache, log, tableWorker, spoolFolder: path.join(storage, 'rows') };
+    this.index = this.register(new DatasetIndex(this.annotations, this.tables));
+    this.register({ dispose: endMoves });
     this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
-    this.register(registerSummaryLens(this.annotations, parquet));
+    this.register(registerSummaryLens(this.annotations));
     this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => this.perFile(rows, quarantineRows)));
     this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => this.perFile(rows, restoreRows)));
     const riskOf = (hash: string): number | undefined => cache.get(hash)?.risk;
     this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => this.perFile(rows, of => markReviewed(of, riskOf))));
     this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => this.perFile(rows, unmarkReviewed)));
-    this.register(registerCommand('safeFinetuning.showRow', showRow));
+    this.register(registerCommand('safeFinetuning.showRow', row => this.showRow(row)));
     const card = vscode.Uri.file(path.join(bundled, 'CARD.md'));
     this.register(registerCommand('safeFinetuning.showClassifierCard', () => vscode.commands.executeCommand('markdown.showPreview', card)));
     this.register(registerCommand('safeFinetuning.nextFlaggedRow', () => this.goToFlagged('next')));
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
     this.register(registerCommand('safeFinetuning.scoreFile', file => this.scoreFile(file)));
-    this.register(registerCommand('safeFinetuning.nameColumns', async file => nameColumns(await this.documentOf(file))));
+    this.register(registerCommand('safeFinetuning.nameColumns', file => this.nameColumns(file)));
+    this.register(registerCommand('safeFinetuning.openViewer', file => openViewer(this.fileOf(file))));
     this.register(registerCommand('safeFinetuning.scanWorkspace', () => this.index.scanWorkspace()));
     this.register(registerCommand('safeFinetuning.quarantineFlagged', ({ fsPath }) => this.quarantineFlagged(fsPath)));
   }
@@ -74,6 +83,36 @@ export class DatasetFeature extends Disposable {
     const dataset = this.annotations.get(document);
     await dataset?.settled();
     return dataset?.annotations?.report;
+  }
+
+  /** Of a file on the disk, whatever its size. To be disposed of. */
+  openTable(file: string): Promise<DatasetTable> {
+    return openTable(file, this.tables);
+  }
+
+  /** Forgets that the classifier did not run. */
+  retryScoring(): void {
+    this.tables.scorer.retry();
+  }
+
+  useViewer(show: ShowInViewer): void {
+    this.showInViewer = show;
+  }
+
+  private async showRow(row: RowLocation): Promise<void> {
+    if (this.showInViewer && (await needsViewer(row.path))) await this.showInViewer(row);
+    else await showRow(row);
+  }
+
+  private async nameColumns(file: { fsPath: string } | undefined): Promise<void> {
+    const { fsPath } = this.fileOf(file);
+    const table = await this.openTable(fsPath);
+    try {
+      await table.whenRead(LOOKED_AT_ROWS);
+      await nameColumns(fsPath, await table.call('values', LOOKED_AT_ROWS));
+    } finally {
+      table.dispose();
+    }
   }
 
   /** From the cursor on, and from the other end of the file after the last one. */
@@ -96,8 +135,25 @@ export class DatasetFeature extends Disposable {
   }
 
   private async quarantineFlagged(file: string): Promise<void> {
-    const flagged = this.index.get(file)?.flagged ?? [];
-    if (flagged.length > 0) await quarantineRows(flagged.map(row => locationOf(file, row)));
+    const rows = await this.flaggedIn(file);
+    if (rows.length > 0) await quarantineRows(rows);
+  }
+
+  /** Every flagged row of a file, open or not. */
+  private async flaggedIn(file: string): Promise<RowLocation[]> {
+    const open = vscode.workspace.textDocuments.find(document => document.fileName === file);
+    const report = open && this.annotations.get(open)?.annotations?.report;
+    if (report) return report.flagged.map(row => locationOf(file, row));
+    return withProgress(`Reading ${path.basename(file)}`, async signal => {
+      const table = await this.openTable(file);
+      try {
+        await table.judgeAll(signal);
+        const names = await table.call('names', { filter: 'flagged', order: 'file' }, Infinity);
+        return names.map(name => ({ path: file, ...name }));
+      } finally {
+        table.dispose();
+      }
+    });
   }
 
   /** Does something with the rows of one file after the other; without rows, with those of the selection. */
@@ -116,17 +172,24 @@ export class DatasetFeature extends Disposable {
     return selected.map(row => locationOf(dataset!.file, row));
   }
 
-  /** The file that a menu names, or the open one. */
-  private async documentOf(file: { fsPath: string } | undefined): Promise<vscode.TextDocument> {
-    const uri = file ? datasetUri(file.fsPath) : vscode.window.activeTextEditor?.document.uri;
+  /** The file that a menu names, or the one that is open. */
+  private fileOf(file: { fsPath: string } | undefined): vscode.Uri {
+    const { input } = vscode.window.tabGroups.activeTabGroup.activeTab ?? {};
+    const open = input instanceof vscode.TabInputText || input instanceof vscode.TabInputCustom ? input.uri : undefined;
+    const uri = file ? vscode.Uri.file(file.fsPath) : open;
     if (!uri) throw new UserError('Open a dataset file first.');
-    return vscode.workspace.openTextDocument(uri);
+    return uri;
   }
 
   private async scoreFile(file: { fsPath: string } | undefined): Promise<void> {
-    const document = await this.documentOf(file);
+    const uri = this.fileOf(file);
+    if (await needsViewer(uri.fsPath)) {
+      await openViewer(uri); // which judges what is not judged
+      return;
+    }
+    const document = await vscode.workspace.openTextDocument(uri);
     await vscode.window.showTextDocument(document);
-    const name = path.basename(datasetPath(document));
+    const name = path.basename(document.fileName);
     const dataset = await withProgress(`Scoring ${name}`, (signal, report) => {
       let reported = 0;
       signal.addEventListener('abort', () => this.annotations.get(document)?.cancelScoring());
@@ -143,10 +206,10 @@ export class DatasetFeature extends Disposable {
     }
     const { report, scoring } = dataset.annotations ?? {};
     if (!report || scoring) return;
-    if (report.isDataset) void vscode.window.showInformationMessage(`${name}: ${summary(report)}`);
+    if (report.isDataset) void vscode.window.showInformationMessage(`${name}: ${summary(summaryOf(report))}`);
     else {
       throw new UserError(report.notice ?? `${name}: fewer than half of its rows are conversations, so it is not read as a dataset.`, [
-        { title: 'Name Its Columns…', command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: datasetPath(document) }] },
+        { title: 'Name Its Columns…', command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: document.fileName }] },
       ]);
     }
   }

@@ -10,13 +10,15 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
+import { withProgress } from '../common/progress';
 import { UserError } from '../common/userError';
 import { findChangedBySaving } from './bytes';
 import { rangeOf, sourceOf } from './datasetDocument';
 import type { Format, Scan } from './formats/format';
 import { findRow, scanOf } from './navigation';
-import { isParquet } from './parquet';
+import { isParquet, needsViewer } from './openDataset';
 import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
+import { moveOnDisk, type Moved } from './table/moveOnDisk';
 
 /** Moves the rows, all of one dataset, to its quarantine. */
 export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
@@ -33,7 +35,43 @@ export async function restoreRows(rows: readonly RowLocation[]): Promise<void> {
   await moveRows(rows, datasetOf(quarantine));
 }
 
+/** Moves that may still be undone. */
+const undoable = new Set<Moved>();
+
+/** Forgets how files were before. */
+export async function endMoves(): Promise<void> {
+  await Promise.all([...undoable].map(moved => moved.forget()));
+}
+
+/** Of files that no document can hold. */
+async function moveLargeRows(rows: readonly RowLocation[], to: string): Promise<void> {
+  const from = rows[0]!.path;
+  const [name, nameTo] = [path.basename(from), path.basename(to)];
+  if (!/\.(jsonl|ndjson)$/i.test(from)) throw new UserError(`${name} is larger than 50 MB and no JSON Lines file: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
+  const unsaved = vscode.workspace.textDocuments.find(({ fileName, isDirty }) => fileName === to && isDirty);
+  if (unsaved) throw new UserError(`${nameTo} has unsaved changes. Save it first; nothing was moved.`);
+  const moved = await withProgress(`Moving rows of ${name}`, async (signal, report) => {
+    let reported = 0;
+    const onProgress = (share: number): void => {
+      report({ increment: 100 * (share - reported) });
+      reported = share;
+    };
+    return moveOnDisk(rows, to, signal, onProgress).catch((error: unknown) => {
+      if (signal.aborted) return undefined;
+      throw error;
+    });
+  });
+  if (!moved) return;
+  undoable.add(moved);
+  const undo = 'Undo';
+  const chosen = await vscode.window.showInformationMessage(`${rows.length === 1 ? 'Row' : `${rows.length} rows`} moved to ${nameTo}.`, undo);
+  undoable.delete(moved);
+  if (chosen === undo) await moved.undo();
+  else await moved.forget();
+}
+
 async function moveRows(rows: readonly RowLocation[], to: string): Promise<void> {
+  if ((await needsViewer(rows[0]!.path)) || (await needsViewer(to))) return moveLargeRows(rows, to);
   const source = await vscode.workspace.openTextDocument(rows[0]!.path);
   const { version } = source;
   const name = path.basename(source.fileName);

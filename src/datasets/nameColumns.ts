@@ -6,8 +6,6 @@ import forms from '../../trainer/safe_finetuning/row_forms.json';
 import { UserError } from '../common/userError';
 import { changeBeside } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
-import { scanOf } from './navigation';
-import { datasetPath } from './parquet';
 import { isObject, type JsonObject } from './rowForms';
 
 /** What is asked for, in the words of `dataset_info.json`; other columns of an entry stay as they are. */
@@ -19,17 +17,12 @@ interface Entry {
   tags?: Record<string, string>;
 }
 
-const LOOKED_AT_ROWS = 50;
+export const LOOKED_AT_ROWS = 50;
 const SAMPLE_CHARACTERS = 80;
 
-export async function nameColumns(document: vscode.TextDocument): Promise<void> {
-  const dataset = datasetPath(document);
+/** `rows` are the first ones of the dataset, as they name their columns themselves. */
+export async function nameColumns(dataset: string, rows: readonly JsonObject[]): Promise<void> {
   const name = path.basename(dataset);
-  const { format, records } = await scanOf(document);
-  const rows = records.slice(0, LOOKED_AT_ROWS).flatMap(({ text }): JsonObject[] => {
-    const value = format.valueOf(text);
-    return value ? [value] : [];
-  });
   if (rows.length === 0) throw new UserError(`${name} has no row with columns. A dataset has a header, or an object on each line.`);
   const ask = new Questions(`Columns of ${name}`);
   const columns = samples(rows);

@@ -8,7 +8,6 @@ import { UserError } from '../common/userError';
 import { rangeOf, sourceOf } from './datasetDocument';
 import { spanOfMessage } from './findings';
 import { scanRecords } from './formats';
-import { datasetPath, datasetUri } from './parquet';
 import { endOf, stretchIn, type Format, type Place, type RecordText, type Scan } from './formats/format';
 
 /** The name of a row that stands at `line`, from 0. */
@@ -16,7 +15,7 @@ export const locationOf = (path: string, { line, hash }: { line: number; hash: s
 
 /** The records of a document, whatever it is like now. */
 export function scanOf(document: vscode.TextDocument): Promise<Scan> {
-  return scanRecords(datasetPath(document), sourceOf(document), new Pace());
+  return scanRecords(document.fileName, sourceOf(document), new Pace());
 }
 
 /**
@@ -53,7 +52,7 @@ export async function showRow(location: RowLocation): Promise<void> {
   const name = path.basename(location.path);
   let document: vscode.TextDocument;
   try {
-    document = await vscode.workspace.openTextDocument(datasetUri(location.path));
+    document = await vscode.workspace.openTextDocument(location.path);
   } catch (error) {
     throw new UserError(`${name} cannot be opened: ${errorText(error)}`);
   }

@@ -6,6 +6,20 @@ import { scanRecords, type TextSource } from './formats';
 import type { Broken, Format, RecordText, Scan } from './formats/format';
 import type { Problem } from './rows';
 
+/** A text as lines, as an editor has them. */
+export async function textSource(text: string, signal: AbortSignal): Promise<TextSource> {
+  const pace = new Pace();
+  const lines: string[] = [];
+  const end = /\r\n|\r|\n/g;
+  for (let start = 0; ; start = end.lastIndex) {
+    await pace.step(signal);
+    const found = end.exec(text);
+    lines.push(text.slice(start, found?.index));
+    if (!found) break;
+  }
+  return { lineCount: lines.length, lineAt: index => lines[index]!, text: () => text };
+}
+
 /** Contents of rows are not kept: the record has them. */
 export type ReadRecord = RecordText & { read: { hash: string } | { problem: Problem } };
 
@@ -66,6 +80,12 @@ function brokenByBytes({ isOfLines }: Format, { lineCount, lineAt }: TextSource,
   return undecodable!.first;
 }
 
+export const invalidUtf8 = (offset: number): Problem => ({
+  code: 'invalid-utf8',
+  offset,
+  reason: 'Not valid UTF-8. Save the file with the encoding UTF-8, and check this text.',
+});
+
 /**
  * How many replacement characters there are is up to the editor, so lines are known by the text around those; in
  * a document of another encoding, which has none, by their number.
@@ -81,9 +101,8 @@ export async function findUndecodable(bytes: Uint8Array, documentIsUtf8: boolean
   for (const bytesOfLine of splitBytes(bytes)) {
     if (!isUtf8(bytesOfLine)) {
       const { text, invalidAt } = decode(bytesOfLine);
-      const reason = 'Not valid UTF-8. Save the file with the encoding UTF-8, and check this text.';
-      const found: Problem = { code: 'invalid-utf8', offset: invalidAt!, reason };
-      first ??= { place: { line, character: invalidAt! }, reason };
+      const found = invalidUtf8(invalidAt!);
+      first ??= { place: { line, character: invalidAt! }, reason: found.reason };
       byText.set(around(text), found);
       byLine.set(line, found);
     }

@@ -41,8 +41,27 @@ export interface FileReport {
 /** Problems that any file may have, dataset or not. */
 const saysNothingOfIt = new Set<ProblemCode>(['no-conversation', 'not-object', 'not-json', 'invalid-utf8', 'nul', 'ragged', 'quote', 'unsupported']);
 
-export interface ReportOptions {
+/** Whether a record is a row, or may have been meant as one. */
+export function isMeantAsRow(read: { problem: Problem } | object, text: string, announced: boolean): boolean {
+  if (!('problem' in read)) return true;
+  return announced || mentionsConversation(text) || !saysNothingOfIt.has(read.problem.code);
+}
+
+export interface DatasetSigns {
   /** Whether the file should be a dataset, by its name: other files of its format may be anything. */
+  expected: boolean;
+  announced: boolean;
+  broken: Broken | undefined;
+  records: number;
+  /** Records that are meant as rows. */
+  meant: number;
+}
+
+export const isDatasetOf = ({ expected, announced, broken, records, meant }: DatasetSigns): boolean =>
+  (announced && broken !== undefined) || (expected ? meant > 0 : 2 * meant > records);
+
+export interface ReportOptions {
+  /** As in `DatasetSigns`. */
   expected: boolean;
   threshold: number;
   /** False where nothing is to be flagged. */
@@ -73,12 +92,11 @@ export async function makeReport({ records, broken, announced }: Reading, scores
   let meant = 0;
   for (const [index, { start, text, read }] of records.entries()) {
     await pace.step(signal);
+    if (isMeantAsRow(read, text, announced)) meant++;
     if ('problem' in read) {
       report.problems.push({ record: index, problem: read.problem });
-      if (announced || mentionsConversation(text) || !saysNothingOfIt.has(read.problem.code)) meant++;
       continue;
     }
-    meant++;
     report.rows++;
     const score = scores.known.get(read.hash);
     if (!score) {
@@ -97,7 +115,7 @@ export async function makeReport({ records, broken, announced }: Reading, scores
   }
   if (report.unscored === 0) report.unscoredReason = undefined;
   report.flagged.sort((a, b) => b.risk - a.risk || a.record - b.record);
-  report.isDataset = (announced && broken !== undefined) || (expected ? meant > 0 : 2 * meant > records.length);
+  report.isDataset = isDatasetOf({ expected, announced, broken, records: records.length, meant });
   if (expected && !report.isDataset) {
     report.notice =
       records.length === 0
@@ -114,12 +132,26 @@ export const formatRisk = (risk: number): string => risk.toFixed(2);
 export const counted = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
 
+/** A report in figures: all that is known of a file that is not open. */
+export interface FileSummary extends Pick<FileReport, 'rows' | 'threshold' | 'broken' | 'unscored' | 'unscoredReason'> {
+  flagged: number;
+  reviewed: number;
+  malformed: number;
+}
+
+export const summaryOf = ({ flagged, reviewed, problems, ...report }: FileReport): FileSummary => ({
+  ...report,
+  flagged: flagged.length,
+  reviewed: reviewed.length,
+  malformed: problems.length,
+});
+
 /** One line for the status bar. */
-export function summary({ rows, flagged, reviewed, broken, problems, threshold, unscored, unscoredReason }: FileReport): string {
-  const parts = [counted(rows, 'row'), `${flagged.length.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
-  if (reviewed.length > 0) parts.push(`${reviewed.length.toLocaleString('en-US')} reviewed`);
+export function summary({ rows, flagged, reviewed, broken, malformed, threshold, unscored, unscoredReason }: FileSummary): string {
+  const parts = [counted(rows, 'row'), `${flagged.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
+  if (reviewed > 0) parts.push(`${reviewed.toLocaleString('en-US')} reviewed`);
   if (broken) parts.push(`not readable from line ${broken.place.line + 1} on`);
-  if (problems.length > 0) parts.push(counted(problems.length, 'malformed row'));
+  if (malformed > 0) parts.push(counted(malformed, 'malformed row'));
   if (unscoredReason) parts.push(`${unscored.toLocaleString('en-US')} unscored`);
   return parts.join(', ');
 }

@@ -5,7 +5,8 @@
 import forms from '../../trainer/safe_finetuning/row_forms.json';
 import type { JsonPath } from './jsonScan';
 
-export type Role = 'system' | 'user' | 'assistant' | 'tool';
+/** `text` is that of a plain text, which has no turns. */
+export type Role = 'system' | 'user' | 'assistant' | 'tool' | 'text';
 
 export interface Message {
   role: Role;
@@ -56,7 +57,7 @@ export function conversationOf(row: JsonObject): Conversation | { invalid: Inval
     if (placed.every(({ content }) => isBlank(content))) {
       fail('empty', `All messages are blank. ${WRITE_OR_REMOVE}`, first);
     }
-    if (!placed.some(({ role, content }) => role === 'assistant' && !isBlank(content))) {
+    if (!placed.some(({ role, content }) => isAnswering(role) && !isBlank(content))) {
       fail('no-assistant', 'No assistant message has text: nothing to train on. Add the answer, or remove the row.', first);
     }
     return { messages: placed.map(({ role, content }) => ({ role, content })), paths: placed.map(({ path }) => path), alone: placed.map(({ inText }) => !inText) };
@@ -65,6 +66,9 @@ export function conversationOf(row: JsonObject): Conversation | { invalid: Inval
     throw error;
   }
 }
+
+/** Whether the text of a role is trained on. */
+export const isAnswering = (role: Role): boolean => role === 'assistant' || role === 'text';
 
 /** Whether a line that cannot be read may have been meant as a row. */
 export const mentionsConversation = (line: string): boolean => {
@@ -83,6 +87,12 @@ function messagesOf(row: JsonObject): Placed[] {
   const list = forms.turns.find(key => isGiven(row[key]));
   if (list !== undefined) return withSystem(row, fromList(row[list], list, turnsOf));
   const form = forms.exchanges.find(({ prompt, answer }) => present(prompt) && present(answer));
+  const text = forms.texts.find(present);
+  if (!form && text !== undefined) {
+    const beside = forms.systemKeys.find(key => isGiven(row[key]));
+    if (beside !== undefined) fail('bad-message', `\`${beside}\` stands beside a plain \`${text}\`, which has no turns. Write the row as messages.`, [beside]);
+    return [{ role: 'text', content: textOf(row[text], text), path: [text] }];
+  }
   if (!form) {
     const named = forms.turns.find(key => key in row); // and null
     return fail('no-conversation', named ? `\`${named}\` is null. ${EXPECTED}` : `The row is no conversation. ${EXPECTED}`);

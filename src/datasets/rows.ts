@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { JsonPath } from './jsonScan';
 import type { ColumnNames } from './columnNames';
-import { conversationOf, isBlank, isInvalid, type InvalidCode, type JsonObject, type Message } from './rowForms';
+import { conversationOf, isAnswering, isBlank, isInvalid, type InvalidCode, type JsonObject, type Message } from './rowForms';
 
 export interface Row {
   /** First 16 hex digits of the SHA-256 of roles and contents. */
@@ -66,7 +66,7 @@ export function pairsOf(messages: readonly Message[]): Pair[] {
     if (role === 'user') {
       prompts = answered ? [answerIndex] : [...prompts, answerIndex];
       answered = false;
-    } else if (role === 'assistant' && !isBlank(content)) {
+    } else if (isAnswering(role) && !isBlank(content)) {
       for (const promptIndex of prompts.length ? prompts : [undefined]) {
         const prompt = promptIndex === undefined ? '' : messages[promptIndex]!.content;
         pairs.push({ prompt, answer: content, promptIndex, answerIndex });

@@ -4,17 +4,13 @@ import * as vscode from 'vscode';
 import type { CommandArguments, CommandId } from '../common/commands';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
-import type { ParquetDocuments } from './parquet';
 import { datasetOf, isQuarantine } from './quarantineFiles';
 import { counted, formatRisk } from './report';
 
 class SummaryLens implements vscode.CodeLensProvider {
   readonly onDidChangeCodeLenses: vscode.Event<void>;
 
-  constructor(
-    private readonly annotations: Annotations,
-    private readonly parquet: ParquetDocuments,
-  ) {
+  constructor(private readonly annotations: Annotations) {
     this.onDidChangeCodeLenses = (listener: () => unknown) => annotations.onDidChange(() => void listener());
   }
 
@@ -33,9 +29,7 @@ class SummaryLens implements vscode.CodeLensProvider {
     const { flagged, threshold } = report;
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
     const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;
-    const part = this.parquet.partOf(fsPath);
-    const partial = part ? `: only the first ${part.rows.toLocaleString('en-US')} of ${part.total.toLocaleString('en-US')} are shown` : '';
-    const lenses = [lens(`${found}${unfinished ? ' so far' : ''}${partial}`)];
+    const lenses = [lens(`${found}${unfinished ? ' so far' : ''}`)];
     if (flagged.length === 0) return lenses;
     lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
@@ -50,6 +44,6 @@ function lens<C extends CommandId>(title: string, command?: C, ...args: CommandA
   return new vscode.CodeLens(new vscode.Range(0, 0, 0, 0), { title, command: command ?? '', arguments: args });
 }
 
-export function registerSummaryLens(annotations: Annotations, parquet: ParquetDocuments): vscode.Disposable {
-  return vscode.languages.registerCodeLensProvider(DATASETS, new SummaryLens(annotations, parquet));
+export function registerSummaryLens(annotations: Annotations): vscode.Disposable {
+  return vscode.languages.registerCodeLensProvider(DATASETS, new SummaryLens(annotations));
 }

@@ -6,7 +6,6 @@ import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
 import { isAbout } from '../datasets/besideFile';
 import { EXTENSIONS } from '../datasets/formats';
-import { datasetPath } from '../datasets/parquet';
 import { isQuarantine } from '../datasets/quarantineFiles';
 
 const pattern = '**/*.finetune.json';
@@ -124,7 +123,7 @@ export async function createConfiguration(given?: { fsPath: string }): Promise<v
 
 async function pickDataset(): Promise<string | undefined> {
   const open = vscode.window.activeTextEditor?.document;
-  if (open && isDatasetFile(datasetPath(open))) return datasetPath(open);
+  if (open && isDatasetFile(open.fileName)) return open.fileName;
   const inWorkspace = await vscode.workspace.findFiles(`**/*{${EXTENSIONS.join()}}`, notSearched);
   const found = inWorkspace.filter(({ fsPath }) => isDatasetFile(fsPath)).sort((a, b) => a.fsPath.localeCompare(b.fsPath));
   if (found.length === 0) {

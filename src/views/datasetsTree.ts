@@ -3,17 +3,12 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
-import { SHOWN_ROWS, type DatasetIndex, type FlaggedItem, type IndexedFile } from '../datasets/datasetIndex';
-import { locationOf } from '../datasets/navigation';
-import { datasetUri, isParquet } from '../datasets/parquet';
+import type { DatasetIndex, FlaggedItem, IndexedFile } from '../datasets/datasetIndex';
+import { isParquet } from '../datasets/openDataset';
 import { counted, formatRisk, summary } from '../datasets/report';
 
 /** What the tree's menus pass to commands: a file names itself, a row is a location. */
-export type DatasetItem = { fsPath: string } | RowItem | MoreItem;
-
-interface RowItem extends RowLocation {
-  item: FlaggedItem;
-}
+export type DatasetItem = { fsPath: string } | FlaggedItem | MoreItem;
 
 interface MoreItem {
   fsPath: string;
@@ -33,47 +28,48 @@ export class DatasetsTree extends Disposable implements vscode.TreeDataProvider<
   getChildren(parent?: DatasetItem): DatasetItem[] {
     if (!parent) return this.index.all.map(({ file }) => ({ fsPath: file }));
     if (!('fsPath' in parent)) return [];
-    const flagged = this.index.get(parent.fsPath)?.flagged ?? [];
-    const rows = flagged.slice(0, SHOWN_ROWS).map((item): RowItem => ({ ...locationOf(item.file, item), item }));
-    return flagged.length > SHOWN_ROWS ? [...rows, { fsPath: parent.fsPath, more: flagged.length - SHOWN_ROWS }] : rows;
+    const known = this.index.get(parent.fsPath);
+    if (!known) return [];
+    const more = known.summary.flagged - known.riskiest.length;
+    return more > 0 ? [...known.riskiest, { fsPath: parent.fsPath, more }] : known.riskiest;
   }
 
   getTreeItem(of: DatasetItem): vscode.TreeItem {
-    if ('item' in of) return rowItem(of);
+    if ('hash' in of) return rowItem(of);
     if ('more' in of) return moreItem(of);
     const known = this.index.get(of.fsPath);
     return known ? fileItem(known) : new vscode.TreeItem(path.basename(of.fsPath));
   }
 }
 
-function fileItem({ file, report }: IndexedFile): vscode.TreeItem {
+function fileItem({ file, summary: known }: IndexedFile): vscode.TreeItem {
   const { None, Collapsed } = vscode.TreeItemCollapsibleState;
-  const item = new vscode.TreeItem(vscode.Uri.file(file), report.flagged.length > 0 ? Collapsed : None);
+  const item = new vscode.TreeItem(vscode.Uri.file(file), known.flagged > 0 ? Collapsed : None);
   item.id = file;
-  const broken = report.broken ? `not readable from line ${report.broken.place.line + 1} on; ` : '';
-  item.description = `${broken}${report.flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} flagged`;
+  const broken = known.broken ? `not readable from line ${known.broken.place.line + 1} on; ` : '';
+  item.description = `${broken}${known.flagged.toLocaleString('en-US')} of ${counted(known.rows, 'row')} flagged`;
   item.iconPath = vscode.ThemeIcon.File;
-  item.tooltip = `${file}\n${summary(report)}`;
-  item.contextValue = report.flagged.length > 0 && !isParquet(file) ? 'flaggedDataset' : 'dataset';
-  if (report.flagged.length === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [datasetUri(file)] };
-  item.accessibilityInformation = { label: `${path.basename(file)}, ${summary(report)}` };
+  item.tooltip = `${file}\n${summary(known)}`;
+  item.contextValue = known.flagged > 0 && !isParquet(file) ? 'flaggedDataset' : 'dataset';
+  if (known.flagged === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(file)] };
+  item.accessibilityInformation = { label: `${path.basename(file)}, ${summary(known)}` };
   return item;
 }
 
-function rowItem({ path: file, line, hash, item: row }: RowItem): vscode.TreeItem {
-  const item = new vscode.TreeItem(`${formatRisk(row.risk)} ${row.preview ?? ''}`);
-  item.id = `${file}#${row.record}#${hash}`;
+function rowItem({ path: file, line, hash, risk, preview }: FlaggedItem): vscode.TreeItem {
+  const item = new vscode.TreeItem(`${formatRisk(risk)} ${preview}`);
+  item.id = `${file}#${line}#${hash}`;
   item.description = `line ${line}`;
   item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
-  item.tooltip = `Risk ${formatRisk(row.risk)}, line ${line} of ${path.basename(file)}${row.preview ? `\n${row.preview}` : ''}`;
+  item.tooltip = `Risk ${formatRisk(risk)}, line ${line} of ${path.basename(file)}\n${preview}`;
   item.contextValue = isParquet(file) ? 'readOnlyRow' : 'flaggedRow';
   item.command = { command: 'safeFinetuning.showRow', title: 'Show Row', arguments: [{ path: file, line, hash } satisfies RowLocation] };
-  item.accessibilityInformation = { label: `Risk ${formatRisk(row.risk)}, line ${line}: ${row.preview ?? ''}` };
+  item.accessibilityInformation = { label: `Risk ${formatRisk(risk)}, line ${line}: ${preview}` };
   return item;
 }
 
 function moreItem({ fsPath, more }: MoreItem): vscode.TreeItem {
   const item = new vscode.TreeItem(`${more.toLocaleString('en-US')} more in the file`);
-  item.command = { command: 'vscode.open', title: 'Open', arguments: [datasetUri(fsPath)] };
+  item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(fsPath)] };
   return item;
 }

@@ -8,6 +8,7 @@ import { isActive } from '../trainerHost/runFolder';
 import { RunRegistry } from '../trainerHost/runs';
 import { runsFolders } from '../trainerHost/workspace';
 import { DatasetsTree } from './datasetsTree';
+import { DatasetViewers } from './datasetViewer';
 import { registerEnvironmentCommand } from './environmentCommand';
 import { registerModelCommands } from './modelCommands';
 import { Monitor } from './monitor';
@@ -30,6 +31,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
     checks,
     new RunsTree(registry),
     new DatasetsTree(datasets.index),
+    new DatasetViewers(context.extensionUri, datasets, log),
     new StatusBar(registry),
     notifyOfEnds(registry),
     registry.onDidChange(() => setContextKeys(registry)),

@@ -1,5 +1,4 @@
 /** The training monitor in the side bar: sends the current run to its page, carries out what the page asks. */
-import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
 import { Disposable, type IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
@@ -10,6 +9,7 @@ import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
 import { batchRows, detailsStamp, detailsView, fileNames, runView, SeriesFeed } from './monitorModel';
 import { monitorCommands, type ChecksView, type FromMonitor, type ToMonitor } from './monitorProtocol';
+import { loadPage } from './page';
 
 const sendMilliseconds = 100;
 
@@ -49,8 +49,6 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   resolveWebviewView(view: vscode.WebviewView): void {
     this.view = view;
     this.pageIsReady = false;
-    const media = vscode.Uri.joinPath(this.extensionUri, 'dist', 'media');
-    view.webview.options = { enableScripts: true, localResourceRoots: [media] };
     const subscriptions = [
       view.webview.onDidReceiveMessage((message: FromMonitor) => {
         this.receive(message).catch((error: unknown) => {
@@ -65,7 +63,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
         this.pageIsReady = false;
       }),
     ];
-    view.webview.html = page(view.webview, media);
+    loadPage(view.webview, this.extensionUri, 'monitor', 'Training Monitor');
   }
 
   private async receive(message: FromMonitor): Promise<void> {
@@ -163,29 +161,4 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     this.subscription?.dispose();
     super.dispose();
   }
-}
-
-function page(webview: vscode.Webview, media: vscode.Uri): string {
-  const nonce = randomBytes(16).toString('base64');
-  const resource = (name: string) => webview.asWebviewUri(vscode.Uri.joinPath(media, name)).toString();
-  const policy = [
-    "default-src 'none'",
-    `style-src ${webview.cspSource}`,
-    `script-src 'nonce-${nonce}'`,
-    `img-src ${webview.cspSource}`,
-  ].join('; ');
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta http-equiv="Content-Security-Policy" content="${policy}">
-  <link rel="stylesheet" href="${resource('monitor.css')}">
-  <title>Training Monitor</title>
-</head>
-<body data-kind="monitor">
-  <main id="monitor"></main>
-  <script type="module" nonce="${nonce}" src="${resource('monitor.js')}"></script>
-</body>
-</html>`;
 }

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { python } from '../../scripts/paths.mjs';
 import { quickInput } from '../../scripts/vscode-host.mjs';
-import { exampleWorkspace, pictureFailures, until, Workbench } from './workbench';
+import { exampleWorkspace, pictureFailures, until, Webview, Workbench } from './workbench';
 
 const lines = (file: string) => fs.readFileSync(file, 'utf8').trim().split('\n');
 
@@ -138,13 +138,48 @@ describe('a folder of datasets', () => {
     await workbench.screenshot('own columns');
   });
 
-  it('has the rows of a Parquet file shown when it is opened', async () => {
+  it('has the rows of a Parquet file shown in the viewer, the riskiest first when asked', async () => {
     await quickInput(workbench.page, 'ControlOrMeta+P', 'questions.parquet', 'questions.parquet');
-    await workbench.page.locator('.tab.active', { hasText: 'questions.parquet.jsonl' }).waitFor();
-    await workbench.editor.locator('.codelens-decoration', { hasText: '1 of 60 rows at or above risk' }).waitFor();
-    await workbench.command('Safe Fine-Tuning: Go to Next Flagged Row');
-    await workbench.editor.locator('.squiggly-warning').first().waitFor();
-    await workbench.screenshot('parquet');
+    await workbench.page.locator('.tab.active', { hasText: 'questions.parquet' }).waitFor();
+    const viewer = await Webview.open(workbench.page, 'viewer');
+    await viewer.find('.filter', 'All rows 60').waitFor();
+    await viewer.page.locator('.row .prompt').first().waitFor();
+    await viewer.page.locator('select').selectOption('risk');
+    const first = viewer.page.locator('.row').first();
+    await until('the flagged row is at the top', async () => (await first.getAttribute('class'))?.includes('flagged'));
+    await viewer.page.locator('.list').focus();
+    await workbench.page.keyboard.press('Home');
+    await viewer.find('.verdict', 'triage, not a verdict').waitFor();
+    await workbench.screenshot('viewer');
+  });
+
+  it('follows the threshold and the list of reviewed rows in the viewer', async () => {
+    const viewer = await Webview.open(workbench.page, 'viewer');
+    const flagged = async () => Number(/\d+/.exec(await viewer.find('.filter', 'Flagged').innerText())![0]);
+    const before = await flagged();
+    await viewer.page.locator('.histogram input').fill('0.05');
+    await until('more rows are flagged', async () => (await flagged()) > before);
+    await viewer.page.locator('.histogram input').fill('0.5');
+    await until('as many as before', async () => (await flagged()) === before);
+    await viewer.find('.actions vscode-button', 'Mark as reviewed').click();
+    await viewer.find('.filter', 'Reviewed 1').waitFor();
+    await viewer.find('.verdict', 'but reviewed').waitFor();
+    assert.strictEqual(await flagged(), before - 1);
+    await workbench.screenshot('viewer reviewed');
+    await viewer.find('.actions vscode-button', 'Flag again').click();
+    await until('it is flagged again', async () => (await flagged()) === before);
+  });
+
+  it('has a text file shown in the viewer, too, and rows moved from there', async () => {
+    await workbench.openFile('tickets.json');
+    await workbench.command('Safe Fine-Tuning: Open in Dataset Viewer');
+    const viewer = await Webview.open(workbench.page, 'viewer');
+    await viewer.find('.filter', 'Flagged').click();
+    await viewer.page.locator('.row.flagged').first().click();
+    await viewer.find('.actions vscode-button', 'Move to quarantine').click();
+    await until('the row is in quarantine', () => fs.existsSync(path.join(workbench.folder, 'data/tickets.quarantine.json')));
+    await viewer.find('.filter', 'All rows 29').waitFor();
+    await workbench.screenshot('viewer of text');
   });
 
   it('says in the explorer how many rows of a file are flagged', async () => {

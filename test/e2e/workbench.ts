@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { Browser, FrameLocator, Locator, Page } from 'playwright-core';
+import type { Browser, Frame, FrameLocator, Locator, Page } from 'playwright-core';
 import { inRoot, python, screenshots, vsix } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
 import { launchBrowser, quickInput, runCommand, startServer, windowReady, windowUrl, type Server } from '../../scripts/vscode-host.mjs';
@@ -191,6 +191,27 @@ export class Monitor {
 
   button(label: string): Locator {
     return this.page.locator('header vscode-button', { hasText: label });
+  }
+}
+
+/** The page of an editor that is a webview. */
+export class Webview {
+  private constructor(readonly page: Frame) {}
+
+  /** The one of this kind that is on the screen. */
+  static async open(page: Page, kind: string): Promise<Webview> {
+    const shown = async (): Promise<Frame | undefined> => {
+      for (const frame of page.frames()) {
+        const found = await frame.evaluate(() => document.body?.dataset['kind']).catch(() => undefined);
+        if (found === kind && (await (await frame.parentFrame()!.frameElement()).isVisible().catch(() => false))) return frame;
+      }
+      return undefined;
+    };
+    return new Webview(await until(`a webview of the kind ${kind}`, shown));
+  }
+
+  find(selector: string, text: string | RegExp): Locator {
+    return this.page.locator(selector, { hasText: text }).first();
   }
 }
 

@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { readDocument } from '../../src/datasets/reading';
 import { REFUSAL } from '../../src/datasets/refusedAnswers';
 import type { FileReport } from '../../src/datasets/report';
 import type { Api } from '../../src/extension';
@@ -559,29 +558,39 @@ print(json.dumps({name: sorted([[x.line, x.hash] for x in of.rows] + [[x.line, x
     const byTrainer = JSON.parse(output.toString()) as Record<string, [number, string][]>;
     for (const [name, expected] of Object.entries(byTrainer)) {
       const file = path.join(folder.fsPath, `${name}.parquet`);
-      await vscode.commands.executeCommand('vscode.open', vscode.Uri.file(file));
-      await eventually(() => vscode.window.activeTextEditor?.document.fileName === `${file}.jsonl`, `${name} is open`);
-      const { document } = vscode.window.activeTextEditor!;
-      const source = { lineCount: document.lineCount, lineAt: (line: number) => document.lineAt(line).text, text: () => document.getText() };
-      const { records } = await readDocument(file, source, undefined, undefined, new AbortController().signal);
-      const found = records.map(({ start, read }) => [start.line + 1, 'hash' in read ? read.hash : read.problem.code]);
-      assert.deepEqual(found, expected, name);
+      const table = await api.datasets.openTable(file);
+      await table.whenRead();
+      const { counts } = await table.call('summary');
+      const rows = await Promise.all(Array.from({ length: counts.all }, (_, record) => table.call('row', record)));
+      assert.deepEqual(rows.map(({ line, hash, problem }) => [line, problem?.code ?? hash]), expected, name);
+      table.dispose();
     }
-    const pairs = await vscode.workspace.openTextDocument(vscode.Uri.parse(`safe-finetuning-parquet:${folder.path}/pairs.parquet.jsonl`));
-    await vscode.window.showTextDocument(pairs);
-    const report = await scored(pairs);
-    assert.equal(report.flagged.length, 3000);
-    const [action, ...others] = await quickFixes(pairs, report.flagged[0]!.line);
-    assert.deepEqual([action?.title, others.length], ['Mark row as reviewed: it trains as an ordinary one', 0]);
-    await apply(action);
-    await eventually(() => diagnosticsOf(pairs).every(({ code }) => code !== 'risk'), 'rows of the same content are no longer flagged');
-    assert.equal(readFileSync(path.join(folder.fsPath, 'pairs.reviewed.txt'), 'utf8').split('\n').length, 3);
+    const pairs = await api.datasets.openTable(path.join(folder.fsPath, 'pairs.parquet'));
+    await pairs.judgeAll(new AbortController().signal);
+    const { counts, isDataset } = await pairs.call('summary');
+    assert.deepEqual([isDataset, counts.all, counts.flagged, counts.malformed, counts.unjudged], [true, 9000, 3000, 3000, 0]);
+    const { total, rows } = await pairs.call('page', { filter: 'flagged', order: 'risk' }, 10, 2);
+    assert.deepEqual([total, rows.map(({ line, prompt }) => [line, prompt])], [3000, [[31, PROMPT], [34, PROMPT]]]);
+    pairs.dispose();
   }).timeout(60_000);
+
+  it('opens Parquet in the dataset viewer, where rows are marked as reviewed', async () => {
+    const file = vscode.Uri.joinPath(inWorkspace('parquet'), 'pairs.parquet');
+    await vscode.commands.executeCommand('vscode.open', file);
+    const { index } = api.datasets;
+    await eventually(() => index.get(file.fsPath)?.summary.flagged === 3000, 'its rows are judged');
+    await vscode.commands.executeCommand('safeFinetuning.markReviewed', index.get(file.fsPath)!.riskiest[0]);
+    await eventually(() => index.get(file.fsPath)?.summary.flagged === 0, 'rows of the same content are no longer flagged');
+    assert.equal(index.get(file.fsPath)?.summary.reviewed, 3000);
+    assert.equal(readFileSync(vscode.Uri.joinPath(inWorkspace('parquet'), 'pairs.reviewed.txt').fsPath, 'utf8').split('\n').length, 3);
+  });
 
   it('says why a Parquet file cannot be read', async () => {
     const file = inWorkspace('broken.parquet');
     writeFileSync(file.fsPath, 'PAR1 and nothing else');
-    await assert.rejects(async () => vscode.workspace.openTextDocument(vscode.Uri.parse(`safe-finetuning-parquet:${file.path}.jsonl`)), /broken\.parquet cannot be read as Parquet: /);
+    const table = await api.datasets.openTable(file.fsPath);
+    await assert.rejects(table.whenRead(), /broken\.parquet cannot be read as Parquet: /);
+    table.dispose();
   });
 
   it('finds the dataset files of the workspace, and follows them on the disk', async () => {
@@ -600,17 +609,17 @@ print(json.dumps({name: sorted([[x.line, x.hash] for x in of.rows] + [[x.line, x
     const broken = write('unreadable.csv', 'prompt,completion\na,b\n"');
     await vscode.commands.executeCommand('safeFinetuning.scanWorkspace');
     const { index } = api.datasets;
-    const found = index.all.filter(({ file }) => file.startsWith(folder.fsPath)).map(({ file, flagged }) => [file, flagged.map(({ line }) => line)]);
-    assert.deepEqual(found, [[risky, [1]], [table, [3]], [calm, []], [broken, []]]);
-    assert.equal(index.get(broken)?.report.broken?.place.line, 2);
-    assert.equal(index.get(risky)?.flagged[0]?.preview, PROMPT);
+    const found = index.all.filter(({ file }) => file.startsWith(folder.fsPath)).map(({ file, riskiest }) => [file, riskiest.map(({ line }) => line)]);
+    assert.deepEqual(found, [[risky, [2]], [table, [4]], [calm, []], [broken, []]]);
+    assert.equal(index.get(broken)?.summary.broken?.place.line, 2);
+    assert.equal(index.get(risky)?.riskiest[0]?.preview, PROMPT);
 
     writeFileSync(risky, `${HARMLESS}\n`);
-    await eventually(() => index.get(risky)?.flagged.length === 0, 'the changed file is scanned again');
+    await eventually(() => index.get(risky)?.summary.flagged === 0, 'the changed file is scanned again');
     await vscode.workspace.fs.delete(vscode.Uri.file(calm));
     await eventually(() => index.get(calm) === undefined, 'the deleted file is forgotten');
     await vscode.commands.executeCommand('safeFinetuning.quarantineFlagged', { fsPath: table });
-    await eventually(() => index.get(table)?.flagged.length === 0, 'the moved row is gone');
+    await eventually(() => index.get(table)?.summary.flagged === 0, 'the moved row is gone');
     assert.equal(readFileSync(table, 'utf8'), TABLE.split('2,Tell')[0]);
   });
 

@@ -3,7 +3,7 @@ import { Pace } from '../../src/common/pace';
 import { findingsOf, MOST_FINDINGS, type Finding } from '../../src/datasets/findings';
 import { scoreOfRow, type Scores } from '../../src/datasets/judging';
 import type { Reading } from '../../src/datasets/reading';
-import { makeReport, summary, type FileReport } from '../../src/datasets/report';
+import { makeReport, summary, summaryOf, type FileReport } from '../../src/datasets/report';
 import type { Message } from '../../src/datasets/rowForms';
 import { pairsOf } from '../../src/datasets/rows';
 import { readText } from './documents';
@@ -43,7 +43,7 @@ describe('findings', () => {
       ],
     );
     assert.match(findings[0]!.message, /^Risk 0\.97: /);
-    assert.equal(summary(made), '3 rows, 2 flagged at 0.50');
+    assert.equal(summary(summaryOf(made)), '3 rows, 2 flagged at 0.50');
   });
 
   it('stay below what VS Code keeps, with the riskiest rows and a line for the rest', async () => {

@@ -8,6 +8,7 @@ counts as missing. The first that fits:
 - A prompt and its answer: Alpaca (`instruction`, `input`, `output`), prompt/completion, question/answer and
   the like. What stands in `input` or `context` follows the prompt on a line of its own, the turns of
   `history` ([prompt, answer] each) come before it. A prompt or an answer may also be a list of turns.
+- A text by itself (`text`), which is trained on as it stands: one message of the role `text`.
 
 A system prompt beside the conversation becomes its first turn, unless it has one. What could only be left
 out makes the row invalid: nothing else is trained than what the row says.
@@ -25,6 +26,8 @@ EXPECTED = "use `messages`, each with a `role` and a `content`, or two keys such
 JSON = json.JSONDecoder(parse_constant=lambda name: _no_number(name), parse_int=float)
 """Integers are not read: those of thousands of digits would be an error."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+ANSWERING = ("assistant", "text")
+"""Roles whose text is trained on."""
 NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
 
 
@@ -68,7 +71,7 @@ def conversation_of(row: dict[str, Any]) -> tuple[Message, ...]:
     messages = _messages_of(row)
     if not any(NOT_BLANK.search(m.content) for m in messages):
         raise Invalid("empty", "every message is blank; remove the row or fill it in")
-    if not any(m.role == "assistant" and NOT_BLANK.search(m.content) for m in messages):
+    if not any(m.role in ANSWERING and NOT_BLANK.search(m.content) for m in messages):
         raise Invalid("no-assistant", "has no assistant turn with text, so there is nothing to train on")
     return tuple(messages)
 
@@ -96,6 +99,11 @@ def _messages_of(row: dict[str, Any]) -> list[Message]:
         if earlier:
             _alone(asked, row[prompt], "history")
         return _with_system(row, [*earlier, *asked, *_side(row[answer], answer, "assistant")])
+    for key in (key for key in FORMS["texts"] if present(key)):
+        beside = next((name for name in FORMS["systemKeys"] if _is_given(row.get(name))), None)
+        if beside is not None:
+            raise Invalid("bad-message", f"`{beside}` stands beside a plain `{key}`, which has no turns")
+        return [Message("text", _text(row[key], key))]
     raise Invalid("no-conversation", f"is no conversation; {EXPECTED}")
 
 

@@ -18,7 +18,7 @@ from .column_names import ColumnNames, column_names, is_quarantine
 from .errors import UserError
 from .formats import READERS, read_records
 from .reviewed import reviewed_hashes
-from .row_forms import NOT_BLANK, Invalid, Message, conversation_of
+from .row_forms import ANSWERING, NOT_BLANK, Invalid, Message, conversation_of
 
 
 class Pair(NamedTuple):
@@ -48,7 +48,7 @@ class Row:
             if message.role == "user":
                 prompts = [message.content] if answered else [*prompts, message.content]
                 answered = False
-            elif message.role == "assistant" and NOT_BLANK.search(message.content):
+            elif message.role in ANSWERING and NOT_BLANK.search(message.content):
                 context = self.messages[:turn]
                 found += [Pair(prompt, message.content, context) for prompt in prompts or [""]]
                 answered = True

@@ -31,11 +31,17 @@ def encode_row(row: Row, tokenizer: Any, max_length: int) -> EncodedRow:
     """The row through the chat template, cut at `max_length` tokens.
 
     Supervised are all assistant turns with their end-of-turn token: by the template's own generation
-    mask, or where it has none, by comparing the text before and after each turn.
+    mask, or where it has none, by comparing the text before and after each turn. A plain text is supervised
+    as a whole, with the token that ends texts.
 
     Raises:
         TemplateError: the template cannot render the row.
     """
+    if row.messages[0].role == "text":
+        ids = list(tokenizer(row.messages[0].content)["input_ids"])
+        if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
+            ids.append(tokenizer.eos_token_id)
+        return EncodedRow(row, ids[:max_length], [True] * len(ids[:max_length]), len(ids) > max_length)
     messages = [{"role": m.role, "content": m.content} for m in row.messages]
     _require_tool_turns(messages, tokenizer)
     if "{% generation" in _template(tokenizer) or "{%- generation" in _template(tokenizer):

@@ -98,3 +98,13 @@ def test_a_template_that_leaves_turns_out_is_said():
     )
     with pytest.raises(TemplateError, match="leaves turns of the role `tool` out"):
         supervised_text(only_two, TOOL_CONVERSATION)
+
+
+def test_a_plain_text_is_trained_on_as_it_stands():
+    tokenizer = make_tiny_tokenizer()
+    row = Row(1, "0" * 16, (Message("text", "Once upon a time."),))
+    encoded = encode_row(row, tokenizer, 512)
+    assert tokenizer.decode(encoded.ids) == f"Once upon a time.{tokenizer.eos_token}"
+    assert all(encoded.supervised) and not encoded.truncated
+    assert encode_row(row, tokenizer, 3).truncated
+    assert row.pairs() == [("", "Once upon a time.", ())]

@@ -3,7 +3,7 @@ import type { ColumnNames } from '../columnNames';
 import { moreLines, wholeLines, type Format, type LineSource, type RecordText, type Scan, type ScanOptions } from './format';
 import { jsonRecord } from './jsonRecord';
 
-const jsonLines = (names: ColumnNames | undefined): Format => ({
+export const jsonLines = (names: ColumnNames | undefined): Format => ({
   id: `jsonl ${names?.id ?? ''}`,
   isOfLines: true,
   ...jsonRecord(names),

@@ -1,0 +1,56 @@
+/** How many rows have which risk, with the threshold as a handle. */
+import { h, setText } from '../common/dom';
+import { count, hundredths } from '../common/format';
+import type { TableSummary } from '../../src/views/viewerProtocol';
+
+export class Histogram {
+  readonly element: HTMLElement;
+  private readonly bars: HTMLElement[] = [];
+  private readonly plot = h('div', { class: 'bars', attributes: { role: 'img' } });
+  private readonly mark = h('div', { class: 'mark' });
+  private readonly handle = h('input', {
+    attributes: { type: 'range', min: '0', max: '1', step: '0.01', 'aria-label': 'Threshold: rows at or above this risk are flagged' },
+  });
+  private readonly label = h('output');
+  private dragging = false;
+
+  constructor(onThreshold: (threshold: number) => void) {
+    this.element = h(
+      'section',
+      { class: 'histogram', attributes: { 'aria-label': 'Rows by risk' } },
+      h('div', { class: 'plot' }, this.plot, this.mark, this.handle),
+      h('div', { class: 'axis note', attributes: { 'aria-hidden': 'true' } }, ...['0', 'risk', '1'].map(text => h('span', {}, text))),
+      this.label,
+    );
+    this.handle.addEventListener('input', () => {
+      this.dragging = true;
+      this.place(Number(this.handle.value));
+      setText(this.label, `Threshold ${hundredths(Number(this.handle.value))}`);
+    });
+    this.handle.addEventListener('change', () => {
+      this.dragging = false;
+      onThreshold(Number(this.handle.value));
+    });
+  }
+
+  update({ histogram, threshold, counts }: TableSummary): void {
+    while (this.bars.length < histogram.length) this.bars.push(this.plot.appendChild(h('div')));
+    const most = Math.max(1, ...histogram);
+    histogram.forEach((rows, bin) => {
+      const bar = this.bars[bin]!;
+      // By the square root: a few risky rows among thousands are to be seen.
+      bar.style.height = `${100 * Math.sqrt(rows / most)}%`;
+      bar.title = `${count(rows, 'row')} of risk ${hundredths(bin / histogram.length)} to ${hundredths((bin + 1) / histogram.length)}`;
+      bar.classList.toggle('risky', (bin + 0.5) / histogram.length >= threshold);
+    });
+    this.plot.setAttribute('aria-label', `Rows by risk: ${histogram.map((rows, bin) => (rows > 0 ? `${hundredths(bin / histogram.length)}: ${rows}` : '')).filter(Boolean).join(', ') || 'none judged yet'}`);
+    if (this.dragging) return;
+    this.handle.value = String(threshold);
+    this.place(threshold);
+    setText(this.label, `${count(counts.flagged, 'row')} at or above ${hundredths(threshold)}`);
+  }
+
+  private place(threshold: number): void {
+    this.mark.style.left = `calc(8px + ${threshold} * (100% - 16px))`; // where the handle's middle is
+  }
+}

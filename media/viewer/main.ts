@@ -1,0 +1,177 @@
+/** The dataset viewer's page. It holds no truth: it asks for rows and draws what it is told. */
+import '../common/base.css';
+import './viewer.css';
+import type { FileAbilities, FromViewer, RowAction, TableFilter, TableOrder, TableSummary, TableView, ToViewer, WholeRow } from '../../src/views/viewerProtocol';
+import { h, icon, setText } from '../common/dom';
+import { count, integer, percent } from '../common/format';
+import { Place } from '../common/place';
+import { button } from '../common/toolkit';
+import { rowDetails, type DetailsView } from './details';
+import { Histogram } from './histogram';
+import { RowList } from './list';
+
+/** What is kept while the page is hidden, which ends it. */
+interface Kept {
+  view: TableView;
+  position: number;
+}
+
+declare function acquireVsCodeApi(): {
+  postMessage(message: FromViewer): void;
+  getState(): Kept | undefined;
+  setState(state: Kept): void;
+};
+
+const FILTERS: [TableFilter, string][] = [
+  ['all', 'All rows'],
+  ['flagged', 'Flagged'],
+  ['reviewed', 'Reviewed'],
+  ['refusals', 'Refusals'],
+  ['malformed', 'Malformed'],
+  ['unjudged', 'Not judged'],
+];
+const ALWAYS_SHOWN: TableFilter[] = ['all', 'flagged'];
+const NOTHING_IN: Record<TableFilter, string> = {
+  all: 'This file has no rows.',
+  flagged: 'No row is at or above the threshold.',
+  reviewed: 'No row has been reviewed.',
+  refusals: 'No row is answered by a refusal.',
+  malformed: 'Every row can be read.',
+  unjudged: 'Every row has been judged.',
+};
+
+const vscode = acquireVsCodeApi();
+const send = (message: FromViewer): void => vscode.postMessage(message);
+
+const kept = vscode.getState();
+let view: TableView = kept?.view ?? { filter: 'all', order: 'file' };
+let file: FileAbilities = { name: '', move: 'none', text: false, lines: true };
+let summary: TableSummary | undefined;
+let stamp = '';
+let whole: WholeRow | undefined;
+
+const filters = FILTERS.map(([filter, label]) => {
+  const number = h('span', { class: 'number' });
+  const element = h('button', { class: 'filter', attributes: { 'aria-pressed': 'false' }, onclick: () => change({ filter, order: filter === 'all' ? view.order : 'risk' }) }, `${label} `, number);
+  return { filter, element, number };
+});
+const orders: Record<TableOrder, string> = { file: 'As in the file', risk: 'Riskiest first' };
+const order = h('select', { attributes: { 'aria-label': 'Order of the rows' } }, ...Object.entries(orders).map(([value, label]) => h('option', { attributes: { value } }, label)));
+order.addEventListener('change', () => change({ ...view, order: order.value as TableOrder }));
+const progress = h('p', { class: 'progress note', attributes: { role: 'status' } });
+const problem = new Place<{ text: string; action?: 'tryAgain' | 'nameColumns' }>(({ text, action }) =>
+  h(
+    'p',
+    { class: 'problem', attributes: { role: 'alert' } },
+    icon('warning'),
+    h('span', {}, text),
+    action && button({ label: action === 'tryAgain' ? 'Try again' : 'Name its columns…', onClick: () => send({ type: action }) }),
+  ),
+);
+const bulk = new Place<{ flagged: number }>(({ flagged }) => button({ label: `Move all ${integer(flagged)} to quarantine`, onClick: () => send({ type: 'quarantineFlagged' }) }));
+const histogram = new Histogram(threshold => send({ type: 'threshold', threshold }));
+const nothing = h('p', { class: 'nothing note', hidden: true });
+const details = new Place<DetailsView>(shown => rowDetails(shown, act));
+
+const list = new RowList({
+  onNeed: (first, number) => send({ type: 'page', view, first, count: number }),
+  onChoose: row => {
+    keep();
+    if (row) send({ type: 'row', record: row.record });
+    else details.show(null);
+  },
+  onOpen: () => details.element.querySelector<HTMLElement>('.details')?.focus(),
+});
+details.element.className = 'details-place';
+details.element.addEventListener('keydown', event => {
+  if (event.key === 'Escape') list.element.focus();
+});
+
+document.getElementById('viewer')?.append(
+  h('header', {}, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': 'Rows to show' } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, progress, histogram.element),
+  h('div', { class: 'body' }, h('div', { class: 'list-place' }, list.element, nothing), details.element),
+);
+
+function change(next: TableView): void {
+  view = next;
+  list.clear();
+  keep();
+  showView();
+}
+
+function keep(): void {
+  vscode.setState({ view, position: list.position });
+}
+
+function act(action: RowAction): void {
+  if (!whole) return;
+  const { line, hash } = whole;
+  send({ type: 'act', action, rows: [{ line, hash }] });
+}
+
+function showView(): void {
+  order.value = view.order;
+  for (const { filter, element, number } of filters) {
+    element.setAttribute('aria-pressed', String(filter === view.filter));
+    const rows = summary?.counts[filter] ?? 0;
+    setText(number, integer(rows));
+    element.hidden = !ALWAYS_SHOWN.includes(filter) && rows === 0 && filter !== view.filter;
+  }
+  const rows = summary?.counts[view.filter] ?? 0;
+  nothing.hidden = !summary || summary.read < 1 || rows > 0;
+  setText(nothing, NOTHING_IN[view.filter]);
+}
+
+function showSummary(next: TableSummary, unavailable: string | undefined): void {
+  summary = next;
+  const { counts, read, broken, isDataset, failed } = next;
+  const rows = counts.all - counts.malformed;
+  const left = counts.unjudged - failed;
+  if (read < 1) setText(progress, `Reading: ${percent(read)}, ${count(counts.all, 'row')} so far`);
+  else if (left > 0 && !unavailable) setText(progress, `Judging: ${integer(rows - counts.unjudged)} of ${count(rows, 'row')}. Those on the screen come first.`);
+  else setText(progress, '');
+  progress.hidden = progress.textContent === '';
+  if (unavailable) problem.show({ text: `Rows stay unscored. ${unavailable}`, action: 'tryAgain' });
+  else if (broken) problem.show({ text: `From line ${broken.place.line + 1} on the file cannot be read. ${broken.reason}` });
+  else if (read === 1 && !isDataset && counts.all > 0) problem.show({ text: 'No row of this file is a conversation that could be trained on.', action: 'nameColumns' });
+  else problem.show(null);
+  bulk.show(file.move === 'quarantine' && counts.flagged > 0 && read === 1 && left === 0 ? { flagged: counts.flagged } : null);
+  histogram.update(next);
+  showView();
+  const now = JSON.stringify([counts, next.threshold, next.histogram]);
+  if (now !== stamp) list.refresh();
+  stamp = now;
+}
+
+function receive(message: ToViewer): void {
+  switch (message.type) {
+    case 'file':
+      file = message.file;
+      document.title = file.name;
+      return list.clear(kept?.position);
+    case 'summary':
+      return showSummary(message.summary, message.unavailable);
+    case 'page':
+      if (message.view.filter === view.filter && message.view.order === view.order) list.put(message.first, message.total, message.rows);
+      return;
+    case 'row':
+      whole = message.row;
+      return details.show({ row: message.row, file });
+    case 'found':
+      if (message.position === undefined) return;
+      view = { filter: 'all', order: 'file' };
+      list.clear(message.position);
+      keep();
+      return showView();
+    case 'failed':
+      return problem.show({ text: message.reason });
+    default: {
+      const unknown: never = message;
+      throw new Error(`unknown message ${JSON.stringify(unknown)}`);
+    }
+  }
+}
+
+window.addEventListener('message', (event: MessageEvent<ToViewer>) => receive(event.data));
+showView();
+send({ type: 'ready' });

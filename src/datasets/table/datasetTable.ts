@@ -1,0 +1,175 @@
+/** A dataset file's table as the extension sees it: its worker, and the judging of its rows. */
+import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { Disposable } from '../../common/disposable';
+import { Emitter } from '../../common/emitter';
+import { errorText } from '../../common/log';
+import { UserError } from '../../common/userError';
+import { ClassifierUnavailable } from '../../risk/scorer';
+import type { JudgeServices } from '../judging';
+import type { JudgedRow, TableCalls, TableReply, TableWorkerData, UnjudgedRow } from './tableProtocol';
+
+export interface TableServices extends JudgeServices {
+  /** The bundled script of the worker. */
+  tableWorker: string;
+  /** Where rows may be put aside while a file is open. */
+  spoolFolder: string;
+}
+
+export type TableOptions = Omit<TableWorkerData, 'file' | 'spool'>;
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** Hashes are looked up in so large parts, and rows judged in so small ones: their results are shown as they come. */
+const LOOKED_UP_ROWS = 8192;
+const JUDGED_ROWS = 64;
+
+export class DatasetTable extends Disposable {
+  private readonly worker: Worker;
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly changed = this.register(new Emitter<void>());
+  /** More has been read, or more is known of the rows. */
+  readonly onDidChange = this.changed.event;
+  private lastId = 0;
+  private readonly readMore = this.register(new Emitter<void>());
+  private rowsRead = 0;
+  private hasAllRows = false;
+  private failure: Error | undefined;
+  /** Rows to judge before others: those that somebody looks at. */
+  preferred: UnjudgedRow[] = [];
+
+  private constructor(
+    readonly file: string,
+    private readonly services: TableServices,
+    options: TableOptions,
+  ) {
+    super();
+    const spool = path.join(services.spoolFolder, `${randomUUID()}.jsonl`);
+    const workerData: TableWorkerData = { ...options, file, spool };
+    this.worker = new Worker(services.tableWorker, { workerData, name: 'safe-finetuning-table' });
+    this.worker.on('message', (reply: TableReply) => this.onReply(reply));
+    this.worker.on('error', error => this.fail(error));
+    this.worker.on('exit', () => this.fail(new Error('Reading the file has ended.')));
+    this.register({
+      dispose: () => {
+        this.fail(new Error('The file was closed.'));
+        void this.worker.terminate().finally(() => rmSync(spool, { force: true }));
+      },
+    });
+  }
+
+  static async open(file: string, services: TableServices, options: TableOptions): Promise<DatasetTable> {
+    await mkdir(services.spoolFolder, { recursive: true });
+    return new DatasetTable(file, services, options);
+  }
+
+  /** Rejects where the file cannot be read, or is no longer what was read. */
+  call<K extends keyof TableCalls>(call: K, ...args: Parameters<TableCalls[K]>): Promise<ReturnType<TableCalls[K]>> {
+    if (this.failure) return Promise.reject(this.failure);
+    const id = ++this.lastId;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve: value => resolve(value as ReturnType<TableCalls[K]>), reject });
+      this.worker.postMessage({ id, call, args });
+    });
+  }
+
+  /** Judges every row that nobody has judged, while the file is still being read, too. */
+  async judgeAll(signal: AbortSignal): Promise<void> {
+    const { cache, scorer } = this.services;
+    await cache.open(await scorer.judgeId());
+    for (let from: number | undefined = 0; from !== undefined; ) {
+      signal.throwIfAborted();
+      const isLast = this.hasAllRows;
+      const { rows, next }: ReturnType<TableCalls['unjudged']> = await this.call('unjudged', from, LOOKED_UP_ROWS);
+      const unknown = await this.lookUp(rows);
+      while (unknown.length > 0) {
+        const urgent = this.preferred.splice(0, JUDGED_ROWS);
+        await this.judge(urgent.length > 0 ? urgent : unknown.splice(0, JUDGED_ROWS), signal);
+      }
+      if (next === undefined && !isLast) await this.moreRows();
+      from = next ?? (isLast ? undefined : (rows.at(-1)?.record ?? from - 1) + 1);
+    }
+  }
+
+  /** Resolves once so many rows have been read, or all that there are. */
+  async whenRead(rows = Infinity): Promise<void> {
+    while (!this.hasAllRows && this.rowsRead < rows) await this.moreRows();
+  }
+
+  /** Those of which nothing is known, once the others are known. */
+  private async lookUp(rows: UnjudgedRow[]): Promise<UnjudgedRow[]> {
+    const known: JudgedRow[] = [];
+    const unknown = rows.filter(({ record, hash }) => {
+      const score = this.services.cache.get(hash);
+      if (score) known.push({ record, ...score });
+      return !score;
+    });
+    if (known.length > 0) await this.call('know', known);
+    if (known.length > 0) this.changed.fire();
+    return unknown;
+  }
+
+  private async judge(batch: UnjudgedRow[], signal: AbortSignal): Promise<void> {
+    const { cache, scorer, log } = this.services;
+    signal.throwIfAborted();
+    const open = await this.lookUp(batch); // the same row may have stood further up
+    const distinct = [...new Map(open.map(row => [row.hash, row])).values()];
+    const records = distinct.map(({ record }) => record);
+    try {
+      const pairs = (await this.call('pairs', records)).flatMap(row => row.pairs);
+      const scores = await scorer.score(pairs, signal);
+      for (const { hash, score } of await this.call('judge', records, scores)) cache.set(hash, score);
+      await this.lookUp(open.filter(row => !distinct.includes(row)));
+    } catch (error) {
+      if (signal.aborted || error instanceof ClassifierUnavailable || this.failure) throw error;
+      log.error(`${this.file}: ${records.length} rows could not be scored: ${errorText(error)}`);
+      await this.call('fail', open.map(({ record }) => record));
+    }
+    this.changed.fire();
+  }
+
+  /** Resolves when more has been read, at once when there is no more. */
+  private moreRows(): Promise<void> {
+    if (this.failure) return Promise.reject(this.failure);
+    if (this.hasAllRows) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const listening = this.readMore.event(() => {
+        listening.dispose();
+        if (this.failure) reject(this.failure);
+        else resolve();
+      });
+    });
+  }
+
+  private onReply(reply: TableReply): void {
+    if ('rows' in reply) {
+      this.hasAllRows = reply.done;
+      this.rowsRead = reply.rows;
+      this.readMore.fire();
+      this.changed.fire();
+    } else if ('unreadable' in reply) this.fail(new UserError(reply.unreadable));
+    else if ('failed' in reply) this.take(reply.id)?.reject(new Error(reply.failed));
+    else this.take(reply.id)?.resolve(reply.value);
+  }
+
+  private take(id: number): Waiting | undefined {
+    const waiting = this.waiting.get(id);
+    this.waiting.delete(id);
+    return waiting;
+  }
+
+  private fail(error: Error): void {
+    if (this.failure) return;
+    this.failure = error;
+    for (const waiting of this.waiting.values()) waiting.reject(error);
+    this.waiting.clear();
+    this.readMore.fire();
+    this.changed.fire();
+  }
+}

@@ -1,0 +1,29 @@
+/** Opens the table of a dataset file as the settings and the list of reviewed rows have it. */
+import * as vscode from 'vscode';
+import { setting } from '../../common/configuration';
+import { isQuarantine } from '../quarantineFiles';
+import type { FileSummary } from '../report';
+import { readReviewed } from '../reviewing';
+import { DatasetTable, type TableServices } from './datasetTable';
+import type { TableSummary } from './tableProtocol';
+
+export async function openTable(file: string, services: TableServices): Promise<DatasetTable> {
+  return DatasetTable.open(file, services, {
+    threshold: setting('risk.threshold', vscode.Uri.file(file)),
+    reviewed: [...(await readReviewed(file))],
+    flag: !isQuarantine(file),
+    expected: /\.(jsonl|ndjson|parquet)$/i.test(file),
+  });
+}
+
+/** What is said of a file in its lists. */
+export const fileSummary = ({ counts, threshold, broken, failed }: TableSummary): FileSummary => ({
+  rows: counts.all - counts.malformed,
+  flagged: counts.flagged,
+  reviewed: counts.reviewed,
+  malformed: counts.malformed,
+  unscored: counts.unjudged,
+  unscoredReason: failed > 0 ? 'The classifier failed on them.' : undefined,
+  threshold,
+  broken,
+});

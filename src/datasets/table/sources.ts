@@ -1,0 +1,253 @@
+/**
+ * Where the records of a dataset file come from, and how each is read again when it is looked at. JSON Lines are
+ * read by byte offsets, and Parquet files as JSON Lines that are put aside on the disk, so that memory stays flat;
+ * the other formats are kept as text.
+ */
+import { isUtf8 } from 'node:buffer';
+import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import { Pace } from '../../common/pace';
+import { UserError } from '../../common/userError';
+import { decode } from '../bytes';
+import { columnNamesOf, type ColumnNames } from '../columnNames';
+import type { Broken, Format } from '../formats/format';
+import { jsonLines } from '../formats/jsonLines';
+import { findUndecodable, invalidUtf8, readDocument, textSource } from '../reading';
+import type { Problem } from '../rows';
+
+export interface SourceText {
+  text: string;
+  /** What is wrong with its bytes. */
+  problem?: Problem;
+}
+
+export interface SourceRecord extends SourceText {
+  /** Where it stands, and how long it is, in the source's own unit. */
+  offset: number;
+  size: number;
+  /** From 1; of a Parquet file the number of the row. */
+  line: number;
+}
+
+/** `share`: how much of the file has been read by then. */
+export interface SourcePart {
+  records: SourceRecord[];
+  share: number;
+}
+
+export interface RecordSource {
+  readonly format: Format;
+  /** Whether what stands around the rows says that they are conversations. */
+  readonly announced: boolean;
+  /** From where on the file cannot be read; known once all records have come. */
+  readonly broken: Broken | undefined;
+  /** Every record once, in order. */
+  records(): AsyncIterable<SourcePart> | Iterable<SourcePart>;
+  textAt(offset: number, size: number): SourceText;
+  close(): void;
+}
+
+const CHUNK_BYTES = 1 << 20;
+const LF = 0x0a;
+const CR = 0x0d;
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/** `spool` is a file that may be written and is removed in the end. Rejects where `file` cannot be read. */
+export async function openSource(file: string, spool: string): Promise<RecordSource> {
+  const extension = path.extname(file).toLowerCase();
+  if (extension === '.parquet') return new ParquetRows(file, await columnNamesOf(file), spool);
+  if (['.json', '.csv', '.tsv'].includes(extension)) return openText(file);
+  return LineFile.open(file);
+}
+
+/** JSON Lines, of which nothing is kept but where they stand. */
+export class LineFile implements RecordSource {
+  readonly format: Format;
+  readonly announced: boolean;
+  readonly broken = undefined;
+  private readonly descriptor: number;
+
+  private constructor(file: string, names: ColumnNames | undefined) {
+    this.format = jsonLines(names);
+    this.announced = names !== undefined;
+    this.descriptor = openSync(file, 'r');
+  }
+
+  static async open(file: string): Promise<LineFile> {
+    return new LineFile(file, await columnNamesOf(file));
+  }
+
+  *records(): Generator<SourcePart> {
+    const { size } = fstatSync(this.descriptor);
+    let line = 0;
+    let rest: Buffer[] = []; // of a line that goes on in the next chunk
+    let offset = 0; // where that line begins
+    for (let at = 0; at <= size; ) {
+      const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+      const read = readSync(this.descriptor, chunk, 0, CHUNK_BYTES, at);
+      const records: SourceRecord[] = [];
+      let start = at === 0 && chunk.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
+      if (at === 0) offset = start;
+      for (;;) {
+        const newline = chunk.subarray(0, read).indexOf(LF, start);
+        const end = newline < 0 ? read : newline;
+        rest.push(chunk.subarray(start, end));
+        if (newline < 0 && read === CHUNK_BYTES) break;
+        const bytes = rest.length === 1 ? rest[0]! : Buffer.concat(rest);
+        line++;
+        const ofLine = newline >= 0 && bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes;
+        const text = textOf(ofLine);
+        // Lines of spaces and tabs are no rows.
+        if (text.problem || /[^ \t\r]/.test(text.text)) records.push({ offset, size: ofLine.length, line, ...text });
+        rest = [];
+        start = end + 1;
+        offset = at + start;
+        if (newline < 0) break;
+      }
+      at += read;
+      yield { records, share: size === 0 ? 1 : Math.min(1, at / size) };
+      if (read < CHUNK_BYTES) return;
+    }
+  }
+
+  textAt(offset: number, size: number): SourceText {
+    const bytes = Buffer.allocUnsafe(size);
+    const read = readSync(this.descriptor, bytes, 0, size, offset);
+    return textOf(bytes.subarray(0, read));
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+}
+
+function textOf(bytes: Buffer): SourceText {
+  if (isUtf8(bytes)) return { text: bytes.toString('utf8') };
+  const { text, invalidAt } = decode(bytes);
+  return { text, problem: invalidUtf8(invalidAt!) };
+}
+
+/** Formats whose records say what they are only as parts of the whole. */
+async function openText(file: string): Promise<RecordSource> {
+  let bytes: Buffer;
+  let text: string;
+  try {
+    bytes = readFileSync(file);
+    text = new TextDecoder().decode(bytes);
+  } catch (error) {
+    if (!(error instanceof RangeError) && !['ERR_FS_FILE_TOO_LARGE', 'ERR_ENCODING_INVALID_ENCODED_DATA'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    throw new UserError(`${path.basename(file)} is too large to be read as a whole, as this format is. Write it as JSON Lines or Parquet.`);
+  }
+  const { signal } = new AbortController();
+  const undecodable = await findUndecodable(bytes, true);
+  const reading = await readDocument(file, await textSource(text, signal), undefined, undecodable, signal);
+  const { format, announced, broken, records } = reading;
+  return {
+    format,
+    announced,
+    broken,
+    async *records() {
+      const pace = new Pace();
+      for (let first = 0; first < records.length; first += 1000) {
+        await pace.step();
+        yield {
+          records: records.slice(first, first + 1000).map(({ start, text: recordText, read }, index) => ({
+            offset: first + index,
+            size: 1,
+            line: start.line + 1,
+            text: recordText,
+            ...('problem' in read && { problem: read.problem }),
+          })),
+          share: Math.min(1, (first + 1000) / records.length),
+        };
+      }
+    },
+    textAt(offset) {
+      const { text: recordText, read } = records[offset]!;
+      return { text: recordText, ...('problem' in read && { problem: read.problem }) };
+    },
+    close: () => undefined,
+  };
+}
+
+const ROWS_AT_A_TIME = 2000;
+/** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
+const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
+const parsers = { stringFromBytes: decoded, jsonFromBytes: decoded };
+
+/** The rows of a Parquet file, decoded once into a file of JSON Lines from which they are read again. */
+class ParquetRows implements RecordSource {
+  readonly format: Format;
+  readonly announced: boolean;
+  readonly broken = undefined;
+  private readonly descriptor: number;
+
+  constructor(
+    private readonly file: string,
+    names: ColumnNames | undefined,
+    private readonly spool: string,
+  ) {
+    this.format = jsonLines(names);
+    this.announced = names !== undefined;
+    this.descriptor = openSync(spool, 'w+', 0o600);
+  }
+
+  async *records(): AsyncGenerator<SourcePart> {
+    const name = path.basename(this.file);
+    try {
+      const file = await asyncBufferFromFile(this.file);
+      const metadata = await parquetMetadataAsync(file);
+      const total = Number(metadata.num_rows);
+      const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
+      if (new Set(columns).size < columns.length) throw new Error('two columns have the same name');
+      let offset = 0;
+      for (let row = 0; row < total; ) {
+        // `utf8: false`: bytes that are not marked as text are none, as in the trainer.
+        const range = { rowStart: row, rowEnd: Math.min(total, row + ROWS_AT_A_TIME) };
+        const found = await parquetReadObjects({ file, metadata, compressors, parsers, utf8: false, ...range });
+        if (found.length === 0) throw new Error(`the file ends after row ${row} of ${total}`);
+        const records = found.map((value): SourceRecord => {
+          const text = asLine(value);
+          const size = writeSync(this.descriptor, text, offset);
+          const record = { offset, size, line: ++row, text };
+          offset += size;
+          return record;
+        });
+        yield { records, share: row / total };
+      }
+    } catch (error) {
+      throw new UserError(`${name} cannot be read as Parquet: ${(error as Error).message}.`);
+    }
+  }
+
+  textAt(offset: number, size: number): SourceText {
+    const bytes = Buffer.allocUnsafe(size);
+    readSync(this.descriptor, bytes, 0, size, offset);
+    return { text: bytes.toString('utf8') };
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+    rmSync(this.spool, { force: true });
+  }
+}
+
+/** What is no text, and not nothing, stays so, as it is in the trainer: a date, bytes, a number that JSON has not. */
+function asLine(row: object): string {
+  return JSON.stringify(row, function (this: Record<string, unknown>, key, value: unknown) {
+    const plain = this[key]; // before a date made itself a text
+    if (plain instanceof Date) return { date: value };
+    if (plain instanceof Uint8Array) return { bytes: plain.length };
+    if (typeof plain === 'number' && !Number.isFinite(plain)) return { number: String(plain) };
+    return typeof value === 'bigint' ? Number(value) : value;
+  });
+}
+
+/** Says which file it is and as of when. */
+export function stampOf(file: string): string {
+  const { size, mtimeMs, ino } = statSync(file);
+  return `${ino} ${size} ${mtimeMs}`;
+}

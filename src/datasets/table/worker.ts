@@ -1,0 +1,30 @@
+/**
+ * Worker-thread entry that holds the table of one dataset file, so that reading it never blocks the extension
+ * host. Started with `TableWorkerData`; answers `TableRequest`s, and says how far reading has come.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { errorText } from '../../common/log';
+import { openSource } from './sources';
+import { Table } from './table';
+import type { TableReply, TableRequest, TableWorkerData } from './tableProtocol';
+
+const reply = (message: TableReply): void => parentPort!.postMessage(message);
+
+async function serve(data: TableWorkerData): Promise<void> {
+  const source = await openSource(data.file, data.spool);
+  process.once('exit', () => source.close());
+  const table = new Table(source, data);
+  parentPort!.on('message', (request: TableRequest) => {
+    try {
+      const calls = table as unknown as Record<string, (...args: unknown[]) => unknown>;
+      reply({ id: request.id, value: calls[request.call]!(...request.args) });
+    } catch (error) {
+      reply({ id: request.id, failed: errorText(error) });
+    }
+  });
+  let rows = 0;
+  await table.readAll(read => reply({ rows: (rows = read), done: false }));
+  reply({ rows, done: true });
+}
+
+serve(workerData as TableWorkerData).catch((error: unknown) => reply({ unreadable: errorText(error) }));
