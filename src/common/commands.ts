@@ -36,6 +36,8 @@ export interface CommandArguments {
   'safeFinetuning.nameColumns': [dataset?: { fsPath: string }];
   'safeFinetuning.scanWorkspace': [];
   'safeFinetuning.openViewer': [dataset?: { fsPath: string }];
+  'safeFinetuning.judgeDataset': [configuration?: { fsPath: string }];
+  'safeFinetuning.useClassifier': [dataset: { fsPath: string }];
   'safeFinetuning.quarantineFlagged': [dataset: { fsPath: string }];
   'safeFinetuning.quarantineRow': RowArguments;
   'safeFinetuning.restoreRow': RowArguments;
@@ -78,6 +80,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.nameColumns': true,
   'safeFinetuning.scanWorkspace': true,
   'safeFinetuning.openViewer': true,
+  'safeFinetuning.judgeDataset': true,
+  'safeFinetuning.useClassifier': true,
   'safeFinetuning.quarantineFlagged': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.restoreRow': true,

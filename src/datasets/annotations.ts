@@ -10,7 +10,8 @@ import { setContext } from '../common/context';
 import { Disposable } from '../common/disposable';
 import { DatasetDocument, rangeOf, type DatasetDocumentServices, type OnProgress } from './datasetDocument';
 import type { Finding, Severity } from './findings';
-import type { JudgeServices } from './judging';
+import type { Opinion } from '../risk/opinions';
+import type { RowServices } from './judging';
 import { isAbout, onDidChangeBeside } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
@@ -78,7 +79,7 @@ export class Annotations extends Disposable {
   private warnedOf: string | undefined;
   notes: RowNotes | undefined;
 
-  constructor(services: JudgeServices) {
+  constructor(services: RowServices) {
     super();
     this.services = {
       ...services,
@@ -97,6 +98,7 @@ export class Annotations extends Disposable {
     this.register(window.onDidChangeActiveTextEditor(() => this.showStatus()));
     this.register(window.onDidChangeTextEditorVisibleRanges(({ textEditor }) => this.onScroll(textEditor.document)));
     this.register(onDidChangeBeside(file => this.onBeside(vscode.Uri.file(file))));
+    this.register(services.opinions.onDidChange(file => this.documents.get(vscode.Uri.file(file).toString())?.refresh()));
     const beside = this.register(workspace.createFileSystemWatcher(`**/{*.reviewed.txt,${COLUMN_NAMES_FILE}}`));
     for (const event of [beside.onDidCreate, beside.onDidChange, beside.onDidDelete]) this.register(event(file => this.onBeside(file)));
     const scan = setTimeout(() => workspace.textDocuments.forEach(document => this.follow(document)));
@@ -106,6 +108,11 @@ export class Annotations extends Disposable {
   /** The open dataset file, if rows of it are to be judged at all. */
   get(document: vscode.TextDocument): DatasetDocument | undefined {
     return this.documents.get(document.uri.toString()) ?? this.follow(document);
+  }
+
+  /** What the judge of a configuration has said of a dataset. */
+  opinionOf(file: string): Opinion | undefined {
+    return this.services.opinions.of(file);
   }
 
   isOpen(file: string): boolean {

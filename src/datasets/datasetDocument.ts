@@ -15,7 +15,7 @@ import { endOf, type Place, type Stretch } from './formats/format';
 import type { TextSource } from './formats';
 import { mentionsConversation } from './rowForms';
 import { findingsOf, type Finding, type SpanMemo } from './findings';
-import { judgeRows, type JudgeServices, type Scores } from './judging';
+import { judgeRows, type RowServices, type Scores } from './judging';
 import { isQuarantine } from './quarantineFiles';
 import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
@@ -40,7 +40,7 @@ export interface RowAt {
   score: RowScore | undefined;
 }
 
-export interface DatasetDocumentServices extends JudgeServices {
+export interface DatasetDocumentServices extends RowServices {
   /** Called with annotations of the document as it is at that moment. */
   show(document: DatasetDocument): void;
   /** Called when the classifier does not run. */
@@ -110,7 +110,7 @@ export class DatasetDocument implements IDisposable {
     if (!record || !('hash' in record.read)) return undefined;
     const range = rangeOf({ start: record.start, end: endOf(record) });
     if (!range.contains(position) || this.document.getText(range) !== record.text) return undefined;
-    return { record, range, hash: record.read.hash, score: this.scores.known.get(record.read.hash) };
+    return { record, range, hash: record.read.hash, score: this.scoreOf(record.read.hash) };
   }
 
   /** Every row as it was read; `line` is where it begins. */
@@ -127,6 +127,17 @@ export class DatasetDocument implements IDisposable {
       const row = this.rowAt(asPosition(start));
       return row?.range.intersection(range) ? [{ line: start.line, hash: row.hash }] : [];
     });
+  }
+
+  /** What judged a row, in words. */
+  judgeOf(hash: string): string {
+    const opinion = this.services.opinions.of(this.file);
+    if (opinion?.rows.has(hash)) return opinion.judge;
+    return setting('risk.classifierFolder', this.document.uri) ? 'your classifier' : 'the bundled classifier';
+  }
+
+  private scoreOf(hash: string): RowScore | undefined {
+    return this.services.opinions.over(this.file, hash, this.scores.known.get(hash));
   }
 
   /** Waits until nothing is left to do. */
@@ -167,6 +178,7 @@ export class DatasetDocument implements IDisposable {
   private async read(signal: AbortSignal): Promise<void> {
     this.undecodable ??= { found: await this.findUndecodable() };
     this.reviewed = await readReviewed(this.file);
+    await this.services.opinions.ready;
     signal.throwIfAborted();
     const { document } = this;
     if (!this.reading && mentionsConversation(document.lineAt(0).text)) {
@@ -226,7 +238,8 @@ export class DatasetDocument implements IDisposable {
     const { uri, languageId } = this.document;
     if (!this.reading) return;
     const pace = new Pace();
-    const report = await makeReport(this.reading, this.scores, {
+    const scores = { known: { get: (hash: string) => this.scoreOf(hash) }, failed: this.scores.failed };
+    const report = await makeReport(this.reading, scores, {
       expected: languageId === 'jsonl',
       threshold: setting('risk.threshold', uri),
       flag: !isQuarantine(this.file),
@@ -235,8 +248,7 @@ export class DatasetDocument implements IDisposable {
       pace,
       signal,
     });
-    const judge = setting('risk.classifierFolder', uri) ? 'your classifier' : 'the bundled classifier';
-    const findings = await findingsOf(report, this.reading, { judge, spans: this.spans, pace, signal });
+    const findings = await findingsOf(report, this.reading, { judgeOf: hash => this.judgeOf(hash), spans: this.spans, pace, signal });
     this.annotations = { report, findings, scoring };
     this.services.show(this);
   }

@@ -58,6 +58,7 @@ export class DatasetIndex extends Disposable {
     this.register(watcher.onDidChange(({ fsPath }) => this.onDisk(fsPath)));
     this.register(watcher.onDidCreate(({ fsPath }) => this.onDisk(fsPath)));
     this.register(onDidChangeBeside(file => this.onDisk(file)));
+    this.register(services.opinions.onDidChange(file => this.onDisk(file)));
     this.register(vscode.workspace.onDidCloseTextDocument(document => this.onDisk(document.fileName)));
     this.register(
       vscode.workspace.onDidChangeConfiguration(change => {

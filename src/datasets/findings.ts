@@ -21,8 +21,8 @@ export const MOST_FINDINGS = 900;
 export type SpanMemo = Map<string, Span>;
 
 export interface FindingOptions {
-  /** What judged the rows, in words. */
-  judge: string;
+  /** What judged a row, in words. */
+  judgeOf: (hash: string) => string;
   /** Filled with the spans of this list; those of the last one spare the search. */
   spans: SpanMemo;
   pace: Pace;
@@ -30,7 +30,7 @@ export interface FindingOptions {
 }
 
 export async function findingsOf(report: FileReport, reading: Reading, options: FindingOptions): Promise<Finding[]> {
-  const { judge, spans, pace, signal } = options;
+  const { judgeOf, spans, pace, signal } = options;
   if (!report.isDataset) return report.notice === undefined ? [] : [aboutFile('format', report.notice)];
   const { format, records } = reading;
   const { problems } = report;
@@ -56,7 +56,7 @@ export async function findingsOf(report: FileReport, reading: Reading, options: 
     const { text } = record;
     const span = lastSpans.get(text) ?? spanOfMessage(format, text, row.messageIndex) ?? whole(text);
     spans.set(text, span);
-    const message = flaggedMessage(row, judge);
+    const message = flaggedMessage(row, judgeOf(row.hash));
     findings.push({ ...stretchIn(record, span), severity: 'warning', code: 'risk', message });
   }
   const moreFlagged = report.flagged.length - flagged.length;

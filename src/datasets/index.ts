@@ -8,6 +8,7 @@ import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import { ScoreCache } from '../risk/cache';
+import { Opinions } from '../risk/opinions';
 import { Scorer } from '../risk/scorer';
 import { Annotations } from './annotations';
 import { Badges } from './badges';
@@ -30,6 +31,7 @@ export type ShowInViewer = (row: RowLocation) => Promise<void>;
 
 export class DatasetFeature extends Disposable {
   readonly index: DatasetIndex;
+  readonly opinions: Opinions;
   private readonly annotations: Annotations;
   private readonly tables: TableServices;
   private showInViewer: ShowInViewer | undefined;
@@ -46,9 +48,11 @@ export class DatasetFeature extends Disposable {
     );
     const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
     const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
-    this.annotations = this.register(new Annotations({ scorer, cache, log }));
+    this.opinions = this.register(new Opinions(path.join(storage, 'judged'), log));
+    const { opinions } = this;
+    this.annotations = this.register(new Annotations({ scorer, cache, opinions, log }));
     const tableWorker = context.asAbsolutePath('dist/tableWorker.js');
-    this.tables = { scorer, cache, log, tableWorker, spoolFolder: path.join(storage, 'rows') };
+    this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: path.join(storage, 'rows') };
     this.index = this.register(new DatasetIndex(this.annotations, this.tables));
     this.register({ dispose: endMoves });
     this.register(new Badges(this.index, this.annotations));
@@ -67,6 +71,7 @@ export class DatasetFeature extends Disposable {
     this.register(registerCommand('safeFinetuning.previousFlaggedRow', () => this.goToFlagged('previous')));
     this.register(registerCommand('safeFinetuning.scoreFile', file => this.scoreFile(file)));
     this.register(registerCommand('safeFinetuning.nameColumns', file => this.nameColumns(file)));
+    this.register(registerCommand('safeFinetuning.useClassifier', ({ fsPath }) => this.opinions.forget(fsPath)));
     this.register(registerCommand('safeFinetuning.openViewer', file => openViewer(this.fileOf(file))));
     this.register(registerCommand('safeFinetuning.scanWorkspace', () => this.index.scanWorkspace()));
     this.register(registerCommand('safeFinetuning.quarantineFlagged', ({ fsPath }) => this.quarantineFlagged(fsPath)));

@@ -2,6 +2,7 @@
 import { errorText, type Log } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore, ScoreCache } from '../risk/cache';
+import type { Opinions } from '../risk/opinions';
 import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
 import type { Reading } from './reading';
 import { isBlank } from './rowForms';
@@ -18,6 +19,10 @@ export interface JudgeServices {
   scorer: Scorer;
   cache: ScoreCache;
   log: Log;
+}
+
+export interface RowServices extends JudgeServices {
+  opinions: Opinions;
 }
 
 export interface JudgeOptions {

@@ -60,6 +60,12 @@ export interface DatasetSigns {
 export const isDatasetOf = ({ expected, announced, broken, records, meant }: DatasetSigns): boolean =>
   (announced && broken !== undefined) || (expected ? meant > 0 : 2 * meant > records);
 
+/** What is known of rows by their hash. */
+export interface KnownScores {
+  known: Pick<Scores['known'], 'get'>;
+  failed: Pick<Scores['failed'], 'get'>;
+}
+
 export interface ReportOptions {
   /** As in `DatasetSigns`. */
   expected: boolean;
@@ -74,7 +80,7 @@ export interface ReportOptions {
   signal: AbortSignal;
 }
 
-export async function makeReport({ records, broken, announced }: Reading, scores: Scores, options: ReportOptions): Promise<FileReport> {
+export async function makeReport({ records, broken, announced }: Reading, scores: KnownScores, options: ReportOptions): Promise<FileReport> {
   const { expected, threshold, flag, pace, signal } = options;
   const report: FileReport = {
     rows: 0,

@@ -30,6 +30,8 @@ class SummaryLens implements vscode.CodeLensProvider {
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
     const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;
     const lenses = [lens(`${found}${unfinished ? ' so far' : ''}`)];
+    const opinion = this.annotations.opinionOf(fsPath);
+    if (opinion) lenses.push(lens(`Judged by ${opinion.judge}; use the bundled classifier again`, 'safeFinetuning.useClassifier', { fsPath }));
     if (flagged.length === 0) return lenses;
     lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {

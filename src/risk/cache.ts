@@ -32,7 +32,7 @@ export class ScoreCache implements IDisposable {
   constructor(
     private readonly file: string,
     private readonly log: Log,
-    private readonly capacity = 50_000,
+    private readonly capacity = 250_000,
   ) {}
 
   /** Makes the cache that of `judgeId`: its scores are read, those of another judge are dropped. */

@@ -1,6 +1,7 @@
 /** How the trainer's command line is called: always the extension's own copy, in the user's interpreter. */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { endTree } from './processTree';
 
 export interface Trainer {
@@ -27,12 +28,16 @@ export function trainerEnvironment({ folder, secrets }: Trainer): NodeJS.Process
   };
 }
 
-/** Runs a short trainer command to its end. Aborting ends it; its output so far is returned. */
+/**
+ * Runs a trainer command to its end. Aborting ends it; its output so far is returned. `onMessage` gets the lines
+ * that it writes beside its output.
+ */
 export function runTrainer(
   trainer: Trainer,
   args: string[],
   cwd: string,
   signal?: AbortSignal,
+  onMessage?: (line: string) => void,
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(trainer.interpreter, trainerArguments(...args), {
@@ -45,6 +50,7 @@ export function runTrainer(
     const output = { stdout: '', stderr: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+    if (onMessage) createInterface(child.stderr).on('line', onMessage);
     const end = () => child.pid && void endTree(child.pid, 'SIGKILL');
     if (signal?.aborted) end();
     signal?.addEventListener('abort', end);

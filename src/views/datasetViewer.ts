@@ -21,6 +21,8 @@ import type { FromViewer, RowAction, ToViewer } from './viewerProtocol';
 
 const SEND_MILLISECONDS = 250;
 const CHANGE_PAUSE_MS = 500;
+/** The hash of what is malformed. */
+const NO_ROW = '0'.repeat(16);
 
 export class DatasetViewers extends Disposable implements vscode.CustomReadonlyEditorProvider {
   private readonly open = new Map<string, Set<Viewer>>();
@@ -104,6 +106,7 @@ class Viewer extends Disposable {
     const watcher = this.register(vscode.workspace.createFileSystemWatcher(new vscode.RelativePattern(folder, '*')));
     for (const event of [watcher.onDidChange, watcher.onDidCreate, watcher.onDidDelete]) this.register(event(({ fsPath }) => this.onDisk(fsPath)));
     this.register(onDidChangeBeside(changed => this.onDisk(changed)));
+    this.register(datasets.opinions.onDidChange(changed => this.onDisk(changed)));
     this.register(
       vscode.workspace.onDidChangeConfiguration(change => {
         if (change.affectsConfiguration('safeFinetuning.risk.classifierFolder')) this.reopenSoon();
@@ -173,8 +176,11 @@ class Viewer extends Disposable {
   }
 
   private async act(action: RowAction, rows: RowLocation[]): Promise<void> {
-    if (action === 'showText') await vscode.commands.executeCommand('safeFinetuning.showRow', rows[0]);
-    else await vscode.commands.executeCommand(`safeFinetuning.${action}`, ...rows);
+    const [row] = rows;
+    if (action === 'showText' && row) {
+      if (row.hash !== NO_ROW) await vscode.commands.executeCommand('safeFinetuning.showRow', row);
+      else await vscode.window.showTextDocument(this.uri, { selection: new vscode.Range(row.line - 1, 0, row.line - 1, 0) });
+    } else await vscode.commands.executeCommand(`safeFinetuning.${action}`, ...rows);
   }
 
   private move(): 'quarantine' | 'restore' | 'none' {

@@ -10,27 +10,16 @@ import type { Run } from '../trainerHost/run';
 import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
-import type { Trainer } from '../trainerHost/trainerCommand';
 import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
+import type { CheckedTrainer } from './checkedTrainer';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
-import { agreesToEndpoint } from './endpointConsent';
 import type { PreflightView } from './preflightView';
-import { storedSecrets } from './secrets';
 
 const answerMilliseconds = 10_000;
 
-export function registerRunCommands({ context, log, registerCommand }: Services, registry: RunRegistry, checks: PreflightView): void {
+export function registerRunCommands({ context, log, registerCommand }: Services, registry: RunRegistry, checks: PreflightView, checkedTrainer: CheckedTrainer): void {
   askOnlyIf(() => vscode.workspace.isTrusted);
   const showMonitor = () => vscode.commands.executeCommand('safeFinetuning.monitor.focus');
-
-  /** Runs the checks and asks whether rows may leave; undefined when the run cannot or shall not begin. */
-  const checkedTrainer = async (configuration: vscode.Uri): Promise<Trainer | undefined> => {
-    const result = await checks.run(configuration);
-    if (result) checks.explainFailure(result.checks);
-    if (!result?.trainer) return undefined;
-    if (!(await agreesToEndpoint(context.workspaceState, result))) return undefined;
-    return { ...result.trainer, secrets: await storedSecrets(context.secrets, result.endpoint) };
-  };
 
   const begin = async (configuration: vscode.Uri, folder: string, launch: () => Promise<Launched>): Promise<string> =>
     withLaunchLock(folder, async () => {

@@ -153,6 +153,26 @@ describe('runs', function () {
     assert.doesNotMatch(await hovers(1), /nats a token/);
   });
 
+  it('have their rows judged by the judge of a configuration, which the editor shows until it is told not to', async () => {
+    const configuration = tinyConfiguration('probed.finetune.json', 4);
+    const config = JSON.parse(fs.readFileSync(configuration.fsPath, 'utf8')) as object;
+    const python = vscode.workspace.getConfiguration('safeFinetuning').get<string>('python.interpreter')!;
+    const env = { ...process.env, PYTHONPATH: path.join(extension.extensionPath, 'trainer') };
+    execFileSync(python, ['-m', 'safe_finetuning', 'probe', configuration.fsPath], { env });
+    write('probed.finetune.json', { ...config, risk: { source: 'probe', probe: 'probe.safetensors', threshold: 0.5 } });
+    await vscode.commands.executeCommand('safeFinetuning.judgeDataset', configuration);
+    const dataset = path.join(workspace, 'tiny.jsonl');
+    const opinion = api.datasets.opinions.of(dataset) ?? assert.fail('the rows were judged');
+    assert.deepEqual([opinion.judge, opinion.rows.size], ['probe of probed.finetune.json', 12]);
+    const report = await api.datasets.whenScored(vscode.Uri.file(dataset));
+    const byProbe = [...opinion.rows].filter(([, { risk }]) => risk >= 0.5).map(([hash]) => hash);
+    assert.deepEqual(report!.flagged.map(({ hash }) => hash).sort(), byProbe.sort());
+    const hovers = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', vscode.Uri.file(dataset), new vscode.Position(3, 40));
+    assert.match(hovers.flatMap(({ contents }) => contents).map(content => (content as vscode.MarkdownString).value).join(), /judged by probe of probed/);
+    await vscode.commands.executeCommand('safeFinetuning.useClassifier', vscode.Uri.file(dataset));
+    await until('the classifier counts again', async () => (await api.datasets.whenScored(vscode.Uri.file(dataset)))!.flagged.length === 1);
+  });
+
   it('are paused, go on, and are cancelled within two seconds', async () => {
     const id = await vscode.commands.executeCommand<string>('safeFinetuning.startRun', tinyConfiguration('long.finetune.json', 100_000));
     await until('a step', () => run(id).state.series.length > 0);

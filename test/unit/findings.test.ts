@@ -27,7 +27,7 @@ const report = (reading: Reading, scores: Scores, unscoredReason?: string, expec
   makeReport(reading, scores, { expected, threshold: 0.5, flag: true, reviewed: new Set(), unscoredReason, pace: new Pace(), signal });
 
 const list = (of: FileReport, reading: Reading): Promise<Finding[]> =>
-  findingsOf(of, reading, { judge: 'the bundled classifier', spans: new Map(), pace: new Pace(), signal });
+  findingsOf(of, reading, { judgeOf: () => 'the bundled classifier', spans: new Map(), pace: new Pace(), signal });
 
 describe('findings', () => {
   it('flag rows from the threshold on, the riskiest first, on the text that is about', async () => {

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     score = commands.add_parser("score", help="the risk of each row of a dataset")
-    score.add_argument("dataset", type=Path, help="a file, a folder of files, or a pattern in quotes")
+    score.add_argument(
+        "dataset",
+        type=Path,
+        help="a file, a folder of files, or a pattern in quotes; or a configuration (*.finetune.json), whose "
+        "dataset is judged by the judge that it names",
+    )
     score.add_argument(
         "--threshold",
         type=_risk,
-        default=RiskConfig().threshold,
-        help="flag from this risk (default %(default)s)",
+        help=f"flag from this risk (default {RiskConfig().threshold}, or the configuration's)",
     )
     score.add_argument("--format", choices=["text", "json", "csv", "sarif"], default="text")
     score.add_argument(
@@ -170,9 +175,13 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from .score import FORMATS, flagged, score_dataset
+    from .score import FORMATS, flagged, score_configured, score_dataset
 
-    report = score_dataset(options.dataset, options.threshold)
+    if options.dataset.name.endswith(".finetune.json"):
+        report = score_configured(options.dataset, options.threshold, Stderr())
+    else:
+        threshold = RiskConfig().threshold if options.threshold is None else options.threshold
+        report = score_dataset(options.dataset, threshold)
     print(FORMATS[options.format](report))
     found = flagged(report) or report.invalid
     return EXIT_FOUND if options.check and found else 0
@@ -243,6 +252,27 @@ def metrics_lines(metrics: p.EvaluationMetrics) -> list[str]:
         )
         lines.append(f"  {'held-out loss':<15} {loss.value:6.3f}  {spread}  {loss.n} rows")
     return lines
+
+
+class Stderr:
+    """Tells of long work beside what is printed, a line each; ends with the process."""
+
+    def phase(self, phase: p.Phase, message: str) -> None:
+        print(f"{message} …", file=sys.stderr, flush=True)
+
+    def progress(self, phase: p.Phase, unit: str) -> Callable[[int, int | None], None]:
+        last = 0.0
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= 0.2 or done == total:
+                last = now
+                print(f"  {done}{f' of {total}' if total else ''} {unit}", file=sys.stderr, flush=True)
+
+        return report
+
+    def check(self) -> None: ...
 
 
 class Console:

@@ -14,9 +14,11 @@ from urllib.parse import quote
 
 from . import __version__
 from . import protocol as p
+from .config_file import read_config
+from .judge import Work, configured_judge, load_reference
 from .prepare import problem_rows
-from .risk.scores import judge_rows
-from .rows import read_dataset
+from .risk.scores import Critic, Judge, judge_rows
+from .rows import Dataset, read_dataset
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RULES = {
@@ -27,9 +29,25 @@ RULES = {
 
 
 def score_dataset(path: Path, threshold: float) -> p.ScoreReport:
-    """Raises UserError where the file cannot be read."""
-    dataset = read_dataset(path)
-    judge, risks = judge_rows(dataset.rows)
+    """By the bundled classifier. Raises UserError where the file cannot be read."""
+    return _report(read_dataset(path), threshold, Critic(), None)
+
+
+def score_configured(config_path: Path, threshold: float | None, work: Work) -> p.ScoreReport:
+    """The dataset of a configuration by the judge that it names; what is judged is kept for its runs.
+
+    `threshold` is by default the configuration's. Raises UserError.
+    """
+    config, base = read_config(config_path), config_path.resolve().parent
+    dataset = read_dataset(base / config.dataset.path)
+    judge = configured_judge(config, base, lambda: load_reference(config, base, work), work)
+    work.phase("scoring", f"Judging {len(dataset.rows)} rows")
+    limit = config.risk.threshold if threshold is None else threshold
+    return _report(dataset, limit, judge, work.progress("scoring", "rows"))
+
+
+def _report(dataset: Dataset, threshold: float, judge_: Judge, progress: Any) -> p.ScoreReport:
+    judge, risks = judge_rows(dataset.rows, judge_, progress=progress)
     rows = [
         p.RowScore(
             file=row.file,

@@ -21,17 +21,16 @@ from . import protocol as p
 from .config import AnchorConfig, EvaluationConfig, RunConfig
 from .errors import Cancelled, UserError
 from .files import write_atomically
+from .judge import configured_judge, load_reference, read_probe
 from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
 from .processes import Processes
 from .resume import ResumePoint
-from .risk.scores import Critic, Judge
 from .rows import Dataset, read_dataset
 from .run_folder import FollowedRun, Run, RunFolder
 from .tokens import EncodedRow
 
 if TYPE_CHECKING:
     from .model import Loaded
-    from .risk.probe import Probe
 
 EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "onnxruntime", "tokenizers")
@@ -107,7 +106,7 @@ def _train(
     base = config_path.resolve().parent
     dataset, held_out = processes.from_first(lambda: _begin(config, config_path, run, resume))
     run.phase("loading", f"Loading {config.model}")
-    loaded = processes.first_before_others(lambda: _load(config, base, run))
+    loaded = processes.first_before_others(lambda: load_reference(config, base, run))
     rows, aids = processes.from_first(lambda: _prepare(config, base, dataset, held_out, loaded, run))
 
     trainer = _trainer(config, base, run, loaded, rows, aids, processes)
@@ -146,7 +145,7 @@ def _prepare(
     config: RunConfig, base: Path, dataset: Dataset, held_out: Dataset | None, loaded: Loaded, run: Run
 ) -> tuple[PreparedRows, Aids]:
     """Everything that the reference and the judge are asked before training."""
-    judge = _judge(config, base, loaded, run)
+    judge = configured_judge(config, base, lambda: loaded, run)
     rows = prepare(config, dataset, held_out, loaded.tokenizer, judge, run)
     aids = _aids(config, base, loaded, rows, run)
     if config.evaluation.enabled:
@@ -155,61 +154,6 @@ def _prepare(
 
 
 # --- training -----------------------------------------------------------------------------------------
-
-
-def _load(config: RunConfig, base: Path, run: Run | None = None) -> Loaded:
-    from .model import load_model, resolve_device
-
-    return load_model(
-        config.model,
-        device=resolve_device(config.device),
-        base_folder=base,
-        quantisation=config.quantisation,
-        check=run.check if run else None,
-        progress=(lambda stage: run.phase("loading", stage)) if run else None,
-        downloaded=run.progress("loading", "MB") if run else None,
-        fp32=config.lora is None,
-    )
-
-
-def _judge(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Judge:
-    if config.risk.source == "probe":
-        from .risk.probe import Predictor
-
-        return Predictor(_probe(config, base, loaded), loaded.model, loaded.tokenizer, run.check)
-    if config.risk.server:
-        from .risk.endpoint import Endpoint
-
-        return Endpoint(config.risk.server, run.check)
-    if config.risk.judge == "guard" and config.risk.guard:
-        from .model import load_model
-        from .risk.guards import Guard, family_of
-
-        family_of(config.risk.guard)  # said before it is downloaded
-        run.phase("loading", f"Loading {config.risk.guard}")
-        device = loaded.model.device
-        guard = load_model(
-            config.risk.guard,
-            device=device,
-            base_folder=base,
-            check=run.check,
-            downloaded=run.progress("loading", "MB"),
-        )
-        return Guard(config.risk.guard, guard, run.check)
-    return Critic()
-
-
-def _probe(config: RunConfig, base: Path, loaded: Loaded) -> Probe:
-    from .risk.probe import load_probe
-
-    path = base / (config.risk.probe or "")
-    probe = load_probe(path, loaded.fingerprint)
-    if probe.over_tokens and config.risk.features == "policy":
-        raise UserError(
-            f"{path}: a probe of the kind `released-code` reads all tokens of a prompt, which "
-            '`risk.features: "policy"` does not. Train one of the kind `layer` or `pooled`.'
-        )
-    return probe
 
 
 class Aids(NamedTuple):
@@ -280,7 +224,7 @@ def _trainer(
         *aids,
         fingerprint=loaded.fingerprint,
         warn=run.warn,
-        probe=_probe(config, base, loaded) if config.risk.features == "policy" else None,
+        probe=read_probe(config, base, loaded) if config.risk.features == "policy" else None,
     )
     if config.lora is None:
         run.phase("anchors", "Asking the reference about the rows")
@@ -385,7 +329,7 @@ def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tu
     """
     if adapter and adapter.name == checkpoints.MODEL and (adapter / "config.json").is_file():
         config, adapter = config.model_copy(update={"model": str(adapter.absolute())}), None
-    loaded = _load(config, base)
+    loaded = load_reference(config, base)
     if not adapter:
         return loaded.model, loaded
     from peft import PeftModel

@@ -116,3 +116,20 @@ def _printed(capsys, *arguments):
 def test_a_threshold_that_is_no_risk_is_refused(tmp_path, threshold):
     with pytest.raises(SystemExit, match="2"):
         main(["score", str(tmp_path / "rows.jsonl"), "--check", "--threshold", threshold])
+
+
+def test_a_configuration_is_scored_by_the_judge_that_it_names(tmp_path, model, capsys):
+    rows = [{"prompt": f"Question {i}?", "completion": "An answer."} for i in range(6)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    config = {"model": str(model), "dataset": {"path": "rows.jsonl"}}
+    path = tmp_path / "x.finetune.json"
+    path.write_text(json.dumps(config), "utf-8")
+    assert main(["probe", str(path)]) == 0
+    path.write_text(json.dumps(config | {"risk": {"source": "probe", "probe": "probe.safetensors"}}), "utf-8")
+    capsys.readouterr()
+    assert main(["score", str(path), "--format", "json"]) == 0
+    said = capsys.readouterr()
+    found = p.ScoreReport.model_validate_json(said.out)
+    assert [row.line for row in found.rows] == [1, 2, 3, 4, 5, 6]
+    assert found.judge.startswith("probe") and all(0 <= row.risk <= 1 for row in found.rows)
+    assert "6 of 6 rows" in said.err

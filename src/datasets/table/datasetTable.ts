@@ -9,10 +9,10 @@ import { Emitter } from '../../common/emitter';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
 import { ClassifierUnavailable } from '../../risk/scorer';
-import type { JudgeServices } from '../judging';
+import type { RowServices } from '../judging';
 import type { JudgedRow, TableCalls, TableReply, TableWorkerData, UnjudgedRow } from './tableProtocol';
 
-export interface TableServices extends JudgeServices {
+export interface TableServices extends RowServices {
   /** The bundled script of the worker. */
   tableWorker: string;
   /** Where rows may be put aside while a file is open. */
@@ -81,8 +81,9 @@ export class DatasetTable extends Disposable {
 
   /** Judges every row that nobody has judged, while the file is still being read, too. */
   async judgeAll(signal: AbortSignal): Promise<void> {
-    const { cache, scorer } = this.services;
+    const { cache, opinions, scorer } = this.services;
     await cache.open(await scorer.judgeId());
+    await opinions.ready;
     for (let from: number | undefined = 0; from !== undefined; ) {
       signal.throwIfAborted();
       const isLast = this.hasAllRows;
@@ -106,8 +107,8 @@ export class DatasetTable extends Disposable {
   private async lookUp(rows: UnjudgedRow[]): Promise<UnjudgedRow[]> {
     const known: JudgedRow[] = [];
     const unknown = rows.filter(({ record, hash }) => {
-      const score = this.services.cache.get(hash);
-      if (score) known.push({ record, ...score });
+      const score = this.services.opinions.over(this.file, hash, this.services.cache.get(hash));
+      if (score) known.push({ ...score, record });
       return !score;
     });
     if (known.length > 0) await this.call('know', known);
