@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import { commandRegistrar } from './common/registerCommand';
 import type { Services } from './common/services';
+import { endMoves } from './datasets/moving';
 import { registerDatasets, type DatasetFeature } from './datasets';
 import type { RunRegistry } from './trainerHost/runs';
 import { registerViews } from './views';
@@ -11,6 +12,9 @@ export interface Api {
   runs: RunRegistry;
   datasets: DatasetFeature;
 }
+
+/** Waits until nothing of ours is left beside the user's files. */
+export const deactivate = (): Promise<void> => endMoves();
 
 export function activate(context: vscode.ExtensionContext): Api {
   const log = vscode.window.createOutputChannel('Safe Fine-Tuning', { log: true });

@@ -9,9 +9,11 @@ const ROLES: Record<WholeRow['turns'][number]['role'], string> = { system: 'Syst
 export interface DetailsView {
   row: WholeRow;
   file: FileAbilities;
+  /** What judged the file's rows, where it was not the bundled classifier. */
+  judge: string | undefined;
 }
 
-export function rowDetails({ row, file }: DetailsView, act: (action: RowAction) => void): HTMLElement {
+export function rowDetails({ row, file, judge }: DetailsView, act: (action: RowAction) => void): HTMLElement {
   const name = `${file.lines ? 'Line' : 'Row'} ${integer(row.line)}`;
   const actions = [
     file.move === 'quarantine' && row.state !== 'malformed' && button({ label: 'Move to quarantine', onClick: () => act('quarantineRow') }),
@@ -24,7 +26,7 @@ export function rowDetails({ row, file }: DetailsView, act: (action: RowAction) 
     'article',
     { class: 'details', attributes: { tabindex: '-1', 'aria-label': name } },
     h('h2', {}, name),
-    h('p', { class: `verdict ${row.state}` }, ...verdict(row)),
+    h('p', { class: `verdict ${row.state}` }, ...verdict(row, judge)),
     h('div', { class: 'actions' }, ...actions),
     ...row.turns.map(({ role, content, worst }) =>
       h('section', { class: worst ? 'turn worst' : 'turn' }, h('h3', {}, ROLES[role], worst && h('span', { class: 'note' }, ' the risk is about this')), h('pre', {}, content)),
@@ -33,11 +35,11 @@ export function rowDetails({ row, file }: DetailsView, act: (action: RowAction) 
   );
 }
 
-function verdict(row: WholeRow): (Node | string)[] {
+function verdict(row: WholeRow, judge = 'the classifier'): (Node | string)[] {
   const risk = row.risk === undefined ? '' : `Risk ${hundredths(row.risk)}`;
   switch (row.state) {
     case 'flagged':
-      return [icon('warning'), `${risk}, as the classifier sees it: triage, not a verdict.`];
+      return [icon('warning'), `${risk}, as ${judge} sees it: triage, not a verdict.`];
     case 'reviewed':
       return [icon('check'), `${risk}, but reviewed: it trains as an ordinary row.`];
     case 'refusal':

@@ -3,6 +3,8 @@ import { h, setText } from '../common/dom';
 import { count, hundredths } from '../common/format';
 import type { TableSummary } from '../../src/views/viewerProtocol';
 
+const PAUSE_MS = 300;
+
 export class Histogram {
   readonly element: HTMLElement;
   private readonly bars: HTMLElement[] = [];
@@ -13,6 +15,9 @@ export class Histogram {
   });
   private readonly label = h('output');
   private dragging = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** What was asked for, until it holds. */
+  private asked: number | undefined;
 
   constructor(onThreshold: (threshold: number) => void) {
     this.element = h(
@@ -28,8 +33,14 @@ export class Histogram {
       setText(this.label, `Threshold ${hundredths(Number(this.handle.value))}`);
     });
     this.handle.addEventListener('change', () => {
-      this.dragging = false;
-      onThreshold(Number(this.handle.value));
+      clearTimeout(this.timer);
+      const threshold = Number(this.handle.value);
+      // Keys move the handle step by step: only where it comes to rest is written down.
+      this.timer = setTimeout(() => {
+        this.asked = threshold;
+        this.dragging = false;
+        onThreshold(threshold);
+      }, PAUSE_MS);
     });
   }
 
@@ -44,7 +55,8 @@ export class Histogram {
       bar.classList.toggle('risky', (bin + 0.5) / histogram.length >= threshold);
     });
     this.plot.setAttribute('aria-label', `Rows by risk: ${histogram.map((rows, bin) => (rows > 0 ? `${hundredths(bin / histogram.length)}: ${rows}` : '')).filter(Boolean).join(', ') || 'none judged yet'}`);
-    if (this.dragging) return;
+    if (this.asked === threshold) this.asked = undefined;
+    if (this.dragging || this.asked !== undefined) return;
     this.handle.value = String(threshold);
     this.place(threshold);
     setText(this.label, `${count(counts.flagged, 'row')} at or above ${hundredths(threshold)}`);

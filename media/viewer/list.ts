@@ -36,6 +36,8 @@ export class RowList {
   /** The row at the top, in rows; may be a fraction. */
   private top = 0;
   private cursor = 0;
+  /** Where the cursor is to be, once so many rows have been read. */
+  private wanted = 0;
   private ownScroll = false;
 
   constructor(private readonly events: ListEvents) {
@@ -47,12 +49,18 @@ export class RowList {
     );
     this.element.addEventListener('scroll', () => this.onScroll());
     this.element.addEventListener('wheel', event => this.onWheel(event), { passive: false });
+    // Rows are drawn anew while they are judged, so that a click may begin on one element and end on another.
+    this.rowsPlace.addEventListener('pointerdown', ({ target, button }) => {
+      const row = target instanceof Element ? target.closest<HTMLElement>('.row') : null;
+      if (row && button === 0) this.choose(Number(row.dataset['position']));
+    });
+    this.rowsPlace.addEventListener('dblclick', () => this.events.onOpen());
     this.element.addEventListener('keydown', event => this.onKey(event));
     new ResizeObserver(() => this.draw()).observe(this.element);
   }
 
   get position(): number {
-    return this.cursor;
+    return this.wanted;
   }
 
   get chosen(): TableRow | undefined {
@@ -66,6 +74,7 @@ export class RowList {
     this.total = 0;
     this.top = 0;
     this.cursor = cursor;
+    this.wanted = cursor;
     this.draw();
     this.need(Math.floor(cursor / PAGE_ROWS));
   }
@@ -79,20 +88,23 @@ export class RowList {
 
   put(first: number, total: number, rows: TableRow[]): void {
     const chosen = this.chosen;
+    const before = this.cursor;
     const isNew = this.total === 0;
     this.total = total;
     this.pages.set(first / PAGE_ROWS, rows);
     this.stale.delete(first / PAGE_ROWS);
-    this.cursor = Math.max(0, Math.min(this.cursor, total - 1));
-    if (isNew) this.reveal();
+    this.cursor = Math.max(0, Math.min(this.wanted, total - 1));
+    if (isNew || this.cursor !== before) this.reveal();
     else this.draw();
     const now = this.chosen;
-    if (now?.record !== chosen?.record || now?.state !== chosen?.state || total === 0) this.events.onChoose(now);
+    const isSame = now?.record === chosen?.record && now?.hash === chosen?.hash && now?.state === chosen?.state && now?.risk === chosen?.risk;
+    if (!isSame || total === 0) this.events.onChoose(now);
   }
 
   choose(position: number): void {
     if (this.total === 0) return;
     this.cursor = Math.max(0, Math.min(position, this.total - 1));
+    this.wanted = this.cursor;
     this.reveal();
     this.events.onChoose(this.chosen);
   }
@@ -170,6 +182,12 @@ export class RowList {
       pages.add(Math.floor(position / PAGE_ROWS));
       shown.push(this.item(position));
     }
+    // What the screen reader is told to be chosen must be on the page.
+    if (this.cursor < this.total && (this.cursor < first || this.cursor >= last)) {
+      const away = this.item(this.cursor);
+      away.classList.add('unseen');
+      shown.push(away);
+    }
     this.rowsPlace.replaceChildren(...shown);
     this.rowsPlace.style.transform = `translateY(${this.element.scrollTop - (this.top - first) * ROW_PIXELS}px)`;
     this.element.setAttribute('aria-activedescendant', `row-${this.cursor}`);
@@ -183,9 +201,8 @@ export class RowList {
     const element = h('div', {
       class: `row ${row?.state ?? 'waiting'}`,
       attributes: { role: 'option', id: `row-${position}`, 'aria-selected': String(position === this.cursor), 'aria-setsize': String(this.total), 'aria-posinset': String(position + 1) },
-      onclick: () => this.choose(position),
     });
-    element.addEventListener('dblclick', () => this.events.onOpen());
+    element.dataset['position'] = String(position);
     if (!row) return element;
     const risk = h('span', { class: 'risk number' }, row.state === 'refusal' || row.risk === undefined ? '–' : hundredths(row.risk));
     if (row.risk !== undefined && row.state !== 'refusal') risk.style.setProperty('--risk', String(row.risk));

@@ -49,6 +49,7 @@ let file: FileAbilities = { name: '', move: 'none', text: false, lines: true };
 let summary: TableSummary | undefined;
 let stamp = '';
 let whole: WholeRow | undefined;
+let judgeName: string | undefined;
 
 const filters = FILTERS.map(([filter, label]) => {
   const number = h('span', { class: 'number' });
@@ -68,6 +69,9 @@ const problem = new Place<{ text: string; action?: 'tryAgain' | 'nameColumns' }>
     action && button({ label: action === 'tryAgain' ? 'Try again' : 'Name its columns…', onClick: () => send({ type: action }) }),
   ),
 );
+const otherJudge = new Place<{ judge: string }>(({ judge }) =>
+  h('p', { class: 'problem' }, h('span', {}, `Judged by ${judge}.`), button({ label: 'Use the bundled classifier', onClick: () => send({ type: 'useClassifier' }) })),
+);
 const bulk = new Place<{ flagged: number }>(({ flagged }) => button({ label: `Move all ${integer(flagged)} to quarantine`, onClick: () => send({ type: 'quarantineFlagged' }) }));
 const histogram = new Histogram(threshold => send({ type: 'threshold', threshold }));
 const nothing = h('p', { class: 'nothing note', hidden: true });
@@ -78,7 +82,10 @@ const list = new RowList({
   onChoose: row => {
     keep();
     if (row) send({ type: 'row', record: row.record });
-    else details.show(null);
+    else {
+      whole = undefined;
+      details.show(null);
+    }
   },
   onOpen: () => details.element.querySelector<HTMLElement>('.details')?.focus(),
 });
@@ -88,7 +95,7 @@ details.element.addEventListener('keydown', event => {
 });
 
 document.getElementById('viewer')?.append(
-  h('header', {}, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': 'Rows to show' } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, progress, histogram.element),
+  h('header', {}, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': 'Rows to show' } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, otherJudge.element, progress, histogram.element),
   h('div', { class: 'body' }, h('div', { class: 'list-place' }, list.element, nothing), details.element),
 );
 
@@ -122,7 +129,7 @@ function showView(): void {
   setText(nothing, NOTHING_IN[view.filter]);
 }
 
-function showSummary(next: TableSummary, unavailable: string | undefined): void {
+function showSummary(next: TableSummary, unavailable: string | undefined, judge: string | undefined): void {
   summary = next;
   const { counts, read, broken, isDataset, failed } = next;
   const rows = counts.all - counts.malformed;
@@ -136,9 +143,12 @@ function showSummary(next: TableSummary, unavailable: string | undefined): void 
   else if (read === 1 && !isDataset && counts.all > 0) problem.show({ text: 'No row of this file is a conversation that could be trained on.', action: 'nameColumns' });
   else problem.show(null);
   bulk.show(file.move === 'quarantine' && counts.flagged > 0 && read === 1 && left === 0 ? { flagged: counts.flagged } : null);
+  otherJudge.show(judge === undefined ? null : { judge });
+  if (whole) details.show({ row: whole, file, judge });
+  judgeName = judge;
   histogram.update(next);
   showView();
-  const now = JSON.stringify([counts, next.threshold, next.histogram]);
+  const now = JSON.stringify([counts, next.threshold, next.histogram, next.reading, read]);
   if (now !== stamp) list.refresh();
   stamp = now;
 }
@@ -150,13 +160,13 @@ function receive(message: ToViewer): void {
       document.title = file.name;
       return list.clear(kept?.position);
     case 'summary':
-      return showSummary(message.summary, message.unavailable);
+      return showSummary(message.summary, message.unavailable, message.otherJudge);
     case 'page':
       if (message.view.filter === view.filter && message.view.order === view.order) list.put(message.first, message.total, message.rows);
       return;
     case 'row':
       whole = message.row;
-      return details.show({ row: message.row, file });
+      return details.show({ row: message.row, file, judge: judgeName });
     case 'found':
       if (message.position === undefined) return;
       view = { filter: 'all', order: 'file' };

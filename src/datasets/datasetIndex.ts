@@ -37,6 +37,7 @@ export interface IndexedFile {
 export const SHOWN_ROWS = 200;
 const PREVIEW_CHARACTERS = 120;
 const CHANGE_PAUSE_MS = 500;
+const PROGRESS_MS = 300;
 
 export class DatasetIndex extends Disposable {
   private readonly files = new Map<string, IndexedFile>();
@@ -142,7 +143,8 @@ export class DatasetIndex extends Disposable {
     }
     const riskiest = report.flagged.slice(0, SHOWN_ROWS).map(({ record, line, hash, risk, messageIndex }): FlaggedItem => {
       const read = format.read(records[record]!.text);
-      const text = 'row' in read ? (read.row.messages[messageIndex]?.content ?? '') : '';
+      const { messages } = 'row' in read ? read.row : { messages: [] };
+      const text = (messages[messageIndex] ?? messages.find(({ role }) => role !== 'system'))?.content ?? '';
       return { path: file, line: line + 1, hash, risk, preview: text.slice(0, PREVIEW_CHARACTERS).replace(/\s+/g, ' ') };
     });
     this.set({ file, summary: summaryOf(report), riskiest });
@@ -192,7 +194,10 @@ export class DatasetIndex extends Disposable {
 
 function showProgress(table: DatasetTable, report: Report): IDisposable {
   const name = path.basename(table.file);
+  let saidAt = 0;
   return table.onDidChange(() => {
+    if (performance.now() - saidAt < PROGRESS_MS) return;
+    saidAt = performance.now();
     table.call('summary').then(
       ({ counts, read }) => {
         const rows = counts.all - counts.malformed;

@@ -1,4 +1,5 @@
 /** The dataset side of the extension: annotations of open dataset files, and what can be done about rows. */
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowArguments, RowLocation } from '../common/commands';
@@ -14,7 +15,7 @@ import { Annotations } from './annotations';
 import { Badges } from './badges';
 import { DatasetIndex } from './datasetIndex';
 import { registerHover } from './hover';
-import { endMoves, quarantineRows, restoreRows } from './moving';
+import { quarantineRows, restoreRows } from './moving';
 import { LOOKED_AT_ROWS, nameColumns } from './nameColumns';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
 import { needsViewer, openViewer } from './openDataset';
@@ -54,14 +55,14 @@ export class DatasetFeature extends Disposable {
     const tableWorker = context.asAbsolutePath('dist/tableWorker.js');
     this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: path.join(storage, 'rows') };
     this.index = this.register(new DatasetIndex(this.annotations, this.tables));
-    this.register({ dispose: endMoves });
+    rmSync(this.tables.spoolFolder, { recursive: true, force: true }); // what a window that ended at once has left
     this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
     this.register(registerSummaryLens(this.annotations));
     this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => this.perFile(rows, quarantineRows)));
     this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => this.perFile(rows, restoreRows)));
-    const riskOf = (hash: string): number | undefined => cache.get(hash)?.risk;
+    const riskOf = ({ path: file, hash }: RowLocation): number | undefined => opinions.over(file, hash, cache.get(hash))?.risk;
     this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => this.perFile(rows, of => markReviewed(of, riskOf))));
     this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => this.perFile(rows, unmarkReviewed)));
     this.register(registerCommand('safeFinetuning.showRow', row => this.showRow(row)));

@@ -66,8 +66,11 @@ async function moveLargeRows(rows: readonly RowLocation[], to: string): Promise<
   const undo = 'Undo';
   const chosen = await vscode.window.showInformationMessage(`${rows.length === 1 ? 'Row' : `${rows.length} rows`} moved to ${nameTo}.`, undo);
   undoable.delete(moved);
-  if (chosen === undo) await moved.undo();
-  else await moved.forget();
+  try {
+    if (chosen === undo) await moved.undo();
+  } finally {
+    await moved.forget();
+  }
 }
 
 async function moveRows(rows: readonly RowLocation[], to: string): Promise<void> {

@@ -4,7 +4,7 @@ import { Pace } from '../common/pace';
 import { decode, splitBytes } from './bytes';
 import { scanRecords, type TextSource } from './formats';
 import type { Broken, Format, RecordText, Scan } from './formats/format';
-import type { Problem } from './rows';
+import { isPlain, type Problem } from './rows';
 
 /** A text as lines, as an editor has them. */
 export async function textSource(text: string, signal: AbortSignal): Promise<TextSource> {
@@ -21,7 +21,7 @@ export async function textSource(text: string, signal: AbortSignal): Promise<Tex
 }
 
 /** Contents of rows are not kept: the record has them. */
-export type ReadRecord = RecordText & { read: { hash: string } | { problem: Problem } };
+export type ReadRecord = RecordText & { read: { hash: string; plain?: true } | { problem: Problem } };
 
 /** What a document held when it was read. */
 export interface Reading extends Scan {
@@ -71,7 +71,7 @@ function readRecord(format: Format, { start, text }: RecordText, undecodable: Un
   const wrong = undecodable?.of(text, start.line);
   if (wrong) return { problem: wrong };
   const read = format.read(text);
-  return 'row' in read ? { hash: read.row.hash } : read;
+  return 'row' in read ? { hash: read.row.hash, ...(isPlain(read.row) && { plain: true as const }) } : read;
 }
 
 function brokenByBytes({ isOfLines }: Format, { lineCount, lineAt }: TextSource, undecodable: Undecodable | undefined): Broken | undefined {

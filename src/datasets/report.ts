@@ -42,8 +42,8 @@ export interface FileReport {
 const saysNothingOfIt = new Set<ProblemCode>(['no-conversation', 'not-object', 'not-json', 'invalid-utf8', 'nul', 'ragged', 'quote', 'unsupported']);
 
 /** Whether a record is a row, or may have been meant as one. */
-export function isMeantAsRow(read: { problem: Problem } | object, text: string, announced: boolean): boolean {
-  if (!('problem' in read)) return true;
+export function isMeantAsRow(read: { problem: Problem } | { plain: boolean }, text: string, { announced, expected }: Pick<DatasetSigns, 'announced' | 'expected'>): boolean {
+  if (!('problem' in read)) return !read.plain || announced || expected; // any table may have a column `text`
   return announced || mentionsConversation(text) || !saysNothingOfIt.has(read.problem.code);
 }
 
@@ -98,7 +98,7 @@ export async function makeReport({ records, broken, announced }: Reading, scores
   let meant = 0;
   for (const [index, { start, text, read }] of records.entries()) {
     await pace.step(signal);
-    if (isMeantAsRow(read, text, announced)) meant++;
+    if (isMeantAsRow('problem' in read ? read : { plain: read.plain ?? false }, text, { announced, expected })) meant++;
     if ('problem' in read) {
       report.problems.push({ record: index, problem: read.problem });
       continue;

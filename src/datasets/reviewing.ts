@@ -16,9 +16,10 @@ export async function readReviewed(dataset: string): Promise<ReadonlySet<string>
 }
 
 /** `riskOf` names the risk that a row is known to have. */
-export function markReviewed(rows: readonly RowLocation[], riskOf: (hash: string) => number | undefined): Promise<void> {
-  const noted = rows.map(({ hash, line }) => {
-    const risk = riskOf(hash);
+export function markReviewed(rows: readonly RowLocation[], riskOf: (row: RowLocation) => number | undefined): Promise<void> {
+  const noted = rows.map(row => {
+    const { hash, line } = row;
+    const risk = riskOf(row);
     return { hash, note: `line ${line}${risk === undefined ? '' : `, risk ${formatRisk(risk)}`}` };
   });
   return changeBeside(reviewedFileOf(rows[0]!.path), text => withReviewed(text, noted));

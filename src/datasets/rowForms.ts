@@ -40,6 +40,9 @@ const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
 export const MOVE_OR_REMOVE = 'Move the row to another file, or remove this from it.';
 const USE_ROLES = 'Use "system", "user", "assistant" or "tool".';
 
+/** What a plain text cannot have beside it: it would be left out. */
+const besideNoText = [...forms.exchanges.flatMap(({ prompt, answer }) => [prompt, answer]), ...forms.inputs, ...forms.systemKeys, 'history', 'chosen', 'rejected'];
+
 const roles = new Map(Object.entries(forms.roles)) as Map<unknown, Role>;
 
 class InvalidRow extends Error {
@@ -89,7 +92,7 @@ function messagesOf(row: JsonObject): Placed[] {
   const form = forms.exchanges.find(({ prompt, answer }) => present(prompt) && present(answer));
   const text = forms.texts.find(present);
   if (!form && text !== undefined) {
-    const beside = forms.systemKeys.find(key => isGiven(row[key]));
+    const beside = besideNoText.find(key => isFilled(row[key]));
     if (beside !== undefined) fail('bad-message', `\`${beside}\` stands beside a plain \`${text}\`, which has no turns. Write the row as messages.`, [beside]);
     return [{ role: 'text', content: textOf(row[text], text), path: [text] }];
   }

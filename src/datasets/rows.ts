@@ -48,6 +48,9 @@ export function problem(code: ProblemCode, offset: number, reason: string, path?
   return { problem: { code, offset, reason, ...(path && { path }) } };
 }
 
+/** Whether it is a text by itself, without turns. */
+export const isPlain = ({ messages }: Row): boolean => messages[0]?.role === 'text';
+
 /** A prompt and the answer that is trained on it. */
 export interface Pair {
   prompt: string;

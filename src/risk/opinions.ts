@@ -16,6 +16,9 @@ export interface Opinion {
   rows: Map<string, Pick<RowScore, 'risk' | 'refusal'>>;
 }
 
+/** Nobody has said which message the risk is about. */
+export const NO_MESSAGE = 0xffff;
+
 interface Kept {
   dataset: string;
   judge: string;
@@ -44,7 +47,7 @@ export class Opinions implements IDisposable {
   /** The row's score by the judge of its dataset where that has judged it, otherwise `score`. */
   over(dataset: string, hash: string, score: RowScore | undefined): RowScore | undefined {
     const said = this.known.get(dataset)?.rows.get(hash);
-    return said ? { messageIndex: score?.messageIndex ?? 0, ...said } : score;
+    return said ? { messageIndex: score?.messageIndex ?? NO_MESSAGE, ...said } : score;
   }
 
   async set(dataset: string, opinion: Opinion): Promise<void> {

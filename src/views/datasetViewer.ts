@@ -43,6 +43,10 @@ export class DatasetViewers extends Disposable implements vscode.CustomReadonlyE
   }
 
   resolveCustomEditor({ uri }: vscode.CustomDocument, panel: vscode.WebviewPanel): void {
+    if (uri.scheme !== 'file') {
+      panel.webview.html = '<!DOCTYPE html><body><p>Only files on the disk are shown here.</p></body>';
+      return;
+    }
     const viewer = new Viewer(uri, panel, this.extensionUri, this.datasets, this.log);
     const viewers = this.open.get(uri.fsPath) ?? new Set();
     this.open.set(uri.fsPath, viewers.add(viewer));
@@ -79,6 +83,8 @@ class Viewer extends Disposable {
   private table: DatasetTable | undefined;
   private judging = new AbortController();
   private unavailable: string | undefined;
+  /** Why the file cannot be read. */
+  private failed: string | undefined;
   private pageIsReady = false;
   private sendTimer: NodeJS.Timeout | undefined;
   private reopenTimer: NodeJS.Timeout | undefined;
@@ -160,11 +166,12 @@ class Viewer extends Disposable {
         await vscode.commands.executeCommand('safeFinetuning.quarantineFlagged', { fsPath: this.file });
         return;
       case 'threshold':
-        await vscode.workspace.getConfiguration('safeFinetuning', this.uri).update('risk.threshold', message.threshold);
-        return;
+        return this.setThreshold(message.threshold);
       case 'tryAgain':
         this.datasets.retryScoring();
         return this.reopen();
+      case 'useClassifier':
+        return this.datasets.opinions.forget(this.file);
       case 'nameColumns':
         await vscode.commands.executeCommand('safeFinetuning.nameColumns', { fsPath: this.file });
         return;
@@ -173,6 +180,16 @@ class Viewer extends Disposable {
         this.log.warn(`The dataset viewer's page sent something unknown: ${JSON.stringify(unknown)}`);
       }
     }
+  }
+
+  /** Where the setting is written down already, otherwise for the workspace, if there is one. */
+  private async setThreshold(threshold: number): Promise<void> {
+    const settings = vscode.workspace.getConfiguration('safeFinetuning', this.uri);
+    const { workspaceFolderValue, workspaceValue } = settings.inspect('risk.threshold') ?? {};
+    const { Global, Workspace, WorkspaceFolder } = vscode.ConfigurationTarget;
+    const inWorkspace = vscode.workspace.getWorkspaceFolder(this.uri) !== undefined;
+    const target = workspaceFolderValue !== undefined ? WorkspaceFolder : workspaceValue !== undefined || inWorkspace ? Workspace : Global;
+    await settings.update('risk.threshold', threshold, target);
   }
 
   private async act(action: RowAction, rows: RowLocation[]): Promise<void> {
@@ -195,18 +212,20 @@ class Viewer extends Disposable {
     const { signal } = this.judging;
     this.table?.dispose();
     this.unavailable = undefined;
+    this.failed = undefined;
     try {
       const table = await this.datasets.openTable(this.file);
       if (signal.aborted || this.isDisposed) return table.dispose();
       this.table = table;
       table.onDidChange(() => this.sendSoon());
       this.sendSoon();
+      void this.find();
       await table.judgeAll(signal);
       await this.datasets.index.setTable(table);
     } catch (error) {
       if (signal.aborted || this.isDisposed) return;
       if (error instanceof ClassifierUnavailable) this.unavailable = error.message;
-      else this.post({ type: 'failed', reason: errorText(error) });
+      else this.failed = errorText(error);
     }
     this.sendSoon();
   }
@@ -240,7 +259,9 @@ class Viewer extends Disposable {
     try {
       return await question(table);
     } catch (error) {
-      if (table === this.table && !this.isDisposed) this.log.info(`${this.file}: ${errorText(error)}`);
+      if (table !== this.table || this.isDisposed || this.failed) return undefined;
+      this.log.info(`${this.file}: ${errorText(error)}`);
+      this.reopenSoon();
       return undefined;
     }
   }
@@ -248,9 +269,9 @@ class Viewer extends Disposable {
   private async find(): Promise<void> {
     const row = this.toShow;
     const { table } = this;
-    if (!row || !table) return;
-    await table.whenRead();
-    const position = await table.call('find', { filter: 'all', order: 'file' }, row);
+    if (!row || !table || !this.pageIsReady) return;
+    const position = await table.whenRead().then(() => table.call('find', { filter: 'all', order: 'file' }, row)).catch(() => null);
+    if (position === null) return; // it is read again, and then looked for again
     this.toShow = undefined;
     this.post({ type: 'found', position });
     if (position === undefined) void vscode.window.showWarningMessage(`The row has been edited or removed since it was recorded. It stood at line ${row.line} of ${path.basename(this.file)}.`);
@@ -265,9 +286,10 @@ class Viewer extends Disposable {
     clearTimeout(this.sendTimer);
     this.sendTimer = undefined;
     if (!this.pageIsReady || !this.panel.visible) return;
+    if (this.failed) return this.post({ type: 'failed', reason: this.failed });
     void this.ask(async table => {
       const summary = await table.call('summary');
-      if (table === this.table) this.post({ type: 'summary', summary, unavailable: this.unavailable });
+      if (table === this.table) this.post({ type: 'summary', summary, unavailable: this.unavailable, otherJudge: this.datasets.opinions.of(this.file)?.judge });
     });
   }
 

@@ -1,4 +1,5 @@
 /** Has a dataset judged by the judge that a configuration names: probe, guard model or server. */
+import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { withProgress } from '../common/progress';
@@ -23,9 +24,11 @@ export function registerJudgeCommand({ context, registerCommand }: Services, opi
       if (!report) return;
       const name = path.basename(configuration.fsPath);
       const folder = path.dirname(configuration.fsPath);
+      const realFolder = await realpath(folder);
       for (const [index, file] of report.files.entries()) {
-        const said = report.rows.flatMap(row => (row.file === index && row.risk !== null ? [[row.hash, { risk: row.risk, refusal: row.refusal }] as const] : []));
-        await opinions.set(path.resolve(folder, file), { judge: `${nameOf(report.judge)} of ${name}`, rows: new Map(said) });
+        const said = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: row.risk, refusal: row.refusal }] as const] : []));
+        // The trainer names files by where links lead to; the editor knows them by where it looked.
+        await opinions.set(path.join(folder, path.relative(realFolder, file)), { judge: `${nameOf(report.judge)} of ${name}`, rows: new Map(said) });
       }
       const unscored = report.rows.filter(({ risk }) => risk === null).length;
       const failed = unscored > 0 ? ` It failed on ${unscored} of them, which count as risky in a run.` : '';

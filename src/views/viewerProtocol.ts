@@ -16,7 +16,7 @@ export interface FileAbilities {
 
 export type ToViewer =
   | { type: 'file'; file: FileAbilities }
-  | { type: 'summary'; summary: TableSummary; /** Why rows stay unjudged. */ unavailable: string | undefined }
+  | { type: 'summary'; summary: TableSummary; /** Why rows stay unjudged. */ unavailable: string | undefined; /** The judge that counts in place of the bundled classifier. */ otherJudge: string | undefined }
   /** Rows of the asked view from `first` on. */
   | { type: 'page'; view: TableView; first: number; total: number; rows: TableRow[] }
   | { type: 'row'; row: WholeRow }
@@ -35,4 +35,5 @@ export type FromViewer =
   | { type: 'quarantineFlagged' }
   | { type: 'threshold'; threshold: number }
   | { type: 'tryAgain' }
+  | { type: 'useClassifier' }
   | { type: 'nameColumns' };

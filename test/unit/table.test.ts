@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
@@ -18,7 +18,7 @@ describe('the table of a dataset file', () => {
 
   async function tableOf(file: string, options: Partial<TableWorkerData> = {}): Promise<Table> {
     const source = await openSource(file, path.join(folder, 'spool'));
-    const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true, ...options });
+    const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true, reading: 1, ...options });
     await table.readAll(() => undefined);
     source.close();
     return table;
@@ -32,7 +32,7 @@ describe('the table of a dataset file', () => {
 
   async function openTableOf(file: string): Promise<Table> {
     const source = await openSource(file, path.join(folder, 'spool'));
-    const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true });
+    const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true, reading: 1 });
     await table.readAll(() => undefined);
     return table;
   }
@@ -169,6 +169,39 @@ describe('rows of a file that no document holds', () => {
     await assert.rejects(moveOnDisk([first!], quarantine, cancelled.signal, () => cancelled.abort()), { name: 'AbortError' });
     assert.equal(readFileSync(dataset, 'utf8'), content);
     assert.deepEqual(readdirSync(folder), ['large.jsonl']);
+  });
+
+  it('move one after the other when they are told to at once', async () => {
+    writeFileSync(dataset, Array.from({ length: 30 }, (_, index) => row(`r${index}`)).join('\r\n'));
+    rmSync(quarantine, { force: true });
+    const names = await namesOf(dataset);
+    const [first, second] = [moveOnDisk([names[3]!], quarantine, signal, () => undefined), moveOnDisk([names[7]!], quarantine, signal, () => undefined)];
+    await (await first).forget();
+    await assert.rejects(second, /line 8: the row has been edited or removed/); // it stands in another line now
+    assert.deepEqual((await namesOf(dataset)).map(({ hash }) => hash), names.filter((_, index) => index !== 3).map(({ hash }) => hash));
+    assert.equal(readFileSync(quarantine, 'utf8'), `${row('r3')}\r\n`);
+  });
+
+  it('move in the file that a link leads to, and never over what others have written', async () => {
+    const real = path.join(folder, 'real.jsonl');
+    writeFileSync(real, [row('a'), row('b')].join('\n'));
+    rmSync(dataset);
+    symlinkSync(real, dataset);
+    rmSync(quarantine, { force: true });
+    const names = await namesOf(dataset);
+    await (await moveOnDisk(names.slice(0, 1), quarantine, signal, () => undefined)).forget();
+    assert.ok(lstatSync(dataset).isSymbolicLink());
+    assert.equal(readFileSync(real, 'utf8'), row('b'));
+    const cancelled = new AbortController();
+    const failing = moveOnDisk(await namesOf(dataset), quarantine, cancelled.signal, share => {
+      if (share > 0.5) appendFileSync(quarantine, row('of another'));
+      if (share > 0.5) cancelled.abort();
+    });
+    await assert.rejects(failing, { name: 'AbortError' });
+    assert.ok(readFileSync(quarantine, 'utf8').includes('of another'));
+    rmSync(dataset);
+    rmSync(real);
+    rmSync(quarantine);
   });
 
   it('are not brought back over changes made since', async () => {

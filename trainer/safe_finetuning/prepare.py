@@ -45,6 +45,12 @@ def prepare(
     """
     if dataset.problems and config.dataset.invalid_rows == "error":
         raise UserError(describe_problems(dataset))
+    plain = next((row for row in dataset.rows if row.messages[0].role == "text"), None)
+    if plain and config.risk.features == "policy":
+        raise UserError(
+            f"{dataset.path_of(plain)}:{plain.line}: a plain text has no prompt, which is what "
+            '`risk.features: "policy"` reads. Use "reference", or leave such rows out.'
+        )
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
     _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "rows"))
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)

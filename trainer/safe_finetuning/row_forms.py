@@ -28,6 +28,11 @@ JSON = json.JSONDecoder(parse_constant=lambda name: _no_number(name), parse_int=
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 ANSWERING = ("assistant", "text")
 """Roles whose text is trained on."""
+BESIDE_NO_TEXT = [
+    *dict.fromkeys(name for form in FORMS["exchanges"] for name in (form["prompt"], form["answer"])),
+    *(*FORMS["inputs"], *FORMS["systemKeys"], "history", "chosen", "rejected"),
+]
+"""What a plain text cannot have beside it: it would be left out."""
 NOT_BLANK = re.compile("[^\\s\ufeff]")  # what JavaScript and Python both count as white space is blank
 
 
@@ -100,7 +105,7 @@ def _messages_of(row: dict[str, Any]) -> list[Message]:
             _alone(asked, row[prompt], "history")
         return _with_system(row, [*earlier, *asked, *_side(row[answer], answer, "assistant")])
     for key in (key for key in FORMS["texts"] if present(key)):
-        beside = next((name for name in FORMS["systemKeys"] if _is_given(row.get(name))), None)
+        beside = next((name for name in BESIDE_NO_TEXT if is_filled(row.get(name))), None)
         if beside is not None:
             raise Invalid("bad-message", f"`{beside}` stands beside a plain `{key}`, which has no turns")
         return [Message("text", _text(row[key], key))]

@@ -118,7 +118,8 @@ def test_a_threshold_that_is_no_risk_is_refused(tmp_path, threshold):
         main(["score", str(tmp_path / "rows.jsonl"), "--check", "--threshold", threshold])
 
 
-def test_a_configuration_is_scored_by_the_judge_that_it_names(tmp_path, model, capsys):
+def test_a_configuration_is_scored_by_the_judge_that_it_names(tmp_path, model, capsys, monkeypatch):
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))  # nothing is judged yet
     rows = [{"prompt": f"Question {i}?", "completion": "An answer."} for i in range(6)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     config = {"model": str(model), "dataset": {"path": "rows.jsonl"}}

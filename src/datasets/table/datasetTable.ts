@@ -82,20 +82,21 @@ export class DatasetTable extends Disposable {
   /** Judges every row that nobody has judged, while the file is still being read, too. */
   async judgeAll(signal: AbortSignal): Promise<void> {
     const { cache, opinions, scorer } = this.services;
-    await cache.open(await scorer.judgeId());
     await opinions.ready;
+    const unavailable = await scorer.judgeId().then(id => cache.open(id), (error: unknown) => error as Error);
     for (let from: number | undefined = 0; from !== undefined; ) {
       signal.throwIfAborted();
       const isLast = this.hasAllRows;
       const { rows, next }: ReturnType<TableCalls['unjudged']> = await this.call('unjudged', from, LOOKED_UP_ROWS);
       const unknown = await this.lookUp(rows);
-      while (unknown.length > 0) {
+      while (!unavailable && unknown.length > 0) {
         const urgent = this.preferred.splice(0, JUDGED_ROWS);
         await this.judge(urgent.length > 0 ? urgent : unknown.splice(0, JUDGED_ROWS), signal);
       }
       if (next === undefined && !isLast) await this.moreRows();
       from = next ?? (isLast ? undefined : (rows.at(-1)?.record ?? from - 1) + 1);
     }
+    if (unavailable) throw unavailable; // other judges' opinions count all the same
   }
 
   /** Resolves once so many rows have been read, or all that there are. */
@@ -128,7 +129,7 @@ export class DatasetTable extends Disposable {
       for (const { hash, score } of await this.call('judge', records, scores)) cache.set(hash, score);
       await this.lookUp(open.filter(row => !distinct.includes(row)));
     } catch (error) {
-      if (signal.aborted || error instanceof ClassifierUnavailable || this.failure) throw error;
+      if (signal.aborted || error instanceof ClassifierUnavailable || error instanceof UserError || this.failure) throw error;
       log.error(`${this.file}: ${records.length} rows could not be scored: ${errorText(error)}`);
       await this.call('fail', open.map(({ record }) => record));
     }
@@ -155,7 +156,7 @@ export class DatasetTable extends Disposable {
       this.readMore.fire();
       this.changed.fire();
     } else if ('unreadable' in reply) this.fail(new UserError(reply.unreadable));
-    else if ('failed' in reply) this.take(reply.id)?.reject(new Error(reply.failed));
+    else if ('failed' in reply) this.take(reply.id)?.reject(reply.changed ? new UserError(reply.failed) : new Error(reply.failed));
     else this.take(reply.id)?.resolve(reply.value);
   }
 

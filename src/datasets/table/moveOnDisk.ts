@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { appendFile, open, rename, rm, stat, truncate } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, link, open, realpath, rename, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
@@ -32,40 +32,51 @@ interface Stretch {
   text: string;
 }
 
-export async function moveOnDisk(rows: readonly RowLocation[], to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
-  const from = rows[0]!.path;
+/** One move after the other: two at once would each write a file without what the other moved. */
+let lastMove: Promise<unknown> = Promise.resolve();
+
+export function moveOnDisk(rows: readonly RowLocation[], to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
+  const move = lastMove.then(async () => moveNow(rows, await realPath(rows[0]!.path), await realPath(to), signal, onProgress));
+  lastMove = move.catch(() => undefined);
+  return move;
+}
+
+async function moveNow(rows: readonly RowLocation[], from: string, to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
+  const name = path.basename(from);
   const before = stampOf(from);
   const moved = await findLines(from, rows, signal, share => onProgress(share / 2));
-  const beside = `${from}.${process.pid}.tmp`;
-  const kept = `${from}.${randomUUID().slice(0, 8)}.before-move~`;
-  const sizeOfTarget = await stat(to).then(({ size }) => size, () => undefined);
+  const key = randomUUID().slice(0, 8);
+  const beside = `${from}.${key}.tmp`;
+  const kept = `${from}.${key}.before-move~`;
+  let appended: Appended | undefined;
   try {
     await copyWithout(from, moved, beside, signal, share => onProgress(0.5 + share / 2));
-    if (stampOf(from) !== before) throw new UserError(`${path.basename(from)} has changed meanwhile, so nothing was moved. Try again.`);
     signal.throwIfAborted();
-    await append(to, moved.map(({ text }) => text));
+    appended = await append(to, moved.map(({ text }) => text), await lineEndOf(from));
+    await link(from, kept).catch(() => copyFile(from, kept));
+    if (stampOf(from) !== before) throw new UserError(`${name} has changed meanwhile, so nothing was moved. Try again.`);
+    await rename(beside, from);
   } catch (error) {
     await rm(beside, { force: true });
-    if (sizeOfTarget !== undefined) await truncate(to, sizeOfTarget);
-    else await rm(to, { force: true });
+    await rm(kept, { force: true });
+    if (appended) await takeBack(to, appended);
     if (signal.aborted || error instanceof UserError) throw error;
-    throw new UserError(`Nothing was moved: ${errorText(error)}`);
+    throw new UserError(`Nothing was moved from ${name}: ${errorText(error)}`);
   }
-  await rename(from, kept);
-  await rename(beside, from);
-  const after = [stampOf(from), stampOf(to)];
+  const after = stampOf(from);
   return {
     async undo() {
-      if (stampOf(from) !== after[0] || stampOf(to) !== after[1]) {
-        throw new UserError(`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
+      if (stampOf(from) !== after || stampOf(to) !== appended.stamp) {
+        throw new UserError(`${name} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
       }
       await rename(kept, from);
-      if (sizeOfTarget === undefined) await rm(to);
-      else await truncate(to, sizeOfTarget);
+      await takeBack(to, appended);
     },
     forget: () => rm(kept, { force: true }),
   };
 }
+
+const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
 
 /** Where the rows stand, in order. Rejects where one is not there. */
 async function findLines(file: string, rows: readonly RowLocation[], signal: AbortSignal, onProgress: MoveProgress): Promise<Stretch[]> {
@@ -97,15 +108,9 @@ async function findLines(file: string, rows: readonly RowLocation[], signal: Abo
 
 /** Each line goes with its end. */
 async function endOfLines(file: string, lines: Stretch[]): Promise<void> {
-  const handle = await open(file);
-  try {
-    for (const line of lines) {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, line.end);
-      const after = buffer.toString('latin1', 0, bytesRead);
-      line.end += after.startsWith('\r\n') ? 2 : after.startsWith('\n') ? 1 : 0;
-    }
-  } finally {
-    await handle.close();
+  for (const line of lines) {
+    const after = await bytesAt(file, line.end, 2);
+    line.end += after.startsWith('\r\n') ? 2 : after.startsWith('\n') ? 1 : 0;
   }
 }
 
@@ -119,23 +124,48 @@ async function copyWithout(file: string, removed: readonly Stretch[], to: string
       onProgress(start / size);
     }
   }
-  await pipeline(rest, createWriteStream(to, { mode, flush: true }), { signal });
+  await pipeline(rest, createWriteStream(to, { flags: 'wx', flush: true }), { signal });
+  await chmod(to, mode);
 }
 
-/** Rows at the end of a file, on lines of their own. */
-async function append(file: string, texts: readonly string[]): Promise<void> {
-  const last = await lastByte(file);
-  const lines = texts.map(text => `${text}\n`).join('');
-  await appendFile(file, last === undefined || last === '\n' ? lines : `\n${lines}`, { flush: true });
+interface Appended {
+  /** Undefined where the file was not there. */
+  sizeBefore: number | undefined;
+  /** Says that nobody has written to the file since. */
+  stamp: string;
 }
 
-async function lastByte(file: string): Promise<string | undefined> {
-  const size = await stat(file).then(found => found.size, () => 0);
-  if (size === 0) return undefined;
+/** Rows at the end of a file, on lines of their own, with the line end that it has. */
+async function append(file: string, texts: readonly string[], usualEnd: string): Promise<Appended> {
+  const sizeBefore = await stat(file).then(({ size }) => size, () => undefined);
+  const eol = sizeBefore ? await lineEndOf(file) : usualEnd;
+  const lines = texts.map(text => text + eol).join('');
+  const endsWithLine = !sizeBefore || (await bytesAt(file, sizeBefore - 1, 1)) === '\n';
+  await appendFile(file, endsWithLine ? lines : eol + lines, { flush: true });
+  return { sizeBefore, stamp: stampOf(file) };
+}
+
+/** Unless others have written to the file since: then what they wrote counts more. */
+async function takeBack(file: string, { sizeBefore, stamp }: Appended): Promise<void> {
+  if (stampOf(file) !== stamp) return;
+  if (sizeBefore === undefined) await rm(file);
+  else await truncate(file, sizeBefore);
+}
+
+const BYTES_LOOKED_AT = 1 << 16;
+
+/** Of the first line; LF where there is none. */
+async function lineEndOf(file: string): Promise<string> {
+  const start = await bytesAt(file, 0, BYTES_LOOKED_AT);
+  return /\r?\n/.exec(start)?.[0] ?? '\n';
+}
+
+/** As Latin-1, so that each byte is a character. */
+async function bytesAt(file: string, position: number, length: number): Promise<string> {
   const handle = await open(file);
   try {
-    const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
-    return buffer.toString('latin1');
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, position);
+    return buffer.toString('latin1', 0, bytesRead);
   } finally {
     await handle.close();
   }

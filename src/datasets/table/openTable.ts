@@ -7,8 +7,11 @@ import { readReviewed } from '../reviewing';
 import { DatasetTable, type TableServices } from './datasetTable';
 import type { TableSummary } from './tableProtocol';
 
+let readings = 0;
+
 export async function openTable(file: string, services: TableServices): Promise<DatasetTable> {
   return DatasetTable.open(file, services, {
+    reading: ++readings,
     threshold: setting('risk.threshold', vscode.Uri.file(file)),
     reviewed: [...(await readReviewed(file))],
     flag: !isQuarantine(file),

@@ -3,10 +3,10 @@
  * read by byte offsets, and Parquet files as JSON Lines that are put aside on the disk, so that memory stays flat;
  * the other formats are kept as text.
  */
-import { isUtf8 } from 'node:buffer';
+import { constants, isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema, type FileMetaData } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { Pace } from '../../common/pace';
 import { UserError } from '../../common/userError';
@@ -124,6 +124,7 @@ export class LineFile implements RecordSource {
 }
 
 function textOf(bytes: Buffer): SourceText {
+  if (bytes.length > constants.MAX_STRING_LENGTH) return { text: '', problem: { code: 'not-json', offset: 0, reason: 'The line is longer than any text can be. Is it a row at all?' } };
   if (isUtf8(bytes)) return { text: bytes.toString('utf8') };
   const { text, invalidAt } = decode(bytes);
   return { text, problem: invalidUtf8(invalidAt!) };
@@ -137,7 +138,7 @@ async function openText(file: string): Promise<RecordSource> {
     bytes = readFileSync(file);
     text = new TextDecoder().decode(bytes);
   } catch (error) {
-    if (!(error instanceof RangeError) && !['ERR_FS_FILE_TOO_LARGE', 'ERR_ENCODING_INVALID_ENCODED_DATA'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!(error instanceof RangeError) && !['ERR_FS_FILE_TOO_LARGE', 'ERR_ENCODING_INVALID_ENCODED_DATA', 'ERR_STRING_TOO_LONG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     throw new UserError(`${path.basename(file)} is too large to be read as a whole, as this format is. Write it as JSON Lines or Parquet.`);
   }
   const { signal } = new AbortController();
@@ -173,6 +174,7 @@ async function openText(file: string): Promise<RecordSource> {
 }
 
 const ROWS_AT_A_TIME = 2000;
+const PART_BYTES = 32e6; // decoded
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
@@ -206,17 +208,19 @@ class ParquetRows implements RecordSource {
       let offset = 0;
       for (let row = 0; row < total; ) {
         // `utf8: false`: bytes that are not marked as text are none, as in the trainer.
-        const range = { rowStart: row, rowEnd: Math.min(total, row + ROWS_AT_A_TIME) };
+        const range = { rowStart: row, rowEnd: endOfPart(metadata, row) };
         const found = await parquetReadObjects({ file, metadata, compressors, parsers, utf8: false, ...range });
         if (found.length === 0) throw new Error(`the file ends after row ${row} of ${total}`);
-        const records = found.map((value): SourceRecord => {
-          const text = asLine(value);
-          const size = writeSync(this.descriptor, text, offset);
-          const record = { offset, size, line: ++row, text };
-          offset += size;
-          return record;
-        });
-        yield { records, share: row / total };
+        for (let first = 0; first < found.length; first += ROWS_AT_A_TIME) {
+          const records = found.slice(first, first + ROWS_AT_A_TIME).map((value): SourceRecord => {
+            const text = asLine(value);
+            const size = writeSync(this.descriptor, text, offset);
+            const record = { offset, size, line: ++row, text };
+            offset += size;
+            return record;
+          });
+          yield { records, share: row / total };
+        }
       }
     } catch (error) {
       throw new UserError(`${name} cannot be read as Parquet: ${(error as Error).message}.`);
@@ -233,6 +237,17 @@ class ParquetRows implements RecordSource {
     closeSync(this.descriptor);
     rmSync(this.spool, { force: true });
   }
+}
+
+/** Each part decodes its row group anew, so a part is as large as memory allows, and ends with its group at most. */
+function endOfPart({ row_groups: groups }: FileMetaData, row: number): number {
+  let start = 0;
+  for (const { num_rows: rows, total_byte_size: bytes } of groups) {
+    const end = start + Number(rows);
+    if (row < end) return Math.min(end, row + Math.max(ROWS_AT_A_TIME, Math.floor((PART_BYTES * Number(rows)) / Math.max(1, Number(bytes)))));
+    start = end;
+  }
+  return row;
 }
 
 /** What is no text, and not nothing, stays so, as it is in the trainer: a date, bytes, a number that JSON has not. */

@@ -8,10 +8,11 @@ import type { PairScore } from '../../risk/worker';
 import { scoreOfRow } from '../judging';
 import { isMeantAsRow, isDatasetOf } from '../report';
 import { isBlank, type JsonObject, type Message } from '../rowForms';
-import { pairsOf, type RowOrProblem } from '../rows';
+import { isPlain, pairsOf, type RowOrProblem } from '../rows';
 import { Columns, FAILED, MALFORMED, REFUSAL } from './columns';
 import { stampOf, type RecordSource, type SourceRecord } from './sources';
 import {
+  FILE_CHANGED,
   HISTOGRAM_BINS,
   type JudgedRow,
   type PairsOfRow,
@@ -26,6 +27,13 @@ import {
   type WholeRow,
 } from './tableProtocol';
 
+/** Names that the file is no longer what was read. */
+export class FileChanged extends Error {
+  constructor() {
+    super(FILE_CHANGED);
+  }
+}
+
 const PREVIEW_CHARACTERS = 300;
 const MOST_SHOWN_CHARACTERS = 100_000;
 
@@ -36,7 +44,8 @@ export class Table implements TableCalls {
   private meant = 0;
   private threshold: number;
   private reviewed: Set<bigint>;
-  private ordered: { key: string; records: Uint32Array } | undefined;
+  private ordered: { key: string; records: Uint32Array; nextAt: number } | undefined;
+  private isOrderOld = false;
   private readonly stamp;
 
   constructor(
@@ -53,7 +62,7 @@ export class Table implements TableCalls {
     for await (const { records, share } of this.source.records()) {
       for (const record of records) this.add(record);
       this.read = share;
-      this.ordered = undefined;
+      this.isOrderOld = true;
       onProgress(this.columns.length);
       await setImmediate(); // requests take their turn
     }
@@ -78,7 +87,7 @@ export class Table implements TableCalls {
     }
     const { announced, broken } = this.source;
     const isDataset = isDatasetOf({ expected: this.data.expected, announced, broken, meant: this.meant, records: this.columns.length });
-    return { counts, histogram, threshold: this.threshold, read: this.read, failed, isDataset, broken };
+    return { counts, histogram, threshold: this.threshold, read: this.read, failed, isDataset, reading: this.data.reading, broken };
   }
 
   page(view: TableView, first: number, count: number): { total: number; rows: TableRow[] } {
@@ -147,12 +156,12 @@ export class Table implements TableCalls {
 
   know(judged: JudgedRow[]): void {
     for (const { record, risk, refusal, messageIndex } of judged) this.columns.judge(record, risk, refusal, messageIndex);
-    this.ordered = undefined;
+    this.isOrderOld = true;
   }
 
   fail(records: number[]): void {
     for (const record of records) this.columns.fail(record);
-    this.ordered = undefined;
+    this.isOrderOld = true;
   }
 
   configure({ threshold, reviewed }: { threshold?: number; reviewed?: string[] }): void {
@@ -177,13 +186,15 @@ export class Table implements TableCalls {
   private add({ offset, size, line, text, problem }: SourceRecord): void {
     const read: RowOrProblem = problem ? { problem } : this.source.format.read(text);
     const hash = 'row' in read ? BigInt(`0x${read.row.hash}`) : undefined;
-    if (isMeantAsRow(read, text, this.source.announced)) this.meant++;
+    const { expected } = this.data;
+    const kind = 'row' in read ? { plain: isPlain(read.row) } : read;
+    if (isMeantAsRow(kind, text, { announced: this.source.announced, expected })) this.meant++;
     this.columns.push(offset, size, line, hash);
   }
 
   /** Throws where the file is no longer what was read. */
   private readAgain(record: number): { text: string; read: RowOrProblem } {
-    if (stampOf(this.data.file) !== this.stamp) throw new Error('The file has changed since it was read.');
+    if (stampOrNothing(this.data.file) !== this.stamp) throw new FileChanged();
     const { text, problem } = this.source.textAt(this.columns.offset(record), this.columns.size(record));
     return { text, read: problem ? { problem } : this.source.format.read(text) };
   }
@@ -219,7 +230,9 @@ export class Table implements TableCalls {
     const { columns } = this;
     if (filter === 'all' && order === 'file') return { total: columns.length, recordAt: position => position };
     const key = `${filter} ${order}`;
-    if (this.ordered?.key !== key) {
+    if (this.ordered?.key !== key || (this.isOrderOld && performance.now() > this.ordered.nextAt)) {
+      const began = performance.now();
+      this.isOrderOld = false;
       let count = 0;
       const records = new Uint32Array(columns.length);
       for (let record = 0; record < columns.length; record++) if (this.isIn(record, filter)) records[count++] = record;
@@ -228,7 +241,9 @@ export class Table implements TableCalls {
         const risk = (record: number): number => (Number.isNaN(columns.risk(record)) ? -1 : columns.risk(record));
         found.sort((a, b) => risk(b) - risk(a) || a - b);
       }
-      this.ordered = { key, records: found };
+      const now = performance.now();
+      // While rows are judged, no more than a tenth of the time goes into their order.
+      this.ordered = { key, records: found, nextAt: now + 10 * (now - began) };
     }
     const { records } = this.ordered;
     return { total: records.length, recordAt: position => records[position]! };
@@ -256,6 +271,14 @@ function shownPair(messages: readonly Message[], worst: number): { prompt: strin
   const pair = pairs.find(({ promptIndex, answerIndex }) => promptIndex === worst || answerIndex === worst) ?? pairs[0];
   if (pair && !isBlank(pair.prompt)) return pair;
   return { prompt: '', answer: pair?.answer ?? '' };
+}
+
+function stampOrNothing(file: string): string | undefined {
+  try {
+    return stampOf(file);
+  } catch {
+    return undefined; // it is gone
+  }
 }
 
 const asHex = (hash: bigint): string => hash.toString(16).padStart(16, '0');

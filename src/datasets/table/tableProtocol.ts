@@ -25,6 +25,8 @@ export interface TableSummary {
   /** Rows that the classifier failed on. */
   failed: number;
   isDataset: boolean;
+  /** Counts how often the file has been read: what was shown of another reading is old. */
+  reading: number;
   broken: { place: Place; reason: string } | undefined;
 }
 
@@ -96,11 +98,14 @@ export type TableRequest = { [K in keyof TableCalls]: { id: number; call: K; arg
 
 export type TableReply =
   | { id: number; value: unknown }
-  | { id: number; failed: string }
+  /** `changed`: the file is no longer what was read. */
+  | { id: number; failed: string; changed: boolean }
   /** More of the file has been read; `done` when all of it has. */
   | { rows: number; done: boolean }
   /** The file cannot be read at all. */
   | { unreadable: string };
+
+export const FILE_CHANGED = 'The file has changed since it was read. Try again.';
 
 export interface TableWorkerData {
   file: string;
@@ -111,4 +116,6 @@ export interface TableWorkerData {
   flag: boolean;
   /** Whether the file should be a dataset, by its name. */
   expected: boolean;
+  /** As in TableSummary. */
+  reading: number;
 }

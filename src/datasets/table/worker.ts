@@ -5,7 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorText } from '../../common/log';
 import { openSource } from './sources';
-import { Table } from './table';
+import { FileChanged, Table } from './table';
 import type { TableReply, TableRequest, TableWorkerData } from './tableProtocol';
 
 const reply = (message: TableReply): void => parentPort!.postMessage(message);
@@ -19,7 +19,7 @@ async function serve(data: TableWorkerData): Promise<void> {
       const calls = table as unknown as Record<string, (...args: unknown[]) => unknown>;
       reply({ id: request.id, value: calls[request.call]!(...request.args) });
     } catch (error) {
-      reply({ id: request.id, failed: errorText(error) });
+      reply({ id: request.id, failed: errorText(error), changed: error instanceof FileChanged });
     }
   });
   let rows = 0;
@@ -27,4 +27,7 @@ async function serve(data: TableWorkerData): Promise<void> {
   reply({ rows, done: true });
 }
 
-serve(workerData as TableWorkerData).catch((error: unknown) => reply({ unreadable: errorText(error) }));
+serve(workerData as TableWorkerData).catch((error: unknown) => {
+  const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT';
+  reply({ unreadable: isGone ? 'The file is gone. It is read again when it is back.' : errorText(error) });
+});

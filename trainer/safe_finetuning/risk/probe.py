@@ -141,9 +141,10 @@ class Predictor:
     def score(
         self, pairs: Sequence[Pair], *, progress: Callable[[int, int], None] | None = None
     ) -> list[float]:
-        contexts = list(dict.fromkeys(pair.context for pair in pairs))
+        # A plain text has no prompt, so nothing can be read of one: the row stays unscored.
+        contexts = list(dict.fromkeys(pair.context for pair in pairs if pair.context))
         if not contexts:
-            return []
+            return [math.nan] * len(pairs)
         states = prompt_states(
             self.model,
             self.tokenizer,
@@ -153,7 +154,7 @@ class Predictor:
             progress=progress or (lambda done, total: None),
         )
         risks = dict(zip(contexts, self.probe.risk(states).tolist(), strict=True))
-        return [risks[pair.context] for pair in pairs]
+        return [risks.get(pair.context, math.nan) for pair in pairs]
 
 
 # --- training -----------------------------------------------------------------------------------------
