@@ -35,8 +35,7 @@ def measured(
     JSON value `rows`.
     """
     text = json.dumps(settings, sort_keys=True)
-    data = hashlib.sha256((digest(files) + json.dumps(rows)).encode()).hexdigest()[:16]
-    depends = {"settings": json.loads(text), "data": data, "trace": trace(text)}
+    depends = {"settings": json.loads(text), "data": data_of(files, rows), "trace": trace(text)}
     if path.exists():
         then = json.loads(path.read_text("utf-8"))
         unchanged = all(then["depends"].get(name) == depends[name] for name in ("settings", "data"))
@@ -60,6 +59,15 @@ def kept(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8"))["found"] if path.exists() else None
 
 
+def is_outdated(path: Path, files: Iterable[Path], rows: Any = None) -> bool:
+    """Whether what the cell at `path` was made of has changed since; its trace is not looked at."""
+    return json.loads(path.read_text("utf-8"))["depends"]["data"] != data_of(files, rows)
+
+
+def data_of(files: Iterable[Path], rows: Any) -> str:
+    return hashlib.sha256((digest(files) + json.dumps(rows)).encode()).hexdigest()[:16]
+
+
 def digest(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in sorted(files):
@@ -74,6 +82,12 @@ def same(then: dict[str, Any], now: dict[str, Any]) -> bool:
         and len(then["losses"]) == len(now["losses"])
         and all(abs(a - b) <= TOLERANCE * abs(b) for a, b in losses)
     )
+
+
+def judge_of(config: dict[str, Any]) -> list[Path]:
+    """The files of the classifier, where it judges the rows of a run."""
+    judged = config["method"] in ("adaptive", "recommended", "filter") and "risk" not in config
+    return [TRAINER / "classifier" / "head.json"] if judged else []
 
 
 AT_FIRST = digest(TRAINER.rglob("*.py"))

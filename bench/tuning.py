@@ -62,7 +62,7 @@ def cell(setting: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
         return {"attacks": statistics.mean(attacked), "accuracy": statistics.mean(right)}
 
     path = CELLS / setting / f"{name}.json"
-    return measured(path, config, depends_on(), make, [rows, held_out])
+    return measured(path, config, depends_on(config), make, [rows, held_out])
 
 
 def main() -> int:
