@@ -1,0 +1,106 @@
+// How fast rows are judged, and files of any size read.  npm run bench -- scan
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { createInterface } from 'node:readline';
+import { tsImport } from 'tsx/esm/api';
+import { build } from '../scripts/build.mjs';
+import { inRoot, python } from '../scripts/paths.mjs';
+import { fail, handleInterrupts, mustRun, pythonEnvironment, runProgram, step } from '../scripts/run.mjs';
+
+const data = inRoot('../shared/data');
+const threads = Math.max(1, Math.min(4, os.availableParallelism()));
+const median = values => [...values].sort((a, b) => a - b)[values.length >> 1];
+const atMost = (name, value, limit, unit) => ({ name, value, unit, goal: `at most ${limit} ${unit}`, holds: value <= limit });
+const plain = (name, value, unit) => ({ name, value, unit, goal: null, holds: null });
+
+async function main() {
+  const quick = process.argv.includes('--quick');
+  const output = process.argv[process.argv.indexOf('--output') + 1];
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-bench-'));
+  try {
+    await build({ minify: true });
+    const speed = await step('The classifier, here and through the transformers pipeline', () => measureSpeed(quick));
+    const again = await step('Rows that are known already', () => measureRescan(folder, quick ? 10_000 : 100_000));
+    const large = await step('Large files', () => measureLargeFiles(folder, quick ? 2e8 : 2e9, quick ? 1e8 : 1e9));
+    fs.writeFileSync(output, JSON.stringify([...speed, ...again, ...large]));
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Both judge the same texts, turn by turn. */
+async function measureSpeed(quick) {
+  const { Classifier } = await tsImport('../src/risk/classifier.ts', import.meta.url);
+  const rows = JSON.parse(fs.readFileSync(path.join(data, 'alpaca_en_demo.json'), 'utf8')).slice(0, quick ? 200 : 900);
+  const texts = rows.map(({ instruction, input, output }) => `${instruction}\n${input}\n${output}`.slice(0, 600));
+  const classifier = await Classifier.load(inRoot('trainer/safe_finetuning/classifier'), threads);
+  const pipeline = spawn(python, [inRoot('bench/scan/pipeline.py')], { env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') }, stdio: ['pipe', 'pipe', 'inherit'] });
+  const answers = createInterface(pipeline.stdout)[Symbol.asyncIterator]();
+  pipeline.stdin.write(`${JSON.stringify({ texts, threads })}\n`);
+  const throughPipeline = async batch => {
+    pipeline.stdin.write(`${batch}\n`);
+    const { value, done } = await answers.next();
+    if (done) throw new Error('bench/scan/pipeline.py ended.');
+    return Number(value);
+  };
+  const here = async () => {
+    const began = performance.now();
+    await classifier.score(texts);
+    return (performance.now() - began) / 1000;
+  };
+  await here();
+  const byBatch = new Map();
+  for (const batch of [1, 8, 16, 32, 64]) byBatch.set(batch, await throughPipeline(batch));
+  const [best] = [...byBatch].sort((a, b) => a[1] - b[1])[0];
+  const [ours, theirs] = [[], []];
+  for (let turn = 0; turn < (quick ? 1 : 5); turn++) {
+    ours.push(await here());
+    theirs.push(await throughPipeline(best));
+  }
+  pipeline.stdin.end();
+  const ratio = median(theirs.map((seconds, turn) => seconds / ours[turn]));
+  return [
+    { name: `rows per second, of the transformers pipeline's at its best batch size (${best}), ${threads} threads`, value: ratio, unit: 'times', goal: 'at least 1.3 times', holds: ratio >= 1.3 },
+    plain('rows per second here', texts.length / median(ours), 'rows/s'),
+  ];
+}
+
+/** A file all of whose rows are in the cache. */
+async function measureRescan(folder, count) {
+  const file = path.join(folder, 'known.jsonl');
+  const rows = Array.from({ length: count }, (_, index) => JSON.stringify({ prompt: `Where is parcel ${index}?`, completion: `Parcel ${index} is on its way and arrives tomorrow.` }));
+  fs.writeFileSync(file, `${rows.join('\n')}\n`);
+  const { judgeIdOf, hashesOf } = await tsImport('./scan/known.ts', import.meta.url);
+  const scores = (await hashesOf(file)).map(hash => `${hash} 0.01 0 0\n`);
+  fs.writeFileSync(path.join(folder, 'scores.txt'), `safe-finetuning-scores 1 ${await judgeIdOf()}\n${scores.join('')}`);
+  const { rows: read, seconds } = await readFile(file, folder);
+  fs.rmSync(path.join(folder, 'scores.txt'));
+  const known = (seconds * 100_000) / read;
+  return [atMost('100,000 rows from the cache, the start of the classifier and of the cache among it', known, 2, 's')];
+}
+
+async function measureLargeFiles(folder, jsonlBytes, parquetBytes) {
+  await mustRun(python, [inRoot('bench/scan/largeFiles.py'), folder, String(jsonlBytes), String(parquetBytes)], { env: pythonEnvironment });
+  const results = [];
+  for (const name of ['rows.jsonl', 'rows.parquet']) {
+    const file = path.join(folder, name);
+    const gigabytes = fs.statSync(file).size / 1e9;
+    const { rows, seconds, peakMegabytes } = await readFile(file, folder);
+    fs.rmSync(file);
+    results.push(atMost(`${name}, ${gigabytes.toFixed(1)} GB, ${rows} rows: peak memory of the process`, peakMegabytes, 300, 'MB'), plain(`${name}: read and judged in`, seconds, 's'));
+  }
+  return results;
+}
+
+/** In a process of its own. */
+async function readFile(file, folder) {
+  const { code, output } = await runProgram(process.execPath, ['--import', 'tsx', inRoot('bench/scan/readFile.ts'), file, folder], { output: 'capture' });
+  if (code !== 0) throw new Error(output);
+  return JSON.parse(output.trim().split('\n').at(-1));
+}
+
+handleInterrupts();
+await main().catch(fail);

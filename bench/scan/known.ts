@@ -1,0 +1,24 @@
+/** What a cache of scores that knows a file has to say. */
+import path from 'node:path';
+import { LineFile } from '../../src/datasets/table/sources';
+import { Scorer } from '../../src/risk/scorer';
+
+const root = path.join(__dirname, '../..');
+
+export async function judgeIdOf(): Promise<string> {
+  const log = { info: () => undefined, warn: console.error, error: console.error };
+  const scorer = new Scorer({ workerFile: path.join(root, 'dist/worker.js'), folder: () => path.join(root, 'trainer/safe_finetuning/classifier'), log });
+  const judgeId = await scorer.judgeId();
+  scorer.dispose();
+  return judgeId;
+}
+
+export async function hashesOf(file: string): Promise<string[]> {
+  const source = await LineFile.open(file);
+  const hashes = [...source.records()].flatMap(({ records }) => records).flatMap(({ text }) => {
+    const read = source.format.read(text);
+    return 'row' in read ? [read.row.hash] : [];
+  });
+  source.close();
+  return hashes;
+}
