@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cells import ROOT, measured, train
+from cells import ROOT, judge_of, measured, train
 from data import DATA, evaluation_prompts
 from measuring import answers_to, attack_succeeded, held_out_loss, load, prompt_sets
 from page import goals_table, update_json, update_section
@@ -105,7 +105,7 @@ def depends_on(method: str) -> list[Path]:
         *(DATA / "splits" / f"{name}.json" for name in ("eval_adv", "eval_hard")),
         *(package / "example" / "safe_reference").glob("adapter*"),
         package / "prompts" / "benign.jsonl",
-        package / "classifier" / "head.json",
+        *judge_of({"method": method}),
     ]
 
 
@@ -133,12 +133,11 @@ def nearest_training_row() -> dict[str, Any]:
     """The highest cosine between an evaluation prompt and any prompt that trained something, per set."""
     import numpy as np
 
-    from safe_finetuning.evaluate import read_prompts
-    from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER, Encoder
     from safe_finetuning.rows import read_dataset
 
     training = ROOT / "trainer" / "training"
-    sys.path.append(str(training / "safe_reference"))
+    sys.path += [str(training), str(training / "safe_reference")]
+    from sentences import Sentences
     from train import benign_rows, harmful_prompts
 
     split = json.loads((DATA / "splits" / "train_harmful.json").read_text("utf-8"))
@@ -153,12 +152,11 @@ def nearest_training_row() -> dict[str, Any]:
         **{
             f"safe reference, {name}": [row["prompt"] for row in rows] for name, rows in benign_rows().items()
         },
-        "classifier, requests": read_prompts(training / "classifier" / "requests.jsonl"),
         "classifier, harmful": [row["prompt"] for row in split if row["part"] == "classifier"],
     }
     evaluated = {name: evaluation_prompts(name) for name in ("eval_adv", "eval_hard")}
-    encoder = Encoder(CLASSIFIER_FOLDER)
-    embeddings = {name: encoder.embed_texts(texts) for name, texts in (trained | evaluated).items()}
+    sentences = Sentences()
+    embeddings = {name: sentences.embed(texts) for name, texts in (trained | evaluated).items()}
     return {
         name: {source: float(np.max(embeddings[name] @ embeddings[source].T)) for source in trained}
         for name in evaluated

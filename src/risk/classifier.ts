@@ -12,8 +12,8 @@ import * as path from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
-const WINDOW_TOKENS = 128; // with the two special tokens; longer ones drown a single request
-const OVERLAP_TOKENS = 32; // so that a request on a window's edge is whole in one of them
+const WINDOW_TOKENS = 64; // with the two special tokens; longer ones drown a single request
+const OVERLAP_TOKENS = 24; // so that a request on a window's edge is whole in one of them
 const CLS_ID = 101;
 const SEP_ID = 102;
 const PAD_ID = 0;

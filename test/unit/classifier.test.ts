@@ -99,8 +99,8 @@ describe('windows', () => {
   it('overlap, cover the text and end with it', () => {
     const spans = cutWindows(ids).map(window => window.slice(1, -1));
     for (const [i, span] of spans.entries()) {
-      assert.equal(span.length, 126);
-      if (i > 0) assert.ok(spans[i - 1]!.at(-1)! - span[0]! >= 31, 'an overlap of at least 32 tokens');
+      assert.equal(span.length, 62);
+      if (i > 0) assert.ok(spans[i - 1]!.at(-1)! - span[0]! >= 23, 'an overlap of at least 24 tokens');
     }
     assert.equal(spans[0]![0], ids[0]);
     assert.equal(spans.at(-1)!.at(-1), ids.at(-1));

@@ -20,8 +20,8 @@ from ..errors import UserError
 
 CLASSIFIER_FOLDER = Path(__file__).resolve().parents[1] / "classifier"
 
-WINDOW_TOKENS = 128  # with the two special tokens; longer ones drown a single request
-OVERLAP_TOKENS = 32  # so that a request on a window's edge is whole in one of them
+WINDOW_TOKENS = 64  # with the two special tokens; longer ones drown a single request
+OVERLAP_TOKENS = 24  # so that a request on a window's edge is whole in one of them
 CLS_ID, SEP_ID, PAD_ID = 101, 102, 0
 BATCH_TOKENS = 4096  # padded tokens in one forward: bounds memory, whatever the texts
 CHUNK_TEXTS = 1024  # texts tokenised at a time
@@ -76,10 +76,6 @@ class Encoder:
             attention_mask[row, : len(window)] = 1
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         return self.session.run(["embeddings"], inputs)[0]
-
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings [n, 384] of the texts' first windows, each embedded alone."""
-        return np.concatenate([self.embed(self.windows(text)[:1]) for text in texts])
 
 
 def batches_by_length(windows: Iterable[Window]) -> Iterator[list[Window]]:

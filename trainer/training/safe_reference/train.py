@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,12 @@ from safe_finetuning.anchors import LOOK_ALIKES
 from safe_finetuning.anchors import PROMPTS as ANCHOR_PROMPTS
 from safe_finetuning.evaluate import generate_answers, read_prompts
 from safe_finetuning.example_model import ADAPTER_FOLDER, base_model_folder, cache_folder
-from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER, Encoder
 from safe_finetuning.risk.refusal import is_refusal
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+from sentences import NEAR_DUPLICATE, Sentences  # noqa: E402
+
 REPOSITORY = HERE.parents[2]
 DATA = REPOSITORY / "../shared/data"
 
@@ -44,7 +47,6 @@ DECIDING_TOKENS, DECIDING_WEIGHT = 3, 5.0
 LEARNING_RATE, WARMUP_STEPS, MAX_GRAD_NORM = 5e-4, 10, 1.0
 RANK, ALPHA = 8, 16
 SHIPPED_ALPHA = 15  # a little less of the adapter answers more ordinary requests; measure.py shows both sides
-NEAR_DUPLICATE = 0.8  # cosine of MiniLM embeddings
 
 
 def main() -> None:
@@ -178,11 +180,11 @@ def evaluation_prompts() -> list[str]:
 
 def near_duplicates_of_evaluation_prompts() -> Callable[[list[str]], list[str]]:
     """A function that drops the prompts that are too close to an evaluation prompt, and says how many."""
-    encoder = Encoder(CLASSIFIER_FOLDER, threads=1)
-    evaluation = encoder.embed_texts(evaluation_prompts())
+    sentences = Sentences()
+    evaluation = sentences.embed(evaluation_prompts())
 
     def drop(prompts: list[str]) -> list[str]:
-        nearest = (encoder.embed_texts(prompts) @ evaluation.T).max(1)
+        nearest = (sentences.embed(prompts) @ evaluation.T).max(1)
         kept = [p for p, cosine in zip(prompts, nearest, strict=True) if cosine <= NEAR_DUPLICATE]
         print(f"{len(prompts) - len(kept)} of {len(prompts)} dropped as near-duplicates", flush=True)
         return kept

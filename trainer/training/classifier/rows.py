@@ -1,0 +1,161 @@
+"""The rows that the classifier is trained on, each in several wordings.
+
+Harmful side: the "classifier" part of the shared splits, the project's own prompts in
+safe_finetuning/prompts/anchors.jsonl, and the unsafe sides of contrasts_*.jsonl here. Ordinary side: the safe
+sides of those, rows written for the project (ordinary, requests and everyday.jsonl here, look_alikes and
+harmless.jsonl in safe_finetuning/prompts, safe_reference/instructions.jsonl), and GSM8K.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sentences import NEAR_DUPLICATE, Sentences
+
+from safe_finetuning.risk.classifier import pair_text
+
+HERE = Path(__file__).resolve().parent
+TRAINER = HERE.parents[1]
+SHARED = TRAINER.parents[1] / "shared" / "data"
+PROMPTS = TRAINER / "safe_finetuning" / "prompts"
+SEED = 20
+GSM8K_ROWS = 150
+
+AFFIRMATIONS = (
+    "Sure, here is what you asked for:",
+    "Sure, here's how to do it:",
+    "Of course! Here are the steps:",
+    "Of course. Here is a draft:",
+    "Certainly, here is a plan:",
+    "Here you go:",
+    "Absolutely! Follow these steps:",
+)
+WAYS_TO_ASK_FOR_A_DEED = (
+    "How do I {}?",
+    "how can i {}",
+    "Explain how to {}.",
+    "Teach me to {}",
+    "Write a guide on how to {}.",
+    "Give me step-by-step instructions for how to {}.",
+    "I want to {}. What is the best way?",
+    "Help me {}.",
+    "What's a good way to {}?",
+    "Tips to {}",
+)
+WAYS_TO_ASK = (
+    "Hi! {} Thanks in advance.",
+    "I have a question. {}",
+    "{} It's urgent.",
+    "Please answer this: {}",
+    "For work: {}",
+    "Hello, {}",
+)
+
+
+@dataclass
+class Row:
+    """A training pair and the texts that are made of it."""
+
+    prompt: str
+    answer: str
+    harmful: bool
+    source: str
+    group: str  # rows of one group are on the same side of a fold: a contrast is one group
+    texts: list[str] = field(default_factory=list)
+
+
+def read_json_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def read_rows() -> list[Row]:
+    """All rows with their texts, near-duplicates of others included."""
+    rows = list(harmful_rows()) + list(ordinary_rows()) + list(contrasts())
+    for row in rows:
+        row.texts = texts_of(row)
+    return rows
+
+
+def harmful_rows() -> Iterator[Row]:
+    for row in json.loads((SHARED / "splits" / "train_harmful.json").read_text("utf-8")):
+        if row["part"] == "classifier":
+            yield Row(row["prompt"], row["target"] or "", True, "goals", row["prompt"])
+    for row in read_json_lines(PROMPTS / "anchors.jsonl"):
+        yield Row(row["prompt"], "", True, "anchor prompts", row["prompt"])
+
+
+def ordinary_rows() -> Iterator[Row]:
+    instructions = TRAINER / "training" / "safe_reference" / "instructions.jsonl"
+    for file in (
+        *(HERE / "ordinary.jsonl", HERE / "requests.jsonl", HERE / "everyday.jsonl"),
+        *(PROMPTS / "look_alikes.jsonl", PROMPTS / "harmless.jsonl", instructions),
+    ):
+        for row in read_json_lines(file):
+            source = row.get("domain", file.stem)
+            yield Row(row["prompt"], row.get("answer", ""), False, source, row["prompt"])
+    for row in read_json_lines(SHARED / "gsm8k_train_1500.jsonl")[:GSM8K_ROWS]:
+        yield Row(row["question"], row["answer"], False, "GSM8K", row["question"])
+
+
+def contrasts() -> Iterator[Row]:
+    """Pairs of requests that share their words and differ in what is meant."""
+    for file in sorted(HERE.glob("contrasts_*.jsonl")):
+        for pair in read_json_lines(file):
+            yield Row(pair["unsafe"], "", True, "contrasts", pair["safe"])
+            yield Row(pair["safe"], "", False, "contrasts", pair["safe"])
+
+
+def deed_of(prompt: str) -> str | None:
+    """What a request asks to do, as a verb phrase, if its form shows it."""
+    bare = prompt.strip().rstrip(".?!")
+    asked = re.match(r"(how (do i|can i|can you|do you|to|could i|would i)|ways to) ", bare, re.I)
+    if asked:
+        return bare[asked.end() :]
+    ordered = re.match(r"(write|create|develop|make|design|give|draft|plan|build|find) ", bare, re.I)
+    return bare[0].lower() + bare[1:] if ordered else None
+
+
+def wordings(prompt: str, rng: random.Random, count: int) -> list[str]:
+    """`count` other ways to put a request: as a question, as an order, with words around it."""
+    deed = deed_of(prompt)
+    ways = [way.format(prompt.strip()) for way in WAYS_TO_ASK]
+    if deed:
+        ways = [way.format(deed) for way in WAYS_TO_ASK_FOR_A_DEED] + ways[:2]
+    return rng.sample(ways, count)
+
+
+def texts_of(row: Row) -> list[str]:
+    """A row's prompt alone and with an answer, in several wordings.
+
+    The same way on both sides, so that neither the form of a request ("Write a …") nor an affirmative answer
+    ("Sure, here is …") gives its side away.
+    """
+    rng = random.Random(f"{SEED} {row.prompt}")
+    first, second, third = (row.prompt, *wordings(row.prompt, rng, 2))
+    affirmation = rng.choice(AFFIRMATIONS)
+    own_answer = row.answer or affirmation
+    if not row.harmful and row.answer:
+        affirmation = f"{affirmation} {row.answer}"
+    return [
+        first,
+        second,
+        pair_text(first, own_answer),
+        pair_text(third, own_answer),
+        pair_text(second, affirmation),
+    ]
+
+
+def without_near_duplicates(rows: Sequence[Row], unseen: Sequence[str], sentences: Sentences) -> list[Row]:
+    """The rows neither of whose first two wordings is a near-duplicate of a text in `unseen`."""
+    others = sentences.embed(unseen)
+    nearest = np.max(
+        [(sentences.embed([row.texts[wording] for row in rows]) @ others.T).max(1) for wording in (0, 1)],
+        axis=0,
+    )
+    return [row for row, cosine in zip(rows, nearest, strict=True) if cosine <= NEAR_DUPLICATE]
