@@ -85,7 +85,16 @@ def probe_judge():  # type: ignore[no-untyped-def]
 
     labelled = shipped()
     probe = train_probe(states(labelled.prompts), labelled.harmful, "layer", loaded.fingerprint)
-    return lambda pairs: probe.risk(states([prompt for prompt, _ in pairs])).numpy()
+    known: dict[str, float] = {}  # sets differ in answers, which it does not see
+
+    def judge(pairs: Sequence[Pair]) -> np.ndarray:
+        prompts = [prompt for prompt, _ in pairs]
+        unknown = list(dict.fromkeys(prompt for prompt in prompts if prompt not in known))
+        if unknown:
+            known.update(zip(unknown, probe.risk(states(unknown)).tolist(), strict=True))
+        return np.array([known[prompt] for prompt in prompts])
+
+    return judge
 
 
 def targets_of(measured: Measured) -> list[tuple[str, str, bool]]:
