@@ -12,7 +12,8 @@ import type { JudgedRow, TableWorkerData } from '../../src/datasets/table/tableP
 
 const FIXTURES = path.join(__dirname, '../fixtures/rows');
 
-describe('the table of a dataset file', () => {
+describe('the table of a dataset file', function () {
+  this.timeout(20_000); // processors may be busy
   const folder = mkdtempSync(path.join(tmpdir(), 'table-'));
   after(() => rmSync(folder, { recursive: true }));
 
@@ -114,7 +115,8 @@ describe('the table of a dataset file', () => {
   });
 });
 
-describe('rows of a file that no document holds', () => {
+describe('rows of a file that no document holds', function () {
+  this.timeout(20_000);
   const folder = mkdtempSync(path.join(tmpdir(), 'moving-'));
   after(() => rmSync(folder, { recursive: true }));
   const { signal } = new AbortController();

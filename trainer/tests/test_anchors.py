@@ -108,8 +108,8 @@ def test_a_run_of_every_part(refusing, tmp_path):
 
     (tmp_path / "rows.jsonl").write_text(
         "".join(
-            json.dumps({"messages": [{"role": "user", "content": f"Parcel {i}?"},
-                                     {"role": "assistant", "content": "On its way."}]}) + "\n"
+            json.dumps({"messages": [{"role": "user", "content": f"When are you open on day {i}?"},
+                                     {"role": "assistant", "content": "From 9 to 5."}]}) + "\n"
             for i in range(12)
         )
     )  # fmt: skip
