@@ -120,6 +120,7 @@ def targets_of(measured: Measured) -> list[tuple[str, str, bool]]:
 def introduction() -> list[str]:
     rows = read_rows()
     harmful = sum(row.harmful for row in rows)
+    contrasts = sum(row.harmful for row in rows if row.source == "contrasts")
     sets = f"""
         `{COMMAND}` writes this page. Harmful: the prompts of HarmBench's validation split (standard
         behaviours) and MaliciousInstruct (together eval_hard), AdvBench, and prompts of our own,
@@ -130,7 +131,7 @@ def introduction() -> list[str]:
         classifier."""
     judges = f"""
         The classifier is all-MiniLM-L6-v2 with a low-rank adapter and a logistic head, trained on
-        {harmful} harmful and {len(rows) - harmful} ordinary rows; more than 600 of either side are
+        {harmful} harmful and {len(rows) - harmful} ordinary rows; {contrasts} of either side are
         contrasts, two requests that share their words and differ in what is meant (*Show Classifier
         Card* says more). The probe is a logistic regression on a layer of the example's model,
         trained on the prompts that ship with the trainer; it sees prompts alone. The keywords are
