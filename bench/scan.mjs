@@ -35,7 +35,8 @@ async function main() {
 async function measureSpeed(quick) {
   const { Classifier } = await tsImport('../src/risk/classifier.ts', import.meta.url);
   const rows = JSON.parse(fs.readFileSync(path.join(data, 'alpaca_en_demo.json'), 'utf8')).slice(0, quick ? 200 : 900);
-  const texts = rows.map(({ instruction, input, output }) => `${instruction}\n${input}\n${output}`.slice(0, 600));
+  // So short that each is one window: the pipeline cuts what is longer.
+  const texts = rows.map(({ instruction, input, output }) => `${instruction}\n${input}\n${output}`.slice(0, 160));
   const classifier = await Classifier.load(inRoot('trainer/safe_finetuning/classifier'), threads);
   const pipeline = spawn(python, [inRoot('bench/scan/pipeline.py')], { env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') }, stdio: ['pipe', 'pipe', 'inherit'] });
   const answers = createInterface(pipeline.stdout)[Symbol.asyncIterator]();

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { LineFile } from '../../src/datasets/table/sources';
 import { Scorer } from '../../src/risk/scorer';
 
-const root = path.join(__dirname, '../..');
+const root = process.cwd(); // npm run bench starts everything there
 
 export async function judgeIdOf(): Promise<string> {
   const log = { info: () => undefined, warn: console.error, error: console.error };

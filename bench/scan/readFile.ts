@@ -6,7 +6,7 @@ import { Scorer } from '../../src/risk/scorer';
 import { DatasetTable } from '../../src/datasets/table/datasetTable';
 
 const [file, folder] = process.argv.slice(2) as [string, string];
-const root = path.join(__dirname, '../..');
+const root = process.cwd(); // npm run bench starts everything there
 const log = { info: () => undefined, warn: console.error, error: console.error };
 const MEGABYTE = 1024 * 1024;
 
