@@ -84,7 +84,7 @@ async function measureRescan(folder, count) {
 }
 
 async function measureLargeFiles(folder, jsonlBytes, parquetBytes) {
-  await mustRun(python, [inRoot('bench/scan/largeFiles.py'), folder, String(jsonlBytes), String(parquetBytes)], { env: pythonEnvironment });
+  await mustRun(python, [inRoot('bench/scan/large_files.py'), folder, String(jsonlBytes), String(parquetBytes)], { env: pythonEnvironment });
   const results = [];
   for (const name of ['rows.jsonl', 'rows.parquet']) {
     const file = path.join(folder, name);

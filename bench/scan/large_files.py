@@ -1,6 +1,6 @@
 """Writes rows.jsonl and rows.parquet of about the given sizes in bytes: FOLDER JSONL_BYTES PARQUET_BYTES.
 
-A thousand different conversations of ordinary words, again and again: what is measured is reading, not judging.
+A thousand different conversations of ordinary words, again and again: reading is measured, not judging.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 DIFFERENT, WORDS, ROW_GROUP_ROWS = 1000, 150, 20_000
-ORDINARY_WORDS = (
+ORDINARY_TEXT = (
     "the parcel comes on monday with a green box of tea and two cups for your sister in the small house near "
     "river where rain falls all summer while children read books about trains, boats and old maps of cities"
-).split()
+)
 
 
 def main() -> None:
     folder, jsonl_bytes, parquet_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     draw = random.Random(1)
+    words = ORDINARY_TEXT.split()
 
     def text() -> str:
-        return " ".join(draw.choices(ORDINARY_WORDS, k=WORDS))
+        return " ".join(draw.choices(words, k=WORDS))
 
     rows = [{"prompt": text(), "completion": text()} for _ in range(DIFFERENT)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
