@@ -6,7 +6,7 @@ import type { Opinions } from '../risk/opinions';
 import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
 import type { Reading } from './reading';
 import { isBlank } from './rowForms';
-import { pairsOf, type Pair } from './rows';
+import { pairsOf, type Pair, type PairsOfRow } from './rows';
 
 /** What is known about the rows of a document, by content hash. */
 export interface Scores {
@@ -82,21 +82,29 @@ export async function* judgeRows(
       return 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
     });
     try {
-      const allPairs = rows.flatMap(({ pairs }) => pairs);
-      const pairScores = await scorer.score(allPairs.map(({ prompt, answer }) => ({ prompt, answer })), signal);
-      let next = 0;
-      for (const { hash, pairs } of rows) {
-        const score = scoreOfRow(pairs, pairScores.slice(next, (next += pairs.length)));
-        cache.set(hash, score);
-        scores.known.set(hash, score);
+      const found = await scoreRows(rows, { scorer, cache }, signal);
+      rows.forEach(({ hash }, index) => {
+        scores.known.set(hash, found[index]!);
         scores.failed.delete(hash);
-      }
+      });
     } catch (error) {
       if (signal.aborted || error instanceof ClassifierUnavailable) throw error;
       log.error(`${texts.length} rows could not be scored: ${errorText(error)}`);
       for (const { hash } of rows) scores.failed.set(hash, errorText(error));
     }
   }
+}
+
+/** What the classifier says of rows, in order; the cache knows it from now on. */
+export async function scoreRows(rows: readonly PairsOfRow[], { scorer, cache }: Pick<JudgeServices, 'scorer' | 'cache'>, signal: AbortSignal): Promise<RowScore[]> {
+  const pairs = rows.flatMap(row => row.pairs);
+  const scores = await scorer.score(pairs.map(({ prompt, answer }) => ({ prompt, answer })), signal);
+  let next = 0;
+  return rows.map(row => {
+    const score = scoreOfRow(row.pairs, scores.slice(next, (next += row.pairs.length)));
+    cache.set(row.hash, score);
+    return score;
+  });
 }
 
 /** The row's risk is that of its worst pair, and is about that pair's prompt, or answer without one. */

@@ -60,6 +60,11 @@ export interface Pair {
   answerIndex: number;
 }
 
+export interface PairsOfRow {
+  hash: string;
+  pairs: Pair[];
+}
+
 /** What is judged of a row: every assistant turn that has text, with every user turn that it answers. */
 export function pairsOf(messages: readonly Message[]): Pair[] {
   const pairs: Pair[] = [];

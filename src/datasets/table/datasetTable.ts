@@ -9,7 +9,7 @@ import { Emitter } from '../../common/emitter';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
 import { ClassifierUnavailable } from '../../risk/scorer';
-import type { RowServices } from '../judging';
+import { scoreRows, type RowServices } from '../judging';
 import type { JudgedRow, TableCalls, TableReply, TableWorkerData, UnjudgedRow } from './tableProtocol';
 
 export interface TableServices extends RowServices {
@@ -118,19 +118,18 @@ export class DatasetTable extends Disposable {
   }
 
   private async judge(batch: UnjudgedRow[], signal: AbortSignal): Promise<void> {
-    const { cache, scorer, log } = this.services;
     signal.throwIfAborted();
     const open = await this.lookUp(batch); // the same row may have stood further up
     const distinct = [...new Map(open.map(row => [row.hash, row])).values()];
     const records = distinct.map(({ record }) => record);
     try {
-      const pairs = (await this.call('pairs', records)).flatMap(row => row.pairs);
-      const scores = await scorer.score(pairs, signal);
-      for (const { hash, score } of await this.call('judge', records, scores)) cache.set(hash, score);
+      const rows = await this.call('pairs', records);
+      const scores = await scoreRows(rows, this.services, signal);
+      await this.call('know', rows.map(({ record }, index) => ({ record, ...scores[index]! })));
       await this.lookUp(open.filter(row => !distinct.includes(row)));
     } catch (error) {
       if (signal.aborted || error instanceof ClassifierUnavailable || error instanceof UserError || this.failure) throw error;
-      log.error(`${this.file}: ${records.length} rows could not be scored: ${errorText(error)}`);
+      this.services.log.error(`${this.file}: ${records.length} rows could not be scored: ${errorText(error)}`);
       await this.call('fail', open.map(({ record }) => record));
     }
     this.changed.fire();

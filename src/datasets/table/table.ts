@@ -3,19 +3,15 @@
  * are read again when they are looked at.
  */
 import { setImmediate } from 'node:timers/promises';
-import type { RowScore } from '../../risk/cache';
-import type { PairScore } from '../../risk/worker';
-import { scoreOfRow } from '../judging';
 import { isMeantAsRow, isDatasetOf } from '../report';
 import { isBlank, type JsonObject, type Message } from '../rowForms';
-import { isPlain, pairsOf, type RowOrProblem } from '../rows';
+import { isPlain, pairsOf, type PairsOfRow, type RowOrProblem } from '../rows';
 import { Columns, FAILED, MALFORMED, REFUSAL } from './columns';
 import { stampOf, type RecordSource, type SourceRecord } from './sources';
 import {
   FILE_CHANGED,
   HISTOGRAM_BINS,
   type JudgedRow,
-  type PairsOfRow,
   type RowName,
   type TableCalls,
   type TableFilter,
@@ -91,16 +87,21 @@ export class Table implements TableCalls {
   }
 
   page(view: TableView, first: number, count: number): { total: number; rows: TableRow[] } {
+    this.requireUnchanged();
     const { total, recordAt } = this.viewed(view);
     const rows: TableRow[] = [];
-    for (let position = first; position < Math.min(total, first + count); position++) rows.push(this.listed(recordAt(position)));
+    for (let position = first; position < Math.min(total, first + count); position++) {
+      const record = recordAt(position);
+      rows.push(this.listed(record, this.readAgain(record).read));
+    }
     return { total, rows };
   }
 
   row(record: number): WholeRow {
+    this.requireUnchanged();
     const { text, read } = this.readAgain(record);
     const worst = this.columns.messageIndex(record);
-    const listed = this.listed(record);
+    const listed = this.listed(record, read);
     if ('problem' in read) return { ...listed, turns: [], raw: shortened(text, MOST_SHOWN_CHARACTERS), problem: read.problem };
     const turns = read.row.messages.map(({ role, content }, index) => ({
       role,
@@ -133,25 +134,12 @@ export class Table implements TableCalls {
     return { rows, next: record < this.columns.length ? record : undefined };
   }
 
-  pairs(records: number[]): PairsOfRow[] {
-    return records.map(record => {
+  pairs(records: number[]): (UnjudgedRow & PairsOfRow)[] {
+    this.requireUnchanged();
+    return records.flatMap(record => {
       const { read } = this.readAgain(record);
-      const messages = 'row' in read ? read.row.messages : [];
-      return { record, hash: asHex(this.columns.hash(record)), pairs: pairsOf(messages).map(({ prompt, answer }) => ({ prompt, answer })) };
+      return 'row' in read ? [{ record, hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
     });
-  }
-
-  judge(records: number[], scores: PairScore[]): { hash: string; score: RowScore }[] {
-    let next = 0;
-    const judged = records.flatMap(record => {
-      const { read } = this.readAgain(record);
-      if (!('row' in read)) return [];
-      const pairs = pairsOf(read.row.messages);
-      const score = scoreOfRow(pairs, scores.slice(next, (next += pairs.length)));
-      return [{ record, hash: asHex(this.columns.hash(record)), score }];
-    });
-    this.know(judged.map(({ record, score }) => ({ record, ...score })));
-    return judged;
   }
 
   know(judged: JudgedRow[]): void {
@@ -176,6 +164,7 @@ export class Table implements TableCalls {
   }
 
   values(most: number): JsonObject[] {
+    this.requireUnchanged();
     const records = Array.from({ length: Math.min(this.columns.length, most) }, (_, record) => record);
     return records.flatMap((record): JsonObject[] => {
       const value = this.source.format.valueOf(this.readAgain(record).text);
@@ -192,15 +181,17 @@ export class Table implements TableCalls {
     this.columns.push(offset, size, line, hash);
   }
 
-  /** Throws where the file is no longer what was read. */
-  private readAgain(record: number): { text: string; read: RowOrProblem } {
+  /** Before rows are read again: they might not be where they were. */
+  private requireUnchanged(): void {
     if (stampOrNothing(this.data.file) !== this.stamp) throw new FileChanged();
+  }
+
+  private readAgain(record: number): { text: string; read: RowOrProblem } {
     const { text, problem } = this.source.textAt(this.columns.offset(record), this.columns.size(record));
     return { text, read: problem ? { problem } : this.source.format.read(text) };
   }
 
-  private listed(record: number): TableRow {
-    const { read } = this.readAgain(record);
+  private listed(record: number, read: RowOrProblem): TableRow {
     const risk = this.columns.risk(record);
     const common = { ...this.nameOf(record), record, risk: Number.isNaN(risk) ? undefined : risk, state: this.stateOf(record) };
     if ('problem' in read) return { ...common, prompt: read.problem.reason, answer: '' };

@@ -1,9 +1,8 @@
 /** What a table of a dataset's rows can be asked for: the worker that holds it answers. */
 import type { RowScore } from '../../risk/cache';
-import type { PairScore, TrainingPair } from '../../risk/worker';
 import type { Place } from '../formats/format';
 import type { JsonObject, Role } from '../rowForms';
-import type { Problem } from '../rows';
+import type { PairsOfRow, Problem } from '../rows';
 
 export type TableFilter = 'all' | 'flagged' | 'reviewed' | 'refusals' | 'malformed' | 'unjudged';
 export type TableOrder = 'file' | 'risk';
@@ -64,10 +63,6 @@ export interface UnjudgedRow {
   hash: string;
 }
 
-export interface PairsOfRow extends UnjudgedRow {
-  pairs: TrainingPair[];
-}
-
 export interface JudgedRow extends RowScore {
   record: number;
 }
@@ -82,9 +77,8 @@ export interface TableCalls {
   find(view: TableView, name: RowName): number | undefined;
   /** Rows that nobody has judged, from `from` on; `next` is where to go on, undefined at the end of what is read. */
   unjudged(from: number, count: number): { rows: UnjudgedRow[]; next: number | undefined };
-  pairs(records: number[]): PairsOfRow[];
-  /** The pairs' scores, in order, make the judgements of their rows. */
-  judge(records: number[], scores: PairScore[]): { hash: string; score: RowScore }[];
+  /** What there is to be judged; rejects where the file is no longer what was read. */
+  pairs(records: number[]): (UnjudgedRow & PairsOfRow)[];
   know(judged: JudgedRow[]): void;
   fail(records: number[]): void;
   configure(options: { threshold?: number; reviewed?: string[] }): void;
