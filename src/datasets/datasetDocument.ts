@@ -131,9 +131,13 @@ export class DatasetDocument implements IDisposable {
 
   /** What judged a row, in words. */
   judgeOf(hash: string): string {
+    return this.otherJudgeOf(hash) ?? (setting('risk.classifierFolder', this.document.uri) ? 'your classifier' : 'the bundled classifier');
+  }
+
+  /** What judged it in place of the classifier, if anything did. */
+  otherJudgeOf(hash: string): string | undefined {
     const opinion = this.services.opinions.of(this.file);
-    if (opinion?.rows.has(hash)) return opinion.judge;
-    return setting('risk.classifierFolder', this.document.uri) ? 'your classifier' : 'the bundled classifier';
+    return opinion?.rows.has(hash) ? opinion.judge : undefined;
   }
 
   private scoreOf(hash: string): RowScore | undefined {

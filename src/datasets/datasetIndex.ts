@@ -18,7 +18,7 @@ import { isQuarantine } from './quarantineFiles';
 import type { Reading } from './reading';
 import { counted, summaryOf, type FileReport, type FileSummary } from './report';
 import type { DatasetTable, TableServices } from './table/datasetTable';
-import { fileSummary, openTable } from './table/openTable';
+import { fileSummary, withTable } from './table/openTable';
 
 export interface FlaggedItem extends RowLocation {
   risk: number;
@@ -110,14 +110,14 @@ export class DatasetIndex extends Disposable {
   private async scan(file: string, signal: AbortSignal, report?: Report): Promise<FileSummary | undefined> {
     if (this.annotations.isOpen(file)) return undefined;
     this.scanning.add(file);
-    const table = await openTable(file, this.services);
     try {
-      const shown = report && showProgress(table, report);
-      await table.judgeAll(signal);
-      shown?.dispose();
-      return this.annotations.isOpen(file) ? undefined : await this.setTable(table);
+      return await withTable(file, this.services, async table => {
+        const shown = report && showProgress(table, report);
+        await table.judgeAll(signal);
+        shown?.dispose();
+        return this.annotations.isOpen(file) ? undefined : this.setTable(table);
+      });
     } finally {
-      table.dispose();
       this.scanning.delete(file);
     }
   }

@@ -31,8 +31,8 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const custom = setting('risk.classifierFolder', document.uri);
   const card = link('its card', 'safeFinetuning.showClassifierCard');
   const about = messageIndex > 1 ? `, by its message ${messageIndex + 1}` : ''; // else the only prompt
-  const byOther = annotations.opinionOf(dataset.file)?.rows.has(row.hash) ? asPlainText(dataset.judgeOf(row.hash)) : undefined;
-  const judge = byOther ?? (custom ? `the classifier in \`${custom}\`${about}` : `the bundled classifier, on this machine (${card})${about}`);
+  const other = dataset.otherJudgeOf(row.hash);
+  const judge = other ? asPlainText(other) : custom ? `the classifier in \`${custom}\`${about}` : `the bundled classifier, on this machine (${card})${about}`;
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);

@@ -1,5 +1,5 @@
 /** The dataset side of the extension: annotations of open dataset files, and what can be done about rows. */
-import { rmSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import type { RowArguments, RowLocation } from '../common/commands';
@@ -25,7 +25,7 @@ import { registerRowActions } from './rowActions';
 import type { RowNotes } from './rowNotes';
 import { registerSummaryLens } from './summaryLens';
 import type { DatasetTable, TableServices } from './table/datasetTable';
-import { openTable } from './table/openTable';
+import { openTable, withTable } from './table/openTable';
 
 /** Shows a row of a dataset that has no text document. */
 export type ShowInViewer = (row: RowLocation) => Promise<void>;
@@ -53,9 +53,9 @@ export class DatasetFeature extends Disposable {
     const { opinions } = this;
     this.annotations = this.register(new Annotations({ scorer, cache, opinions, log }));
     const tableWorker = context.asAbsolutePath('dist/tableWorker.js');
-    this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: path.join(storage, 'rows') };
+    let spoolFolder: Promise<string> | undefined;
+    this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: () => (spoolFolder ??= emptyFolder(path.join(storage, 'rows'))) };
     this.index = this.register(new DatasetIndex(this.annotations, this.tables));
-    rmSync(this.tables.spoolFolder, { recursive: true, force: true }); // what a window that ended at once has left
     this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
@@ -112,13 +112,11 @@ export class DatasetFeature extends Disposable {
 
   private async nameColumns(file: { fsPath: string } | undefined): Promise<void> {
     const { fsPath } = this.fileOf(file);
-    const table = await this.openTable(fsPath);
-    try {
+    const rows = await withTable(fsPath, this.tables, async table => {
       await table.whenRead(LOOKED_AT_ROWS);
-      await nameColumns(fsPath, await table.call('values', LOOKED_AT_ROWS));
-    } finally {
-      table.dispose();
-    }
+      return table.call('values', LOOKED_AT_ROWS);
+    });
+    await nameColumns(fsPath, rows);
   }
 
   /** From the cursor on, and from the other end of the file after the last one. */
@@ -150,16 +148,13 @@ export class DatasetFeature extends Disposable {
     const open = vscode.workspace.textDocuments.find(document => document.fileName === file);
     const report = open && this.annotations.get(open)?.annotations?.report;
     if (report) return report.flagged.map(row => locationOf(file, row));
-    return withProgress(`Reading ${path.basename(file)}`, async signal => {
-      const table = await this.openTable(file);
-      try {
+    const names = await withProgress(`Reading ${path.basename(file)}`, signal =>
+      withTable(file, this.tables, async table => {
         await table.judgeAll(signal);
-        const names = await table.call('names', { filter: 'flagged', order: 'file' }, Infinity);
-        return names.map(name => ({ path: file, ...name }));
-      } finally {
-        table.dispose();
-      }
-    });
+        return table.call('names', { filter: 'flagged', order: 'file' }, Infinity);
+      }),
+    );
+    return names.map(name => ({ path: file, ...name }));
   }
 
   /** Does something with the rows of one file after the other; without rows, with those of the selection. */
@@ -219,6 +214,13 @@ export class DatasetFeature extends Disposable {
       ]);
     }
   }
+}
+
+/** Without what a window that ended at once has left there. */
+async function emptyFolder(folder: string): Promise<string> {
+  await rm(folder, { recursive: true, force: true }).catch(() => undefined); // another window may use it
+  await mkdir(folder, { recursive: true });
+  return folder;
 }
 
 export function registerDatasets(services: Services): DatasetFeature {

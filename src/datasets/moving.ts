@@ -16,7 +16,7 @@ import { findChangedBySaving } from './bytes';
 import { rangeOf, sourceOf } from './datasetDocument';
 import type { Format, Scan } from './formats/format';
 import { findRow, scanOf } from './navigation';
-import { isParquet, needsViewer } from './openDataset';
+import { isJsonLines, isParquet, needsViewer } from './openDataset';
 import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
 import { moveOnDisk, type Moved } from './table/moveOnDisk';
 
@@ -47,7 +47,7 @@ export async function endMoves(): Promise<void> {
 async function moveLargeRows(rows: readonly RowLocation[], to: string): Promise<void> {
   const from = rows[0]!.path;
   const [name, nameTo] = [path.basename(from), path.basename(to)];
-  if (!/\.(jsonl|ndjson)$/i.test(from)) throw new UserError(`${name} is larger than 50 MB and no JSON Lines file: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
+  if (!isJsonLines(from)) throw new UserError(`${name} is larger than 50 MB and no JSON Lines file: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
   const unsaved = vscode.workspace.textDocuments.find(({ fileName, isDirty }) => fileName === to && isDirty);
   if (unsaved) throw new UserError(`${nameTo} has unsaved changes. Save it first; nothing was moved.`);
   const moved = await withProgress(`Moving rows of ${name}`, async (signal, report) => {

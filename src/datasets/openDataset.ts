@@ -9,6 +9,7 @@ export const PARQUET_VIEWER = 'safeFinetuning.parquetViewer';
 const MOST_BYTES_OF_A_DOCUMENT = 50 * 1024 * 1024;
 
 export const isParquet = (file: string): boolean => /\.parquet$/i.test(file);
+export const isJsonLines = (file: string): boolean => /\.(jsonl|ndjson)$/i.test(file);
 
 /** Whether a file has no text document that anything could be shown in. */
 export async function needsViewer(file: string): Promise<boolean> {

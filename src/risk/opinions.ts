@@ -30,14 +30,16 @@ export class Opinions implements IDisposable {
   private readonly changed = new Emitter<string>();
   /** The dataset of which something else is known now. */
   readonly onDidChange = this.changed.event;
-  /** Resolves when those of earlier days are known. */
-  readonly ready: Promise<void>;
+  private reading: Promise<void> | undefined;
 
   constructor(
     private readonly folder: string,
     private readonly log: Log,
-  ) {
-    this.ready = this.read();
+  ) {}
+
+  /** Resolves when those of earlier days are known: until then nobody has said anything. */
+  get ready(): Promise<void> {
+    return (this.reading ??= this.read());
   }
 
   of(dataset: string): Opinion | undefined {
@@ -51,6 +53,7 @@ export class Opinions implements IDisposable {
   }
 
   async set(dataset: string, opinion: Opinion): Promise<void> {
+    await this.ready;
     this.known.set(dataset, opinion);
     this.changed.fire(dataset);
     const rows = Object.fromEntries([...opinion.rows].map(([hash, { risk, refusal }]) => [hash, [risk, refusal]]));
@@ -61,6 +64,7 @@ export class Opinions implements IDisposable {
   }
 
   async forget(dataset: string): Promise<void> {
+    await this.ready;
     if (!this.known.delete(dataset)) return;
     this.changed.fire(dataset);
     await rm(this.fileOf(dataset), { force: true });
@@ -80,7 +84,7 @@ export class Opinions implements IDisposable {
       try {
         const { dataset, judge, rows } = JSON.parse(await readFile(path.join(this.folder, name), 'utf8')) as Kept;
         const said = Object.entries(rows).map(([hash, [risk, refusal]]) => [hash, { risk, refusal }] as const);
-        if (!this.known.has(dataset)) this.known.set(dataset, { judge, rows: new Map(said) });
+        this.known.set(dataset, { judge, rows: new Map(said) });
       } catch (error) {
         this.log.warn(`${name} cannot be read (${errorText(error)}): the rows that it is about are judged by the bundled classifier.`);
       }

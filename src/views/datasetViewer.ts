@@ -11,7 +11,7 @@ import { showError } from '../common/registerCommand';
 import type { RowLocation } from '../common/commands';
 import type { DatasetFeature } from '../datasets';
 import { isAbout, onDidChangeBeside } from '../datasets/besideFile';
-import { isParquet, needsViewer, openViewer, PARQUET_VIEWER, VIEWER } from '../datasets/openDataset';
+import { isJsonLines, isParquet, needsViewer, openViewer, PARQUET_VIEWER, VIEWER } from '../datasets/openDataset';
 import { isQuarantine } from '../datasets/quarantineFiles';
 import { readReviewed } from '../datasets/reviewing';
 import type { DatasetTable } from '../datasets/table/datasetTable';
@@ -65,7 +65,7 @@ export class DatasetViewers extends Disposable implements vscode.CustomReadonlyE
 
   /** A file whose rows cannot be annotated in a text editor has another editor for that. */
   private async offer({ input }: vscode.Tab): Promise<void> {
-    if (!(input instanceof vscode.TabInputText) || !/\.(jsonl|ndjson)$/i.test(input.uri.path) || input.uri.scheme !== 'file') return;
+    if (!(input instanceof vscode.TabInputText) || !isJsonLines(input.uri.path) || input.uri.scheme !== 'file') return;
     if (!setting('risk.enabled', input.uri) || !(await needsViewer(input.uri.fsPath))) return;
     const name = path.basename(input.uri.fsPath);
     const inViewer = 'Open in Dataset Viewer';

@@ -1,7 +1,6 @@
 /** A dataset file's table as the extension sees it: its worker, and the judging of its rows. */
 import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { Disposable } from '../../common/disposable';
@@ -16,7 +15,7 @@ export interface TableServices extends RowServices {
   /** The bundled script of the worker. */
   tableWorker: string;
   /** Where rows may be put aside while a file is open. */
-  spoolFolder: string;
+  spoolFolder: () => Promise<string>;
 }
 
 export type TableOptions = Omit<TableWorkerData, 'file' | 'spool'>;
@@ -47,10 +46,11 @@ export class DatasetTable extends Disposable {
   private constructor(
     readonly file: string,
     private readonly services: TableServices,
+    spoolFolder: string,
     options: TableOptions,
   ) {
     super();
-    const spool = path.join(services.spoolFolder, `${randomUUID()}.jsonl`);
+    const spool = path.join(spoolFolder, `${randomUUID()}.jsonl`);
     const workerData: TableWorkerData = { ...options, file, spool };
     this.worker = new Worker(services.tableWorker, { workerData, name: 'safe-finetuning-table' });
     this.worker.on('message', (reply: TableReply) => this.onReply(reply));
@@ -65,8 +65,7 @@ export class DatasetTable extends Disposable {
   }
 
   static async open(file: string, services: TableServices, options: TableOptions): Promise<DatasetTable> {
-    await mkdir(services.spoolFolder, { recursive: true });
-    return new DatasetTable(file, services, options);
+    return new DatasetTable(file, services, await services.spoolFolder(), options);
   }
 
   /** Rejects where the file cannot be read, or is no longer what was read. */

@@ -1,6 +1,7 @@
 /** Opens the table of a dataset file as the settings and the list of reviewed rows have it. */
 import * as vscode from 'vscode';
 import { setting } from '../../common/configuration';
+import { isJsonLines, isParquet } from '../openDataset';
 import { isQuarantine } from '../quarantineFiles';
 import type { FileSummary } from '../report';
 import { readReviewed } from '../reviewing';
@@ -15,8 +16,18 @@ export async function openTable(file: string, services: TableServices): Promise<
     threshold: setting('risk.threshold', vscode.Uri.file(file)),
     reviewed: [...(await readReviewed(file))],
     flag: !isQuarantine(file),
-    expected: /\.(jsonl|ndjson|parquet)$/i.test(file),
+    expected: isJsonLines(file) || isParquet(file),
   });
+}
+
+/** For as long as a question takes. */
+export async function withTable<T>(file: string, services: TableServices, ask: (table: DatasetTable) => Promise<T>): Promise<T> {
+  const table = await openTable(file, services);
+  try {
+    return await ask(table);
+  } finally {
+    table.dispose();
+  }
 }
 
 /** What is said of a file in its lists. */
