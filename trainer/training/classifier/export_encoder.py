@@ -52,11 +52,16 @@ FINGERPRINT_TOLERANCE = 2e-3  # per component; rounding and other processors sta
 
 
 def merged(tensors: dict[str, np.ndarray], adapter: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights with the adapter's low-rank changes in them (Hu et al. 2021, arXiv 2106.09685)."""
+    """The weights with the adapter's low-rank changes in them (Hu et al. 2021, arXiv 2106.09685).
+
+    Element by element: a matrix product is rounded differently by each processor, and the judge's name, under
+    which scores are kept, is made of the encoder's bytes.
+    """
     result = dict(tensors)
     for name in {key[:-2] for key in adapter}:
-        a, b = (adapter[f"{name}.{part}"].astype(np.float32) for part in "AB")
-        result[f"{name}.weight"] = result[f"{name}.weight"] + LORA_ALPHA / LORA_RANK * (b @ a)
+        a, b = (adapter[f"{name}.{part}"].astype(np.float64) for part in "AB")
+        change = LORA_ALPHA / LORA_RANK * sum(b[:, [rank]] * a[[rank]] for rank in range(LORA_RANK))
+        result[f"{name}.weight"] = (result[f"{name}.weight"] + change).astype(np.float32)
     return result
 
 
