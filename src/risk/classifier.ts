@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import * as path from "node:path";
 
@@ -17,7 +18,7 @@ const OVERLAP_TOKENS = 24; // so that a request on a window's edge is whole in o
 const CLS_ID = 101;
 const SEP_ID = 102;
 const PAD_ID = 0;
-const BATCH_TOKENS = 4096; // padded tokens in one forward: bounds memory, whatever the texts
+const BATCH_TOKENS = 1024; // padded tokens in one forward: bounds memory, and more at once are slower
 const CHUNK_TEXTS = 1024; // texts tokenised at a time
 
 export { pairText } from "./pairText";
@@ -65,10 +66,9 @@ function* batchesByLength(windows: Window[]): Generator<Window[]> {
   }
 }
 
-async function readPart(folder: string, name: string): Promise<Buffer> {
-  const file = path.join(folder, name);
+async function readPart<T>(folder: string, name: string, read: (file: string) => Promise<T>): Promise<T> {
   try {
-    return await readFile(file);
+    return await read(path.join(folder, name));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`The risk classifier cannot be loaded: ${reason}. Reinstall the extension, or, in a checkout, build it with "npm run build".`);
@@ -86,20 +86,19 @@ export class Classifier {
 
   /** `threads`: processor threads of one forward pass, 0 for all. */
   static async load(folder: string, threads = 0): Promise<Classifier> {
-    const [encoder, tokenizer, head] = await Promise.all([
-      readPart(folder, "encoder.onnx"),
-      readPart(folder, "tokenizer.json"),
-      readPart(folder, "head.json"),
-    ]);
-    const session = await InferenceSession.create(encoder, {
-      intraOpNumThreads: threads,
-      logSeverityLevel: 3,
+    const hash = createHash("sha256");
+    const session = await readPart(folder, "encoder.onnx", async (file) => {
+      for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+      // By its path: the runtime would keep a copy of bytes.
+      return InferenceSession.create(file, { intraOpNumThreads: threads, logSeverityLevel: 3 });
     });
-    const parsedHead = JSON.parse(head.toString("utf8")) as Head;
-    const digest = createHash("sha256").update(encoder).update(head).digest("hex");
+    const tokenizer = await readPart(folder, "tokenizer.json", (file) => readFile(file, "utf8"));
+    const head = await readPart(folder, "head.json", (file) => readFile(file, "utf8"));
+    const parsedHead = JSON.parse(head) as Head;
+    const digest = hash.update(head).digest("hex");
     return new Classifier(
       session,
-      new Tokenizer(JSON.parse(tokenizer.toString("utf8")) as object, {}),
+      new Tokenizer(JSON.parse(tokenizer) as object, {}),
       parsedHead,
       `${parsedHead.name}@${parsedHead.version}-${digest.slice(0, 12)}`,
     );

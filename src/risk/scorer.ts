@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
+import { SHORT_LIVED } from '../common/workers';
 import type { PairScore, TrainingPair, WorkerData, WorkerReply, WorkerRequest } from './worker';
 
 export type { PairScore, TrainingPair };
@@ -107,7 +108,7 @@ export class Scorer implements IDisposable {
 
   private spawn(): Running {
     const workerData: WorkerData = { folder: this.options.folder(), threads: THREADS };
-    const worker = new Worker(this.options.workerFile, { workerData, name: 'safe-finetuning-risk' });
+    const worker = new Worker(this.options.workerFile, { workerData, name: 'safe-finetuning-risk', resourceLimits: SHORT_LIVED });
     const requests = new Map<number, Request>();
     const began = performance.now();
     let lost!: Running['lost'];

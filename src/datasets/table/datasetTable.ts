@@ -7,6 +7,7 @@ import { Disposable } from '../../common/disposable';
 import { Emitter } from '../../common/emitter';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
+import { SHORT_LIVED } from '../../common/workers';
 import { ClassifierUnavailable } from '../../risk/scorer';
 import { scoreRows, type RowServices } from '../judging';
 import type { JudgedRow, TableCalls, TableReply, TableWorkerData, UnjudgedRow } from './tableProtocol';
@@ -52,7 +53,7 @@ export class DatasetTable extends Disposable {
     super();
     const spool = path.join(spoolFolder, `${randomUUID()}.jsonl`);
     const workerData: TableWorkerData = { ...options, file, spool };
-    this.worker = new Worker(services.tableWorker, { workerData, name: 'safe-finetuning-table' });
+    this.worker = new Worker(services.tableWorker, { workerData, name: 'safe-finetuning-table', resourceLimits: SHORT_LIVED });
     this.worker.on('message', (reply: TableReply) => this.onReply(reply));
     this.worker.on('error', error => this.fail(error));
     this.worker.on('exit', () => this.fail(new Error('Reading the file has ended.')));

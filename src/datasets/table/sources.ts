@@ -5,8 +5,9 @@
  */
 import { constants, isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema, type FileMetaData } from 'hyparquet';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { Pace } from '../../common/pace';
 import { UserError } from '../../common/userError';
@@ -174,7 +175,7 @@ async function openText(file: string): Promise<RecordSource> {
 }
 
 const ROWS_AT_A_TIME = 2000;
-const PART_BYTES = 32e6; // decoded
+const PART_BYTES = 4e6; // decoded
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
@@ -199,16 +200,19 @@ class ParquetRows implements RecordSource {
 
   async *records(): AsyncGenerator<SourcePart> {
     const name = path.basename(this.file);
+    const handle = await open(this.file);
     try {
-      const file = await asyncBufferFromFile(this.file);
-      const metadata = await parquetMetadataAsync(file);
+      const whole = bytesOf(handle, (await handle.stat()).size);
+      const metadata = await parquetMetadataAsync(whole);
       const total = Number(metadata.num_rows);
       const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
       if (new Set(columns).size < columns.length) throw new Error('two columns have the same name');
       let offset = 0;
-      for (let row = 0; row < total; ) {
+      let row = 0;
+      let file = whole;
+      for (const { startsGroup, ...range } of partsOf(metadata)) {
+        if (startsGroup) file = readOnce(whole);
         // `utf8: false`: bytes that are not marked as text are none, as in the trainer.
-        const range = { rowStart: row, rowEnd: endOfPart(metadata, row) };
         const found = await parquetReadObjects({ file, metadata, compressors, parsers, utf8: false, ...range });
         if (found.length === 0) throw new Error(`the file ends after row ${row} of ${total}`);
         for (let first = 0; first < found.length; first += ROWS_AT_A_TIME) {
@@ -222,8 +226,11 @@ class ParquetRows implements RecordSource {
           yield { records, share: row / total };
         }
       }
+      if (row < total) throw new Error(`the file ends after row ${row} of ${total}`);
     } catch (error) {
       throw new UserError(`${name} cannot be read as Parquet: ${(error as Error).message}.`);
+    } finally {
+      await handle.close();
     }
   }
 
@@ -239,15 +246,45 @@ class ParquetRows implements RecordSource {
   }
 }
 
-/** Each part decodes its row group anew, so a part is as large as memory allows, and ends with its group at most. */
-function endOfPart({ row_groups: groups }: FileMetaData, row: number): number {
+/** Every stretch is there once; hyparquet's own reader copies it twice. */
+function bytesOf(handle: FileHandle, byteLength: number): AsyncBuffer {
+  return {
+    byteLength,
+    async slice(start, end = byteLength) {
+      const bytes = new Uint8Array(end - start);
+      for (let at = 0; at < bytes.length; ) {
+        const { bytesRead } = await handle.read(bytes, at, bytes.length - at, start + at);
+        if (bytesRead === 0) throw new Error('it ends too early');
+        at += bytesRead;
+      }
+      return bytes.buffer;
+    },
+  };
+}
+
+/** For the parts of one row group, of which each asks for the same stretches. */
+function readOnce(file: AsyncBuffer): AsyncBuffer {
+  const known = new Map<string, ReturnType<AsyncBuffer['slice']>>();
+  return {
+    byteLength: file.byteLength,
+    slice(start, end) {
+      const stretch = `${start} ${end}`;
+      const bytes = known.get(stretch) ?? file.slice(start, end);
+      known.set(stretch, bytes);
+      return bytes;
+    },
+  };
+}
+
+/** Rows that are decoded at a time, all of one row group. */
+function* partsOf({ row_groups: groups }: FileMetaData): Generator<{ rowStart: number; rowEnd: number; startsGroup: boolean }> {
   let start = 0;
   for (const { num_rows: rows, total_byte_size: bytes } of groups) {
     const end = start + Number(rows);
-    if (row < end) return Math.min(end, row + Math.max(ROWS_AT_A_TIME, Math.floor((PART_BYTES * Number(rows)) / Math.max(1, Number(bytes)))));
+    const step = Math.max(ROWS_AT_A_TIME, Math.floor((PART_BYTES * Number(rows)) / Math.max(1, Number(bytes))));
+    for (let rowStart = start; rowStart < end; rowStart += step) yield { rowStart, rowEnd: Math.min(end, rowStart + step), startsGroup: rowStart === start };
     start = end;
   }
-  return row;
 }
 
 /** What is no text, and not nothing, stays so, as it is in the trainer: a date, bytes, a number that JSON has not. */

@@ -23,7 +23,7 @@ CLASSIFIER_FOLDER = Path(__file__).resolve().parents[1] / "classifier"
 WINDOW_TOKENS = 64  # with the two special tokens; longer ones drown a single request
 OVERLAP_TOKENS = 24  # so that a request on a window's edge is whole in one of them
 CLS_ID, SEP_ID, PAD_ID = 101, 102, 0
-BATCH_TOKENS = 4096  # padded tokens in one forward: bounds memory, whatever the texts
+BATCH_TOKENS = 1024  # padded tokens in one forward: bounds memory, and more at once are slower
 CHUNK_TEXTS = 1024  # texts tokenised at a time
 
 Window = tuple[int, ...]  # token ids, with the special ones at its ends
