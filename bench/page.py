@@ -1,11 +1,15 @@
-"""The pages that results are written to."""
+"""The pages that results are written to: python bench/page.py NAME writes what the benchmark NAME has measured."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TITLES = {"host": "What the extension host pays", "scan": "How fast datasets are read and judged"}
 
 
 def update_json(path: Path, section: str, value: Any) -> None:
@@ -33,3 +37,24 @@ def goals_table(goals: list[tuple[str, str, bool]]) -> list[str]:
     """Of (goal, what was measured, whether it holds)."""
     lines = ["| goal | measured | holds |", "|---|---|---|"]
     return lines + [f"| {goal} | {value} | {'yes' if holds else '**no**'} |" for goal, value, holds in goals]
+
+
+def bench_page(name: str, results: list[dict[str, Any]]) -> str:
+    """Of figures as scripts/bench.mjs has them."""
+    lines = [f"## {TITLES[name]}", "", f"`npm run bench -- {name}`", "", "| | measured | goal | holds |", "|---|---|---|---|"]
+    for figure in results:
+        value = figure["value"]
+        shown = f"{value:,.0f}" if float(value).is_integer() or value >= 1000 else f"{value:.3g}"
+        holds = {True: "yes", False: "**no**", None: ""}[figure["holds"]]
+        lines.append(f"| {figure['name']} | {shown} {figure['unit']} | {figure['goal'] or ''} | {holds} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    [name] = sys.argv[1:]
+    results = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text("utf-8"))
+    update_section(ROOT / "docs" / "results.md", f"bench-{name}", bench_page(name, results))
+
+
+if __name__ == "__main__":
+    main()

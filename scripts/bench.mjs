@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { inRoot, python, root } from './paths.mjs';
-import { fail, handleInterrupts, pythonEnvironment, runProgram, UserError } from './run.mjs';
+import { fail, handleInterrupts, mustRun, pythonEnvironment, runProgram, UserError } from './run.mjs';
 import { setUp } from './setup.mjs';
 
 const programs = { host: 'bench/host.mjs', scan: 'bench/scan.mjs', trainer: 'bench/trainer.py' };
@@ -29,6 +29,7 @@ async function main() {
     console.log(`\n${table(results)}`);
     fs.mkdirSync(inRoot('bench', 'results'), { recursive: true });
     fs.writeFileSync(inRoot('bench', 'results', `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
+    if (name !== 'trainer' && options.length === 0) await mustRun(python, [inRoot('bench/page.py'), name], { env: pythonEnvironment }); // the trainer's writes its own
     if (results.some(({ holds }) => holds === false)) process.exitCode = 1;
   } finally {
     fs.rmSync(folder, { recursive: true });

@@ -90,7 +90,8 @@ export class Classifier {
     const session = await readPart(folder, "encoder.onnx", async (file) => {
       for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
       // By its path: the runtime would keep a copy of bytes.
-      return InferenceSession.create(file, { intraOpNumThreads: threads, logSeverityLevel: 3 });
+      // No plan of memory per shape: hardly two batches have the same.
+      return InferenceSession.create(file, { intraOpNumThreads: threads, enableMemPattern: false, logSeverityLevel: 3 });
     });
     const tokenizer = await readPart(folder, "tokenizer.json", (file) => readFile(file, "utf8"));
     const head = await readPart(folder, "head.json", (file) => readFile(file, "utf8"));

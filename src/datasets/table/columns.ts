@@ -1,6 +1,8 @@
-/** What is known of every record of a file, 35 bytes each, so that files of millions of rows fit into memory. */
+/** What is known of every record of a file, 31 bytes each, so that files of millions of rows fit into memory. */
 
 const BLOCK_ROWS = 1 << 16;
+const MILLION = 1e6;
+const UNJUDGED = 0xffffffff;
 
 /** Bits of `state`. */
 export const MALFORMED = 1;
@@ -14,8 +16,8 @@ class Block {
   /** From 1; of a Parquet file the number of the row. */
   readonly line = new Uint32Array(BLOCK_ROWS);
   readonly hash = new BigUint64Array(BLOCK_ROWS);
-  /** NaN where nobody has judged the row. */
-  readonly risk = new Float64Array(BLOCK_ROWS).fill(NaN);
+  /** In millionths. */
+  readonly risk = new Uint32Array(BLOCK_ROWS).fill(UNJUDGED);
   readonly state = new Uint8Array(BLOCK_ROWS);
   readonly messageIndex = new Uint16Array(BLOCK_ROWS);
 }
@@ -39,14 +41,18 @@ export class Columns {
   size = (row: number): number => this.block(row).size[row % BLOCK_ROWS]!;
   line = (row: number): number => this.block(row).line[row % BLOCK_ROWS]!;
   hash = (row: number): bigint => this.block(row).hash[row % BLOCK_ROWS]!;
-  risk = (row: number): number => this.block(row).risk[row % BLOCK_ROWS]!;
+  /** To six decimal places, as scores are kept; NaN where nobody has judged the row. */
+  risk = (row: number): number => {
+    const millionths = this.block(row).risk[row % BLOCK_ROWS]!;
+    return millionths === UNJUDGED ? NaN : millionths / MILLION;
+  };
   state = (row: number): number => this.block(row).state[row % BLOCK_ROWS]!;
   messageIndex = (row: number): number => this.block(row).messageIndex[row % BLOCK_ROWS]!;
 
   judge(row: number, risk: number, refusal: boolean, messageIndex: number): void {
     const block = this.block(row);
     const at = row % BLOCK_ROWS;
-    block.risk[at] = risk;
+    block.risk[at] = Math.round(risk * MILLION);
     block.state[at] = refusal ? REFUSAL : 0;
     block.messageIndex[at] = Math.min(messageIndex, 0xffff);
   }

@@ -11,6 +11,7 @@ import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuff
 import { compressors } from 'hyparquet-compressors';
 import { Pace } from '../../common/pace';
 import { UserError } from '../../common/userError';
+import { collectGarbage } from '../../common/workers';
 import { decode } from '../bytes';
 import { columnNamesOf, type ColumnNames } from '../columnNames';
 import type { Broken, Format } from '../formats/format';
@@ -85,8 +86,8 @@ export class LineFile implements RecordSource {
     let line = 0;
     let rest: Buffer[] = []; // of a line that goes on in the next chunk
     let offset = 0; // where that line begins
+    const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     for (let at = 0; at <= size; ) {
-      const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
       const read = readSync(this.descriptor, chunk, 0, CHUNK_BYTES, at);
       const records: SourceRecord[] = [];
       let start = at === 0 && chunk.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
@@ -94,8 +95,12 @@ export class LineFile implements RecordSource {
       for (;;) {
         const newline = chunk.subarray(0, read).indexOf(LF, start);
         const end = newline < 0 ? read : newline;
-        rest.push(chunk.subarray(start, end));
-        if (newline < 0 && read === CHUNK_BYTES) break;
+        const piece = chunk.subarray(start, end);
+        if (newline < 0 && read === CHUNK_BYTES) {
+          rest.push(Buffer.from(piece)); // before the next chunk is read over it
+          break;
+        }
+        rest.push(piece);
         const bytes = rest.length === 1 ? rest[0]! : Buffer.concat(rest);
         line++;
         const ofLine = newline >= 0 && bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes;
@@ -175,7 +180,7 @@ async function openText(file: string): Promise<RecordSource> {
 }
 
 const ROWS_AT_A_TIME = 2000;
-const PART_BYTES = 4e6; // decoded
+const PART_BYTES = 8e6; // decoded
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
@@ -225,6 +230,7 @@ class ParquetRows implements RecordSource {
           });
           yield { records, share: row / total };
         }
+        collectGarbage();
       }
       if (row < total) throw new Error(`the file ends after row ${row} of ${total}`);
     } catch (error) {
