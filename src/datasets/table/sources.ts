@@ -180,7 +180,7 @@ async function openText(file: string): Promise<RecordSource> {
 }
 
 const ROWS_AT_A_TIME = 2000;
-const PART_BYTES = 8e6; // decoded
+const PART_BYTES = 4e6; // decoded
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
