@@ -1,4 +1,4 @@
-"""The pages that results are written to: python bench/page.py NAME writes what the benchmark NAME has measured."""
+"""The pages that results are written to. `python bench/page.py NAME`: of what a benchmark has measured."""
 
 from __future__ import annotations
 
@@ -41,7 +41,14 @@ def goals_table(goals: list[tuple[str, str, bool]]) -> list[str]:
 
 def bench_page(name: str, results: list[dict[str, Any]]) -> str:
     """Of figures as scripts/bench.mjs has them."""
-    lines = [f"## {TITLES[name]}", "", f"`npm run bench -- {name}`", "", "| | measured | goal | holds |", "|---|---|---|---|"]
+    lines = [
+        f"## {TITLES[name]}",
+        "",
+        f"`npm run bench -- {name}`",
+        "",
+        "| | measured | goal | holds |",
+        "|---|---|---|---|",
+    ]
     for figure in results:
         value = figure["value"]
         shown = f"{value:,.0f}" if float(value).is_integer() or value >= 1000 else f"{value:.3g}"
