@@ -38,6 +38,8 @@ export interface CommandArguments {
   'safeFinetuning.openViewer': [dataset?: { fsPath: string }];
   'safeFinetuning.judgeDataset': [configuration?: { fsPath: string }];
   'safeFinetuning.useClassifier': [dataset: { fsPath: string }];
+  'safeFinetuning.findCloseRows': [configuration?: { fsPath: string }];
+  'safeFinetuning.forgetCloseRows': [];
   'safeFinetuning.quarantineFlagged': [dataset: { fsPath: string }];
   'safeFinetuning.quarantineRow': RowArguments;
   'safeFinetuning.restoreRow': RowArguments;
@@ -82,6 +84,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.openViewer': true,
   'safeFinetuning.judgeDataset': true,
   'safeFinetuning.useClassifier': true,
+  'safeFinetuning.findCloseRows': true,
+  'safeFinetuning.forgetCloseRows': true,
   'safeFinetuning.quarantineFlagged': true,
   'safeFinetuning.quarantineRow': true,
   'safeFinetuning.restoreRow': true,

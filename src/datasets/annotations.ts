@@ -17,7 +17,7 @@ import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
 import { isQuarantine } from './quarantineFiles';
 import { counted, summary, summaryOf } from './report';
-import type { RowNotes } from './rowNotes';
+import type { RowNote, RowNotes } from './rowNotes';
 
 /** Files that are datasets, and files that may be. */
 export const DATASETS: vscode.DocumentSelector = [
@@ -77,7 +77,7 @@ export class Annotations extends Disposable {
   readonly onDidChange = this.changed.event;
   private readonly services: DatasetDocumentServices;
   private warnedOf: string | undefined;
-  notes: RowNotes | undefined;
+  private readonly notes: RowNotes[] = [];
 
   constructor(services: RowServices) {
     super();
@@ -121,8 +121,13 @@ export class Annotations extends Disposable {
 
   /** Shows what others know of the rows. */
   showNotes(notes: RowNotes): void {
-    this.notes = notes;
+    this.notes.push(notes);
     this.register(notes.onDidChange(() => vscode.window.visibleTextEditors.forEach(editor => this.decorate(editor))));
+  }
+
+  /** What others know of a row. */
+  notesOf(file: string, hash: string): RowNote[] {
+    return this.notes.flatMap(notes => notes.of(file)?.get(hash) ?? []);
   }
 
   /** Scores every row again, whatever the cache knows. */
@@ -224,12 +229,11 @@ export class Annotations extends Disposable {
 
   private notesIn(document: vscode.TextDocument): vscode.DecorationOptions[] {
     const dataset = this.documents.get(document.uri.toString());
-    const notes = dataset && this.notes?.of(dataset.file);
-    if (!dataset || !notes) return [];
+    if (!dataset || this.notes.every(notes => !notes.of(dataset.file))) return [];
     return dataset.rows().flatMap(({ line, hash }) => {
-      const label = notes.get(hash)?.label;
-      if (label === undefined || line >= document.lineCount) return [];
-      return [{ range: document.lineAt(line).range, renderOptions: { after: { contentText: label } } }];
+      const labels = this.notesOf(dataset.file, hash).flatMap(({ label }) => label ?? []);
+      if (labels.length === 0 || line >= document.lineCount) return [];
+      return [{ range: document.lineAt(line).range, renderOptions: { after: { contentText: labels.join(' · ') } } }];
     });
   }
 

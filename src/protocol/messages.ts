@@ -25,6 +25,7 @@ export interface Messages {
   LaunchRecord?: LaunchRecord;
   PreflightReport?: PreflightReport;
   ScoreReport?: ScoreReport;
+  AnchoringReport?: AnchoringReport;
 }
 /**
  * A process begins work on the run; later steps of earlier attempts no longer count.
@@ -817,4 +818,33 @@ export interface RowScore {
    * A person has reviewed it: it trains as an ordinary row, risk 0.
    */
   reviewed: boolean;
+}
+export interface AnchoringReport {
+  /**
+   * Those of the dataset; rows name them by index.
+   */
+  files: string[];
+  rows: RowSimilarity[];
+  /**
+   * So many of the closest rows are worth reading.
+   */
+  closest: number;
+}
+export interface RowSimilarity {
+  /**
+   * Index into the run record's `datasets`.
+   */
+  file: number;
+  /**
+   * 1-based line in the file where it begins; in Parquet, its number.
+   */
+  line: number;
+  /**
+   * First 16 hex digits of the SHA-256 of the row's content.
+   */
+  hash: string;
+  /**
+   * To answers that comply with harmful requests, less that to their refusals; null where no answer begins within the tokens that are trained on.
+   */
+  similarity: number | null;
 }

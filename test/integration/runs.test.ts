@@ -173,6 +173,21 @@ describe('runs', function () {
     await until('the classifier counts again', async () => (await api.datasets.whenScored(vscode.Uri.file(dataset)))!.flagged.length === 1);
   });
 
+  it('have the rows marked that their model takes for harmful, until that is forgotten', async () => {
+    const configuration = tinyConfiguration('close.finetune.json', 4);
+    const dataset = vscode.Uri.file(path.join(workspace, 'tiny.jsonl'));
+    await vscode.window.showTextDocument(dataset);
+    await api.datasets.whenScored(dataset);
+    const said = async (): Promise<string> => {
+      const hovers = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', dataset, new vscode.Position(3, 40));
+      return hovers.flatMap(({ contents }) => contents).map(content => (content as vscode.MarkdownString).value).join();
+    };
+    void vscode.commands.executeCommand('safeFinetuning.findCloseRows', configuration); // its message waits for an answer
+    await until('the row is marked', async () => / of 12 in closeness to answers that comply/.test(await said()));
+    await vscode.commands.executeCommand('safeFinetuning.forgetCloseRows');
+    assert.doesNotMatch(await said(), /closeness/);
+  });
+
   it('are paused, go on, and are cancelled within two seconds', async () => {
     const id = await vscode.commands.executeCommand<string>('safeFinetuning.startRun', tinyConfiguration('long.finetune.json', 100_000));
     await until('a step', () => run(id).state.series.length > 0);

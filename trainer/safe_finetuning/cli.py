@@ -124,6 +124,14 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--output", type=Path, help="default: probe.safetensors beside the configuration")
     probe.set_defaults(run=_probe)
 
+    anchoring = commands.add_parser(
+        "anchoring",
+        help="the rows of a dataset that a model takes for harmful answers, however harmless they look",
+    )
+    anchoring.add_argument("config", type=Path, help="whose model and dataset are used")
+    anchoring.add_argument("--format", choices=["text", "json"], default="text")
+    anchoring.set_defaults(run=_anchoring)
+
     preflight = commands.add_parser("preflight", help="would this configuration run? One line per check")
     preflight.add_argument("config", type=Path)
     preflight.add_argument(
@@ -220,6 +228,13 @@ def _probe(options: argparse.Namespace) -> int:
     output = options.output or base / "probe.safetensors"
     print(make_probe(read_config(options.config), base, options.labelled, options.kind, output))
     print(f"saved: {output}")
+    return 0
+
+
+def _anchoring(options: argparse.Namespace) -> int:
+    from .score import ANCHORING_FORMATS, score_anchoring
+
+    print(ANCHORING_FORMATS[options.format](score_anchoring(options.config, Stderr())))
     return 0
 
 

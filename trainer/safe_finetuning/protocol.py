@@ -325,3 +325,16 @@ class ScoreReport(Model):
     threshold: float
     rows: list[RowScore]
     invalid: list[RowProblem]
+
+
+class RowSimilarity(RowRef):
+    similarity: float | None = Field(
+        description="To answers that comply with harmful requests, less that to their refusals; null where "
+        "no answer begins within the tokens that are trained on."
+    )
+
+
+class AnchoringReport(Model):
+    files: list[str] = Field(description="Those of the dataset; rows name them by index.")
+    rows: list[RowSimilarity]
+    closest: int = Field(description="So many of the closest rows are worth reading.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from .risk.scores import Critic, Judge, judge_rows
 from .rows import Dataset, read_dataset
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+CLOSEST_SHARE, LEAST_CLOSEST, MOST_CLOSEST = 0.01, 10, 100  # of rows, by anchoring: He et al. read 100
 RULES = {
     "risky-row": "A row that is likely to wear down a model's refusals when it is trained on.",
     "unscored-row": "A row that could not be judged; training counts it as risky.",
@@ -63,6 +65,41 @@ def _report(dataset: Dataset, threshold: float, judge_: Judge, progress: Any) ->
     invalid = problem_rows(dataset.problems)
     files = [str(file.path) for file in dataset.files]
     return p.ScoreReport(files=files, judge=judge, threshold=threshold, rows=rows, invalid=invalid)
+
+
+def score_anchoring(config_path: Path, work: Work) -> p.AnchoringReport:
+    """The dataset of a configuration by bidirectional anchoring to its model. Raises UserError."""
+    from .anchors import anchor_prompts
+    from .config import AnchorConfig
+    from .risk.anchoring import similarities
+
+    config, base = read_config(config_path), config_path.resolve().parent
+    dataset = read_dataset(base / config.dataset.path)
+    loaded = load_reference(config, base, work)
+    prompts = anchor_prompts(config.anchors or AnchorConfig(), base)
+    work.phase("scoring", f"Reading {len(dataset.rows)} rows as the model does")
+    told = {"check": work.check, "progress": work.progress("scoring", "rows")}
+    found = similarities(dataset.rows, prompts, loaded, config.training.max_length, **told)
+    rows = [
+        p.RowSimilarity(file=row.file, line=row.line, hash=row.hash, similarity=similarity)
+        for row, similarity in zip(dataset.rows, found, strict=True)
+    ]
+    known = sum(row.similarity is not None for row in rows)
+    closest = min(known, MOST_CLOSEST, max(LEAST_CLOSEST, math.ceil(CLOSEST_SHARE * known)))
+    return p.AnchoringReport(files=[str(file.path) for file in dataset.files], rows=rows, closest=closest)
+
+
+def anchoring_as_text(report: p.AnchoringReport) -> str:
+    known = [(row.similarity, row) for row in report.rows if row.similarity is not None]
+    known.sort(key=lambda found: -found[0])
+    lines = [
+        f"{report.files[row.file]}:{row.line}: {similarity:+.2f}, {place} of {len(known)}"
+        for place, (similarity, row) in enumerate(known[: report.closest], start=1)
+    ]
+    return "\n".join(lines)
+
+
+ANCHORING_FORMATS = {"text": anchoring_as_text, "json": lambda report: report.model_dump_json(by_alias=True)}
 
 
 def flagged(report: p.ScoreReport) -> list[p.RowScore]:

@@ -1,0 +1,55 @@
+/**
+ * Which rows a model takes for harmful answers, however harmless they look: bidirectional anchoring (He et al.
+ * 2024), asked of the trainer by command and shown behind the rows until it is forgotten.
+ */
+import path from 'node:path';
+import { Disposable } from '../common/disposable';
+import { Emitter } from '../common/emitter';
+import { UserError } from '../common/userError';
+import type { RowNote, RowNotes } from '../datasets/rowNotes';
+import type { AnchoringReport } from '../protocol/messages';
+
+export class CloseRows extends Disposable implements RowNotes {
+  private readonly changed = this.register(new Emitter<void>());
+  readonly onDidChange = this.changed.event;
+  private readonly known = new Map<string, ReadonlyMap<string, RowNote>>();
+
+  of(file: string): ReadonlyMap<string, RowNote> | undefined {
+    return this.known.get(file);
+  }
+
+  /** `pathOf` says where the editor has a file of the report. */
+  set(report: AnchoringReport, configuration: string, pathOf: (file: string) => string): void {
+    const notes = notesOf(report, configuration);
+    report.files.forEach((file, index) => this.known.set(pathOf(file), notes[index]!));
+    this.changed.fire();
+  }
+
+  forget(): void {
+    if (this.known.size === 0) throw new UserError('No rows are shown as close to harmful answers.');
+    this.known.clear();
+    this.changed.fire();
+  }
+}
+
+/** The rows that have a similarity, the closest first. */
+export function byCloseness(report: AnchoringReport): AnchoringReport['rows'] {
+  return report.rows.filter(({ similarity }) => similarity !== null).sort((a, b) => b.similarity! - a.similarity!);
+}
+
+/** Per file of the report, by content hash. */
+function notesOf(report: AnchoringReport, configuration: string): ReadonlyMap<string, RowNote>[] {
+  const rows = byCloseness(report);
+  const notes = report.files.map(() => new Map<string, RowNote>());
+  const of = rows.length.toLocaleString('en-US');
+  rows.forEach(({ file, hash, similarity }, index) => {
+    if (notes[file]!.has(hash)) return; // the same row again
+    const place = `${index + 1} of ${of}`;
+    const label = index < report.closest ? `close to harmful answers: ${place}` : undefined;
+    const text =
+      `To the model of ${path.basename(configuration)} this row is ${place} in closeness to answers that comply with harmful requests ` +
+      `(similarity ${similarity! >= 0 ? '+' : '−'}${Math.abs(similarity!).toFixed(2)}; bidirectional anchoring). It is no verdict: rows like it may wear refusals down, whatever they are about.`;
+    notes[file]!.set(hash, { label, text });
+  });
+  return notes;
+}

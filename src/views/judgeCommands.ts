@@ -1,0 +1,83 @@
+/** What the trainer is asked about the rows of a configuration's dataset: by its judge, and by its model. */
+import { realpath } from 'node:fs/promises';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import { withProgress } from '../common/progress';
+import type { Services } from '../common/services';
+import { UserError } from '../common/userError';
+import type { Messages } from '../protocol/messages';
+import { check } from '../protocol/validate';
+import type { Opinions } from '../risk/opinions';
+import { runTrainer, type Trainer } from '../trainerHost/trainerCommand';
+import { requireTrust } from '../trainerHost/workspace';
+import type { CheckedTrainer } from './checkedTrainer';
+import { byCloseness, type CloseRows } from './closeRows';
+import { offerToSave, pickConfiguration, summarise } from './configurationFile';
+
+export function registerJudgeCommands({ context, registerCommand }: Services, opinions: Opinions, closeRows: CloseRows, checkedTrainer: CheckedTrainer): void {
+  const configurationFor = async (title: string, given: { fsPath: string } | undefined): Promise<vscode.Uri | undefined> => {
+    const configuration = await pickConfiguration(given, title);
+    return configuration && (await offerToSave(summarise(configuration.fsPath).files)) ? configuration : undefined;
+  };
+  context.subscriptions.push(
+    registerCommand('safeFinetuning.judgeDataset', async given => {
+      requireTrust('Judging rows by a model');
+      const configuration = await configurationFor('Judge Dataset', given);
+      const trainer = configuration && (await checkedTrainer(configuration));
+      const report = trainer && (await asked(trainer, configuration, 'score', 'ScoreReport', 'Judging rows by'));
+      if (!report) return;
+      const name = path.basename(configuration.fsPath);
+      const pathOf = await pathsInEditor(configuration);
+      for (const [index, file] of report.files.entries()) {
+        const said = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: row.risk, refusal: row.refusal }] as const] : []));
+        await opinions.set(pathOf(file), { judge: `${nameOf(report.judge)} of ${name}`, rows: new Map(said) });
+      }
+      const unscored = report.rows.filter(({ risk }) => risk === null).length;
+      const failed = unscored > 0 ? ` It failed on ${unscored} of them, which count as risky in a run.` : '';
+      void vscode.window.showInformationMessage(`${report.rows.length.toLocaleString('en-US')} rows were judged by the ${nameOf(report.judge)} of ${name}.${failed}`);
+    }),
+    registerCommand('safeFinetuning.findCloseRows', async given => {
+      requireTrust('Reading rows by a model');
+      const configuration = await configurationFor('Find Rows That a Model Takes for Harmful', given);
+      const trainer = configuration && (await checkedTrainer(configuration, false));
+      const report = trainer && (await asked(trainer, configuration, 'anchoring', 'AnchoringReport', 'Reading rows as the model does:'));
+      if (!report) return;
+      const pathOf = await pathsInEditor(configuration);
+      closeRows.set(report, configuration.fsPath, pathOf);
+      const found = byCloseness(report);
+      const [first] = found;
+      if (!first) throw new UserError('No row has an answer that begins within the tokens that are trained on (`training.maxLength`).');
+      const show = 'Show the Closest';
+      const rows = `${report.closest} of ${found.length.toLocaleString('en-US')} rows`;
+      const chosen = await vscode.window.showInformationMessage(`The ${rows} closest to answers that comply with harmful requests are marked. They may be harmless: read them.`, show);
+      if (chosen === show) await vscode.commands.executeCommand('safeFinetuning.showRow', { path: pathOf(report.files[first.file]!), line: first.line, hash: first.hash });
+    }),
+    registerCommand('safeFinetuning.forgetCloseRows', () => closeRows.forget()),
+  );
+}
+
+/** Undefined when the user cancelled. What has been judged by then is kept by the trainer. */
+function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: string, kind: K, doing: string): Thenable<NonNullable<Messages[K]> | undefined> {
+  return withProgress(`${doing} ${path.basename(configuration.fsPath)}`, async (signal, report) => {
+    const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
+    const { code, stdout, stderr } = await runTrainer(trainer, [command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
+    if (signal.aborted) return undefined;
+    if (code !== 0) throw new UserError(stderr.trim().split(/^error: /m).at(-1) || `The trainer ended with exit code ${code} and said nothing.`);
+    const checked = check(kind, JSON.parse(stdout));
+    if (!checked.ok) throw new Error(`The trainer's report is not what was expected: ${checked.reason}`);
+    return checked.value;
+  });
+}
+
+/** The trainer names files by where links lead to; the editor knows them by where it looked. */
+async function pathsInEditor(configuration: vscode.Uri): Promise<(file: string) => string> {
+  const folder = path.dirname(configuration.fsPath);
+  const realFolder = await realpath(folder);
+  return file => path.join(folder, path.relative(realFolder, file));
+}
+
+/** `guard-1f2e…` → `guard`. */
+const nameOf = (judge: string): string => {
+  const [kind] = judge.split('-');
+  return kind === 'bundled' ? 'bundled classifier' : kind!;
+};
