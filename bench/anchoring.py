@@ -23,7 +23,7 @@ from measuring import answers_to, load, prompt_sets
 from page import update_section
 
 CELLS = ROOT / "bench" / "results" / "anchoring"
-POOL, CHOSEN, ATTACKS = 640, 100, 64
+POOL, CHOSEN, ATTACKS = 500, 100, 64
 EPOCHS = 4
 CHOICES = ("closest", "random", "farthest")
 AXES = ("evalAdv", "evalHard", "benign")

@@ -545,8 +545,10 @@ tables = {
   "dates": [{"prompt": datetime(2026, 1, 1), "completion": "x"}], "bytes": [{"prompt": b"a", "completion": "x"}],
   "odd": pa.table({"prompt": ["\\ufeffa", "b"], "completion": ["c", "d"], "image": [float("nan"), None],
                    "at": pa.array([1, 2], pa.timestamp("ns")), "took": pa.array([1, None], pa.duration("ns"))}),
+  # Row groups that are decoded in parts.
+  "long": [{"prompt": f"{i} {'w' * 3000}", "completion": str(i), "history": [["a", str(i)]] * (i % 3)} for i in range(5000)],
 }
-for codec, (name, rows) in zip(["zstd", "snappy", "gzip", "brotli", "lz4"], tables.items()):
+for codec, (name, rows) in zip(["zstd", "snappy", "gzip", "brotli", "lz4", "none"], tables.items(), strict=True):
   table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
   pq.write_table(table, f"{sys.argv[1]}/{name}.parquet", compression=codec, row_group_size=4000)
 found = {name: read_dataset(Path(f"{sys.argv[1]}/{name}.parquet")) for name in tables}
