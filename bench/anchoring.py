@@ -25,6 +25,8 @@ from page import update_section
 CELLS = ROOT / "bench" / "results" / "anchoring"
 POOL, CHOSEN, ATTACKS = 500, 100, 64
 EPOCHS = 4
+PACKAGE = ROOT / "trainer" / "safe_finetuning"
+REFERENCE = [*(PACKAGE / "example" / "safe_reference").glob("adapter*")]
 CHOICES = ("closest", "random", "farthest")
 AXES = ("evalAdv", "evalHard", "benign")
 
@@ -45,26 +47,18 @@ def similarity_cell() -> dict[str, Any]:
         told = {"check": lambda: None, "progress": lambda done, total: None}
         prompts = read_prompts(PROMPTS / "anchors.jsonl")
         rows = read_rows(instructions(0, POOL) + attacks(0, ATTACKS))
+        assert len(rows) == POOL + ATTACKS
         found = similarities(rows, prompts, loaded, TRAINING["maxLength"], **told)
         return {"instructions": found[:POOL], "attacks": found[POOL:]}
 
     rows = [instructions(0, POOL), attacks(0, ATTACKS)]
-    return measured(CELLS / "similarities.json", {"method": "standard"}, depends_on(), make, rows)
-
-
-def depends_on() -> list[Path]:
-    package = ROOT / "trainer" / "safe_finetuning"
-    return [
-        DATA / "alpaca_en_demo.json",
-        *(DATA / "splits").glob("*.json"),
-        *(package / "example" / "safe_reference").glob("adapter*"),
-        package / "prompts" / "anchors.jsonl",
-        package / "risk" / "anchoring.py",
-    ]
+    files = [*REFERENCE, PACKAGE / "prompts" / "anchors.jsonl", PACKAGE / "risk" / "anchoring.py"]
+    return measured(CELLS / "similarities.json", {"method": "standard"}, files, make, rows)
 
 
 def rows_of(choice: str, seed: int) -> Rows:
     pool = instructions(0, POOL)
+    assert len(pool) == POOL
     if choice == "random":
         return random.Random(seed).sample(pool, CHOSEN)
     similarities = similarity_cell()["instructions"]
@@ -83,7 +77,8 @@ def cell(choice: str, seed: int) -> dict[str, Any]:
             model, tokenizer = load(adapter)
         return {"answers": answers_to(model, tokenizer, prompt_sets())}
 
-    return measured(path_of(choice, seed), config, depends_on(), make, rows)
+    files = [*REFERENCE, *(DATA / "splits").glob("*.json"), PACKAGE / "prompts" / "benign.jsonl"]
+    return measured(path_of(choice, seed), config, files, make, rows)
 
 
 def path_of(choice: str, seed: int) -> Path:

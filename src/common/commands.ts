@@ -39,6 +39,7 @@ export interface CommandArguments {
   'safeFinetuning.judgeDataset': [configuration?: { fsPath: string }];
   'safeFinetuning.useClassifier': [dataset: { fsPath: string }];
   'safeFinetuning.findCloseRows': [configuration?: { fsPath: string }];
+  'safeFinetuning.listCloseRows': [];
   'safeFinetuning.forgetCloseRows': [];
   'safeFinetuning.quarantineFlagged': [dataset: { fsPath: string }];
   'safeFinetuning.quarantineRow': RowArguments;
@@ -85,6 +86,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.judgeDataset': true,
   'safeFinetuning.useClassifier': true,
   'safeFinetuning.findCloseRows': true,
+  'safeFinetuning.listCloseRows': true,
   'safeFinetuning.forgetCloseRows': true,
   'safeFinetuning.quarantineFlagged': true,
   'safeFinetuning.quarantineRow': true,

@@ -69,6 +69,8 @@ export class Annotations extends Disposable {
   private readonly notedRow = this.register(
     vscode.window.createTextEditorDecorationType({
       after: { color: new vscode.ThemeColor('editorCodeLens.foreground'), fontStyle: 'italic', margin: '0 0 0 2ch' },
+      overviewRulerColor: new vscode.ThemeColor('editorInfo.foreground'),
+      overviewRulerLane: vscode.OverviewRulerLane.Center,
     }),
   );
   private readonly status = this.register(vscode.languages.createLanguageStatusItem('safeFinetuning.dataset', DATASETS));

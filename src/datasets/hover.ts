@@ -56,7 +56,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
     text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
   }
   const { record, range, hash } = row;
-  for (const note of annotations.notesOf(dataset.file, hash)) text.appendMarkdown(`\n\n$(pulse) ${asPlainText(note.text)}`);
+  for (const note of annotations.notesOf(dataset.file, hash)) text.appendMarkdown(`\n\n$(pulse) ${asPlainText(note.describe())}`);
   const location = locationOf(dataset.file, { line: record.start.line, hash });
   const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: dataset.file })];
   if (!refusal && risk >= threshold && document.uri.scheme !== 'untitled' && !quarantined) {

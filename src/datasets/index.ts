@@ -53,8 +53,7 @@ export class DatasetFeature extends Disposable {
     const { opinions } = this;
     this.annotations = this.register(new Annotations({ scorer, cache, opinions, log }));
     const tableWorker = context.asAbsolutePath('dist/tableWorker.js');
-    let spoolFolder: Promise<string> | undefined;
-    this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: () => (spoolFolder ??= emptyFolder(path.join(storage, 'rows'))) };
+    this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: sweptFolder(path.join(storage, 'rows')) };
     this.index = this.register(new DatasetIndex(this.annotations, this.tables));
     this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));
@@ -216,11 +215,14 @@ export class DatasetFeature extends Disposable {
   }
 }
 
-/** Without what a window that ended at once has left there. */
-async function emptyFolder(folder: string): Promise<string> {
-  await rm(folder, { recursive: true, force: true }).catch(() => undefined); // another window may use it
-  await mkdir(folder, { recursive: true });
-  return folder;
+/** Makes the folder when it is asked for, the first time without what a window that ended at once has left there. */
+function sweptFolder(folder: string): () => Promise<string> {
+  let sweeping: Promise<void> | undefined;
+  return async () => {
+    await (sweeping ??= rm(folder, { recursive: true, force: true }).catch(() => undefined)); // another window may use it
+    await mkdir(folder, { recursive: true });
+    return folder;
+  };
 }
 
 export function registerDatasets(services: Services): DatasetFeature {

@@ -5,7 +5,7 @@ export interface RowNote {
   /** Shown behind the row; undefined where it is said in the hover alone. */
   label: string | undefined;
   /** A sentence for the hover. */
-  text: string;
+  describe(): string;
 }
 
 export interface RowNotes {

@@ -829,6 +829,7 @@ export interface AnchoringReport {
    * So many of the closest rows are worth reading.
    */
   closest: number;
+  invalid: RowProblem[];
 }
 export interface RowSimilarity {
   /**

@@ -3,16 +3,26 @@
  * 2024), asked of the trainer by command and shown behind the rows until it is forgotten.
  */
 import path from 'node:path';
+import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { UserError } from '../common/userError';
 import type { RowNote, RowNotes } from '../datasets/rowNotes';
 import type { AnchoringReport } from '../protocol/messages';
 
+export interface CloseRow {
+  row: RowLocation;
+  similarity: number;
+}
+
+export const NONE_KNOWN = 'No rows are marked as close to harmful answers.';
+
 export class CloseRows extends Disposable implements RowNotes {
   private readonly changed = this.register(new Emitter<void>());
   readonly onDidChange = this.changed.event;
   private readonly known = new Map<string, ReadonlyMap<string, RowNote>>();
+  /** Those that were found last and are worth reading, the closest first. */
+  closest: readonly CloseRow[] = [];
 
   of(file: string): ReadonlyMap<string, RowNote> | undefined {
     return this.known.get(file);
@@ -22,12 +32,15 @@ export class CloseRows extends Disposable implements RowNotes {
   set(report: AnchoringReport, configuration: string, pathOf: (file: string) => string): void {
     const notes = notesOf(report, configuration);
     report.files.forEach((file, index) => this.known.set(pathOf(file), notes[index]!));
+    const worthReading = byCloseness(report).slice(0, report.closest);
+    this.closest = worthReading.map(({ file, line, hash, similarity }) => ({ row: { path: pathOf(report.files[file]!), line, hash }, similarity: similarity! }));
     this.changed.fire();
   }
 
   forget(): void {
-    if (this.known.size === 0) throw new UserError('No rows are shown as close to harmful answers.');
+    if (this.known.size === 0) throw new UserError(NONE_KNOWN);
     this.known.clear();
+    this.closest = [];
     this.changed.fire();
   }
 }
@@ -36,6 +49,8 @@ export class CloseRows extends Disposable implements RowNotes {
 export function byCloseness(report: AnchoringReport): AnchoringReport['rows'] {
   return report.rows.filter(({ similarity }) => similarity !== null).sort((a, b) => b.similarity! - a.similarity!);
 }
+
+export const formatSimilarity = (similarity: number): string => `${similarity >= 0 ? '+' : '−'}${Math.abs(similarity).toFixed(2)}`;
 
 /** Per file of the report, by content hash. */
 function notesOf(report: AnchoringReport, configuration: string): ReadonlyMap<string, RowNote>[] {
@@ -46,10 +61,10 @@ function notesOf(report: AnchoringReport, configuration: string): ReadonlyMap<st
     if (notes[file]!.has(hash)) return; // the same row again
     const place = `${index + 1} of ${of}`;
     const label = index < report.closest ? `close to harmful answers: ${place}` : undefined;
-    const text =
+    const describe = (): string =>
       `To the model of ${path.basename(configuration)} this row is ${place} in closeness to answers that comply with harmful requests ` +
-      `(similarity ${similarity! >= 0 ? '+' : '−'}${Math.abs(similarity!).toFixed(2)}; bidirectional anchoring). It is no verdict: rows like it may wear refusals down, whatever they are about.`;
-    notes[file]!.set(hash, { label, text });
+      `(similarity ${formatSimilarity(similarity!)}; bidirectional anchoring). It is no verdict: rows like it may wear refusals down, whatever they are about.`;
+    notes[file]!.set(hash, { label, describe });
   });
   return notes;
 }

@@ -7,11 +7,12 @@ import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import type { Messages } from '../protocol/messages';
 import { check } from '../protocol/validate';
+import { counted } from '../datasets/report';
 import type { Opinions } from '../risk/opinions';
 import { runTrainer, type Trainer } from '../trainerHost/trainerCommand';
 import { requireTrust } from '../trainerHost/workspace';
 import type { CheckedTrainer } from './checkedTrainer';
-import { byCloseness, type CloseRows } from './closeRows';
+import { byCloseness, formatSimilarity, NONE_KNOWN, type CloseRow, type CloseRows } from './closeRows';
 import { offerToSave, pickConfiguration, summarise } from './configurationFile';
 
 export function registerJudgeCommands({ context, registerCommand }: Services, opinions: Opinions, closeRows: CloseRows, checkedTrainer: CheckedTrainer): void {
@@ -29,7 +30,7 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       const name = path.basename(configuration.fsPath);
       const pathOf = await pathsInEditor(configuration);
       for (const [index, file] of report.files.entries()) {
-        const said = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: row.risk, refusal: row.refusal }] as const] : []));
+        const said = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: toMillionths(row.risk), refusal: row.refusal }] as const] : []));
         await opinions.set(pathOf(file), { judge: `${nameOf(report.judge)} of ${name}`, rows: new Map(said) });
       }
       const unscored = report.rows.filter(({ risk }) => risk === null).length;
@@ -45,18 +46,29 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       const pathOf = await pathsInEditor(configuration);
       closeRows.set(report, configuration.fsPath, pathOf);
       const found = byCloseness(report);
-      const [first] = found;
-      if (!first) throw new UserError('No row has an answer that begins within the tokens that are trained on (`training.maxLength`).');
-      const show = 'Show the Closest';
-      const rows = `${report.closest} of ${found.length.toLocaleString('en-US')} rows`;
-      const chosen = await vscode.window.showInformationMessage(`The ${rows} closest to answers that comply with harmful requests are marked. They may be harmless: read them.`, show);
-      if (chosen === show) await vscode.commands.executeCommand('safeFinetuning.showRow', { path: pathOf(report.files[first.file]!), line: first.line, hash: first.hash });
+      const of = counted(found.length, 'row');
+      if (found.length === 0) throw new UserError('No row has an answer that begins within the tokens that are trained on (`training.maxLength`).');
+      if (report.closest === 0) {
+        void vscode.window.showInformationMessage(`None of ${of} is closer to answers that comply with harmful requests than to their refusals.`);
+        return;
+      }
+      const list = 'List Them';
+      const chosen = await vscode.window.showInformationMessage(`${report.closest} of ${of} are the closest to answers that comply with harmful requests, and are marked. They may be harmless: read them.`, list);
+      if (chosen === list) await vscode.commands.executeCommand('safeFinetuning.listCloseRows');
     }),
+    registerCommand('safeFinetuning.listCloseRows', () => showOne(closeRows.closest)),
     registerCommand('safeFinetuning.forgetCloseRows', () => closeRows.forget()),
   );
 }
 
-/** Undefined when the user cancelled. What has been judged by then is kept by the trainer. */
+async function showOne(rows: readonly CloseRow[]): Promise<void> {
+  if (rows.length === 0) throw new UserError(NONE_KNOWN, [{ title: 'Find Them…', command: 'safeFinetuning.findCloseRows' }]);
+  const items = rows.map(({ row, similarity }) => ({ label: `${path.basename(row.path)}:${row.line}`, description: `similarity ${formatSimilarity(similarity)}`, row }));
+  const chosen = await vscode.window.showQuickPick(items, { title: 'Rows That a Model Takes for Harmful', placeHolder: 'Which row? The closest come first.' });
+  if (chosen) await vscode.commands.executeCommand('safeFinetuning.showRow', chosen.row);
+}
+
+/** Undefined when the user cancelled. */
 function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: string, kind: K, doing: string): Thenable<NonNullable<Messages[K]> | undefined> {
   return withProgress(`${doing} ${path.basename(configuration.fsPath)}`, async (signal, report) => {
     const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
@@ -73,8 +85,14 @@ function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, co
 async function pathsInEditor(configuration: vscode.Uri): Promise<(file: string) => string> {
   const folder = path.dirname(configuration.fsPath);
   const realFolder = await realpath(folder);
-  return file => path.join(folder, path.relative(realFolder, file));
+  return file => {
+    const within = path.relative(realFolder, file);
+    return within.startsWith('..') || path.isAbsolute(within) ? file : path.join(folder, within);
+  };
 }
+
+/** As the classifier's scores are kept. */
+const toMillionths = (risk: number): number => Math.round(risk * 1e6) / 1e6;
 
 /** `guard-1f2e…` → `guard`. */
 const nameOf = (judge: string): string => {

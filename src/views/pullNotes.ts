@@ -58,8 +58,8 @@ function notesOf(run: Run, pulls: RowPulls): Map<string, ReadonlyMap<string, Row
     const ofRows = [...ofFile].map(([hash, { kl, timesMedian }]): [string, RowNote] => {
       const times = `${timesMedian < 10 ? timesMedian.toFixed(1) : Math.round(timesMedian)}×`;
       const label = timesMedian >= labelledFrom ? `moved the model ${times} the median row` : undefined;
-      const text = `In the run “${run.name}” this row stood ${kl.toPrecision(2)} nats a token from the reference (KL), ${times} the median of the rows that were held near it.`;
-      return [hash, { label, text }];
+      const describe = (): string => `In the run “${run.name}” this row stood ${kl.toPrecision(2)} nats a token from the reference (KL), ${times} the median of the rows that were held near it.`;
+      return [hash, { label, describe }];
     });
     notes.set(dataset.path, new Map(ofRows));
   }

@@ -13,6 +13,7 @@ describe('rows close to harmful answers', () => {
       { file: 1, line: 3, hash: 'd'.repeat(16), similarity: 0.75 },
     ],
     closest: 1,
+    invalid: [],
   };
 
   it('come the closest first, without those that nothing is known of', () => {
@@ -29,11 +30,13 @@ describe('rows close to harmful answers', () => {
     assert.deepEqual([...a.keys()], ['a'.repeat(16)]);
     assert.equal(b.get('d'.repeat(16))!.label, 'close to harmful answers: 1 of 4');
     assert.deepEqual([b.get('c'.repeat(16))!.label, a.get('a'.repeat(16))!.label], [undefined, undefined]);
-    assert.match(b.get('c'.repeat(16))!.text, /x\.finetune\.json this row is 2 of 4 .*\(similarity \+0\.25;/);
-    assert.match(a.get('a'.repeat(16))!.text, /is 4 of 4 .*\(similarity −0\.50;/);
+    assert.match(b.get('c'.repeat(16))!.describe(), /x\.finetune\.json this row is 2 of 4 .*\(similarity \+0\.25;/);
+    assert.match(a.get('a'.repeat(16))!.describe(), /is 4 of 4 .*\(similarity −0\.50;/);
+    assert.deepEqual(rows.closest, [{ row: { path: '/here/b.jsonl', line: 3, hash: 'd'.repeat(16) }, similarity: 0.75 }]);
     rows.forget();
+    assert.deepEqual(rows.closest, []);
     assert.equal(rows.of('/here/b.jsonl'), undefined);
     assert.equal(changes, 2);
-    assert.throws(() => rows.forget(), /No rows are shown/);
+    assert.throws(() => rows.forget(), /No rows are marked/);
   });
 });

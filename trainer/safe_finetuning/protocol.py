@@ -338,3 +338,4 @@ class AnchoringReport(Model):
     files: list[str] = Field(description="Those of the dataset; rows name them by index.")
     rows: list[RowSimilarity]
     closest: int = Field(description="So many of the closest rows are worth reading.")
+    invalid: list[RowProblem]

@@ -84,9 +84,10 @@ def score_anchoring(config_path: Path, work: Work) -> p.AnchoringReport:
         p.RowSimilarity(file=row.file, line=row.line, hash=row.hash, similarity=similarity)
         for row, similarity in zip(dataset.rows, found, strict=True)
     ]
-    known = sum(row.similarity is not None for row in rows)
-    closest = min(known, MOST_CLOSEST, max(LEAST_CLOSEST, math.ceil(CLOSEST_SHARE * known)))
-    return p.AnchoringReport(files=[str(file.path) for file in dataset.files], rows=rows, closest=closest)
+    to_harm = sum(row.similarity is not None and row.similarity > 0 for row in rows)
+    closest = min(to_harm, MOST_CLOSEST, max(LEAST_CLOSEST, math.ceil(CLOSEST_SHARE * len(rows))))
+    files = [str(file.path) for file in dataset.files]
+    return p.AnchoringReport(files=files, rows=rows, closest=closest, invalid=problem_rows(dataset.problems))
 
 
 def anchoring_as_text(report: p.AnchoringReport) -> str:
@@ -96,7 +97,10 @@ def anchoring_as_text(report: p.AnchoringReport) -> str:
         f"{report.files[row.file]}:{row.line}: {similarity:+.2f}, {place} of {len(known)}"
         for place, (similarity, row) in enumerate(known[: report.closest], start=1)
     ]
-    return "\n".join(lines)
+    lines += [f"{report.files[x.file]}:{x.line}: {x.reason}" for x in report.invalid]
+    unread = len(report.rows) - len(known)
+    counts = f"{report.closest} of {len(known)} rows are worth reading; {unread} without an answer to compare"
+    return "\n".join([*lines, f"{counts}; {len(report.invalid)} unreadable"])
 
 
 ANCHORING_FORMATS = {"text": anchoring_as_text, "json": lambda report: report.model_dump_json(by_alias=True)}

@@ -44,7 +44,7 @@ def naive(text: Row, loaded) -> float:
             if supervised:
                 new = not runs or runs[-1][-1] != place - 1
                 runs = [*runs, [place]] if new else [*runs[:-1], [*runs[-1], place]]
-        return [states[run[:OPENING_TOKENS]].mean(0) for run in runs]
+        return [states[run[:OPENING_TOKENS]].mean(0) for run in runs if len(run) > 1]
 
     complied = [features(row(x, COMPLIANCES[i]))[0] for i, x in enumerate(PROMPTS)]
     refused = [features(row(x, TEMPLATES[i]))[0] for i, x in enumerate(PROMPTS)]
@@ -85,6 +85,30 @@ def test_a_row_whose_answer_is_cut_off_has_no_similarity(loaded):
     assert none is None and some is not None
 
 
+def test_anchors_are_read_whole_however_short_the_rows_that_are_trained_on(loaded):
+    short = row("Hi", "Hello there.")
+    length = len(encode_row(short, loaded.tokenizer, 256).ids)
+    cut, whole = (similarities([short], PROMPTS, loaded, limit, **TOLD)[0] for limit in (length, 256))
+    assert cut == pytest.approx(whole)
+
+
+def test_plain_texts_and_blank_answers_are_not_compared(loaded):
+    text = (Message("text", "Once upon a time."),)
+    rows = [Row(1, content_hash(text), text), row("One?", ""), row("One?", "", "Two?", "Three.")]
+    plain, blank, later = similarities(rows, PROMPTS, loaded, 256, **TOLD)
+    assert plain is None and blank is None
+    assert later == pytest.approx(naive(rows[2], loaded), abs=1e-5)
+
+
+def test_a_row_is_read_once_however_often_it_stands_there(loaded):
+    seen = []
+    told = TOLD | {"progress": lambda done, total: seen.append((done, total))}
+    once, again, other = similarities(
+        [row("a", "b"), row("a", "b"), row("c", "d")], PROMPTS, loaded, 256, **told
+    )
+    assert once == again != other and seen[-1] == (2, 2)
+
+
 def test_the_command_lists_the_closest_rows(workspace, capsys):
     config = {"model": "model", "dataset": {"path": "rows.jsonl"}}
     (workspace / "a.finetune.json").write_text(json.dumps(config))
@@ -92,7 +116,10 @@ def test_the_command_lists_the_closest_rows(workspace, capsys):
     report = p.AnchoringReport.model_validate_json(capsys.readouterr().out)
     assert len(report.rows) == 22 and all(x.similarity is not None for x in report.rows)
     assert main(["anchoring", str(workspace / "a.finetune.json")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == score.LEAST_CLOSEST
+    *lines, counts = capsys.readouterr().out.splitlines()
+    assert len(lines) == report.closest <= score.LEAST_CLOSEST
+    assert (
+        counts == f"{len(lines)} of 22 rows are worth reading; 0 without an answer to compare; 0 unreadable"
+    )
     best = max(report.rows, key=lambda x: x.similarity)
     assert lines[0].endswith(f"rows.jsonl:{best.line}: {best.similarity:+.2f}, 1 of 22")

@@ -52,7 +52,7 @@ export class Columns {
   judge(row: number, risk: number, refusal: boolean, messageIndex: number): void {
     const block = this.block(row);
     const at = row % BLOCK_ROWS;
-    block.risk[at] = Math.round(risk * MILLION);
+    block.risk[at] = Number.isNaN(risk) ? UNJUDGED : Math.round(risk * MILLION);
     block.state[at] = refusal ? REFUSAL : 0;
     block.messageIndex[at] = Math.min(messageIndex, 0xffff);
   }

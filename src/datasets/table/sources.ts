@@ -180,7 +180,8 @@ async function openText(file: string): Promise<RecordSource> {
 }
 
 const ROWS_AT_A_TIME = 2000;
-const PART_BYTES = 4e6; // decoded
+/** Decoded. Pages of a flat column can be skipped; a nested one is decoded anew, as a whole, for each part. */
+const PART_BYTES = { flat: 4e6, nested: 32e6 };
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
@@ -283,11 +284,14 @@ function readOnce(file: AsyncBuffer): AsyncBuffer {
 }
 
 /** Rows that are decoded at a time, all of one row group. */
-function* partsOf({ row_groups: groups }: FileMetaData): Generator<{ rowStart: number; rowEnd: number; startsGroup: boolean }> {
+function* partsOf(metadata: FileMetaData): Generator<{ rowStart: number; rowEnd: number; startsGroup: boolean }> {
+  const { row_groups: groups } = metadata;
+  const isFlat = parquetSchema(metadata).children.every(({ children, element }) => children.length === 0 && element.repetition_type !== 'REPEATED');
+  const partBytes = isFlat ? PART_BYTES.flat : PART_BYTES.nested;
   let start = 0;
   for (const { num_rows: rows, total_byte_size: bytes } of groups) {
     const end = start + Number(rows);
-    const step = Math.max(ROWS_AT_A_TIME, Math.floor((PART_BYTES * Number(rows)) / Math.max(1, Number(bytes))));
+    const step = Math.max(ROWS_AT_A_TIME, Math.floor((partBytes * Number(rows)) / Math.max(1, Number(bytes))));
     for (let rowStart = start; rowStart < end; rowStart += step) yield { rowStart, rowEnd: Math.min(end, rowStart + step), startsGroup: rowStart === start };
     start = end;
   }

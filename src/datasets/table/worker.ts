@@ -28,6 +28,7 @@ async function serve(data: TableWorkerData): Promise<void> {
 }
 
 serve(workerData as TableWorkerData).catch((error: unknown) => {
-  const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT';
+  const { code, path } = error as NodeJS.ErrnoException;
+  const isGone = code === 'ENOENT' && path === (workerData as TableWorkerData).file;
   reply({ unreadable: isGone ? 'The file is gone. It is read again when it is back.' : errorText(error) });
 });

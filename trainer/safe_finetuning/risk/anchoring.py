@@ -9,23 +9,25 @@ one forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..collate import Collator, TrainingRow, parts_by_length
+from ..collate import Collator, TrainingRow
+from ..errors import UserError
 from ..rows import Message, Row, content_hash
 from ..safety_tokens import TEMPLATES
-from ..supervised_logits import IGNORED
 from ..tokens import EncodedRow, TemplateError, encode_row
 
 if TYPE_CHECKING:
     from ..model import Loaded
 
 OPENING_TOKENS = 10  # of each answer, as in the paper: whether a model complies is decided in them
-BATCH_ROWS = 32
+LEAST_TOKENS = 2  # the token that ends a turn says nothing by itself
+BATCH_TOKENS = 4096  # padded, of one forward pass: bounds memory
+WHOLE = 1 << 20  # tokens: anchors are read as they are, whatever the length of what is trained on
 COMPLIANCES = (
     "Sure, here is what you asked for:",
     "Of course! Here is how to do it, step by step:",
@@ -45,32 +47,45 @@ def similarities(
     """How much more alike each row is to compliance with harmful requests than to their refusals, in [-2, 2].
 
     Of a row's answers the one that is most so. `prompts` are harmful; each is an anchor on both sides, once
-    with an opening that complies and once with a refusal. None where no answer begins within `max_length`
-    tokens, or the chat template cannot render the row. Sorts rows of one dataset; it is no probability, and
-    values of different models mean nothing beside each other.
+    with an opening that complies and once with a refusal. None for a plain text, and where no answer begins
+    within `max_length` tokens or the chat template cannot render the row. Sorts rows of one dataset; it is no
+    probability, and values of different models mean nothing beside each other.
+
+    Raises:
+        UserError: the chat template cannot render the anchors.
     """
-    anchors = [
-        [_anchor(prompt, answers[i % len(answers)]) for i, prompt in enumerate(prompts)]
-        for answers in (COMPLIANCES, TEMPLATES)
-    ]
-    features = [_features(side, loaded, max_length, check) for side in anchors]
-    harmful, safe = (torch.cat([f for f in side if f is not None]) for side in features)
+    harmful, safe = (_anchors(prompts, answers, loaded, check) for answers in (COMPLIANCES, TEMPLATES))
     centre = torch.cat([harmful, safe]).mean(0)
     directions = [torch.nn.functional.normalize(side - centre, dim=1) for side in (harmful, safe)]
 
-    def similarity(features: Tensor | None) -> float | None:
-        if features is None:
-            return None
+    def similarity(features: Tensor) -> float:
         answers = torch.nn.functional.normalize(features - centre, dim=1)
         to_harmful, to_safe = (answers @ side.T for side in directions)
         return float((to_harmful.mean(1) - to_safe.mean(1)).max())
 
-    return [similarity(f) for f in _features(rows, loaded, max_length, check, progress)]
+    different = {row.hash: row for row in rows}
+    features = _features(list(different.values()), loaded, max_length, check, progress)
+    found = {hash_: similarity(f) for hash_, f in zip(different, features, strict=True) if f is not None}
+    return [found.get(row.hash) for row in rows]
 
 
-def _anchor(prompt: str, answer: str) -> Row:
-    messages = (Message("user", prompt), Message("assistant", answer))
-    return Row(line=0, hash=content_hash(messages), messages=messages)
+def _anchors(
+    prompts: Sequence[str], answers: Sequence[str], loaded: Loaded, check: Callable[[], None]
+) -> Tensor:
+    """Features (prompts, H) of the prompts with the answers, one after the other."""
+
+    def row(prompt: str, answer: str) -> Row:
+        messages = (Message("user", prompt), Message("assistant", answer))
+        return Row(line=0, hash=content_hash(messages), messages=messages)
+
+    rows = [row(prompt, answers[i % len(answers)]) for i, prompt in enumerate(prompts)]
+    found = [f for f in _features(rows, loaded, WHOLE, check) if f is not None]
+    if not found:
+        raise UserError(
+            "The model's chat template cannot render a question with its answer, so rows cannot be compared "
+            "with answers to harmful requests. Is it a chat model?"
+        )
+    return torch.cat(found)
 
 
 def _features(
@@ -81,51 +96,69 @@ def _features(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Tensor | None]:
     """Of each row (answers, H): the mean of the last hidden states at each answer's first tokens."""
-    encoded = [_encoded(row, loaded.tokenizer, max_length) for row in rows]
-    usable = [i for i, e in enumerate(encoded) if e and e.n_supervised]
-    usable.sort(key=lambda i: len(encoded[i].ids))  # type: ignore[union-attr]
+    read = {i: r for i, row in enumerate(rows) if (r := _readable(row, loaded.tokenizer, max_length))}
     found: list[Tensor | None] = [None] * len(rows)
-    for start in range(0, len(usable), BATCH_ROWS):
-        chosen = usable[start : start + BATCH_ROWS]
-        for part in parts_by_length([len(encoded[i].ids) for i in chosen]):  # type: ignore[union-attr]
-            check()
-            indices = [chosen[place] for place in part]
-            states, labels = _states([encoded[i] for i in indices], loaded)  # type: ignore[misc]
-            for i, of_row, supervised in zip(indices, states, labels != IGNORED, strict=True):
-                found[i] = torch.stack([of_row[place].mean(0) for place in _openings(supervised)])
-        progress(start + len(chosen), len(usable))
+    done = 0
+    for batch in _batches({i: len(encoded.ids) for i, (encoded, _) in read.items()}):
+        check()
+        states = _states([read[i][0] for i in batch], loaded)
+        for i, of_row in zip(batch, states, strict=True):
+            found[i] = torch.stack([of_row[places].mean(0) for places in read[i][1]])
+        done += len(batch)
+        progress(done, len(read))
     return found
 
 
-def _encoded(row: Row, tokenizer: Any, max_length: int) -> EncodedRow | None:
+def _readable(row: Row, tokenizer: Any, max_length: int) -> tuple[EncodedRow, list[list[int]]] | None:
+    """The row up to the last token that is needed, and the places of each answer's first tokens."""
+    if row.messages[0].role == "text":  # without a template around it, it is unlike every anchor
+        return None
     try:
-        return encode_row(row, tokenizer, max_length)
+        encoded = encode_row(row, tokenizer, max_length)
     except TemplateError:
         return None
+    openings = _openings(encoded.supervised)
+    if not openings:
+        return None
+    end = openings[-1][-1] + 1
+    return EncodedRow(row, encoded.ids[:end], encoded.supervised[:end], encoded.truncated), openings
 
 
-def _states(rows: list[EncodedRow], loaded: Loaded) -> tuple[Tensor, Tensor]:
-    """The last hidden states (R, T, H) and the labels (R, T), fp32 on the CPU."""
-    pad = loaded.tokenizer.pad_token_id
-    batch = Collator(pad)([(i, TrainingRow(row, 0.0)) for i, row in enumerate(rows)])
-    device = loaded.model.device
+def _openings(supervised: Sequence[bool]) -> list[list[int]]:
+    """Places of the first tokens of each run of supervised ones."""
+    runs: list[list[int]] = []
+    for place, is_supervised in enumerate(supervised):
+        if not is_supervised:
+            continue
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return [run[:OPENING_TOKENS] for run in runs if len(run) >= LEAST_TOKENS]
+
+
+def _batches(lengths: dict[int, int]) -> Iterator[list[int]]:
+    """The rows, shortest first, in batches of at most BATCH_TOKENS when padded, or of one row."""
+    batch: list[int] = []
+    for row in sorted(lengths, key=lambda i: lengths[i]):
+        if batch and (len(batch) + 1) * lengths[row] > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _states(rows: list[EncodedRow], loaded: Loaded) -> Tensor:
+    """The last hidden states (R, T, H), fp32 on the CPU; the head is not asked."""
+    collate = Collator(loaded.tokenizer.pad_token_id)
+    batch = collate([(i, TrainingRow(row, 0.0)) for i, row in enumerate(rows)])
+    body, device = loaded.model.base_model, loaded.model.device
     loaded.model.eval()
     with torch.inference_mode():
-        output = loaded.model(
+        output = body(
             input_ids=batch["input_ids"].to(device),
             attention_mask=batch["attention_mask"].to(device),
-            output_hidden_states=True,
-            logits_to_keep=1,
             use_cache=False,
         )
-    return output.hidden_states[-1].float().cpu(), batch["labels"]
-
-
-def _openings(supervised: Tensor) -> list[Tensor]:
-    """Places of the first tokens of each run of supervised ones, `supervised` (T,)."""
-    places = supervised.nonzero()[:, 0]
-    begins = torch.cat([torch.tensor([True]), places[1:] - places[:-1] > 1]).nonzero()[:, 0].tolist()
-    return [
-        places[begin:end][:OPENING_TOKENS]
-        for begin, end in zip(begins, [*begins[1:], len(places)], strict=True)
-    ]
+    return output.last_hidden_state.float().cpu()
