@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { python } from '../../scripts/paths.mjs';
 import { quickInput } from '../../scripts/vscode-host.mjs';
-import { exampleWorkspace, pictureFailures, until, Webview, Workbench } from './workbench';
+import { exampleWorkspace, pictureFailures, tinyConfiguration, tinyWorkspace, until, Webview, Workbench } from './workbench';
 
 const lines = (file: string) => fs.readFileSync(file, 'utf8').trim().split('\n');
 
@@ -189,6 +189,37 @@ describe('a folder of datasets', () => {
     const file = workbench.page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'support.jsonl' });
     await until('the badge', async () => /\d+ rows at or above risk 0\.50/.test(await file.evaluate(row => row.outerHTML)));
     await workbench.screenshot('explorer');
+  });
+});
+
+describe('a dataset and the model that is trained on it', () => {
+  let workbench: Workbench;
+  pictureFailures(() => workbench);
+  before(async () => {
+    const folder = tinyWorkspace('close');
+    tinyConfiguration(folder);
+    workbench = await Workbench.open(folder);
+  });
+  after(() => workbench?.close());
+
+  it('have the rows marked and listed that the model takes for harmful', async () => {
+    await workbench.openFile('rows.jsonl');
+    await workbench.command('Safe Fine-Tuning: Find Rows That a Model Takes for Harmful');
+    await workbench.notification(/of 24 rows are the closest/).locator('.monaco-button', { hasText: 'List Them' }).click();
+    const list = workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: /rows\.jsonl:\d+/ });
+    const place = /rows\.jsonl:(\d+)/.exec(await list.first().innerText())![1];
+    await workbench.page.keyboard.press('Enter');
+    await workbench.cursorIsAt(Number(place));
+    await workbench.command('Show or Focus Hover');
+    const said = workbench.page.locator('.monaco-hover', { hasText: 'this row is 1 of 24 in closeness to answers that comply' });
+    await said.waitFor();
+    await workbench.screenshot('close-rows');
+    await workbench.page.keyboard.press('Escape');
+    await said.waitFor({ state: 'hidden' });
+    await workbench.command('Safe Fine-Tuning: Forget Rows That a Model Takes for Harmful');
+    await workbench.command('Show or Focus Hover');
+    await workbench.page.locator('.monaco-hover', { hasText: 'judged by' }).waitFor();
+    assert.equal(await said.count(), 0);
   });
 });
 
