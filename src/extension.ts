@@ -6,6 +6,7 @@ import { endMoves } from './datasets/moving';
 import { registerDatasets, type DatasetFeature } from './datasets';
 import type { RunRegistry } from './trainerHost/runs';
 import { registerViews } from './views';
+import { splitByTrainer } from './views/splitByTrainer';
 
 /** What tests use. */
 export interface Api {
@@ -20,6 +21,6 @@ export function activate(context: vscode.ExtensionContext): Api {
   const log = vscode.window.createOutputChannel('Safe Fine-Tuning', { log: true });
   context.subscriptions.push(log);
   const services: Services = { context, log, registerCommand: commandRegistrar(log) };
-  const datasets = registerDatasets(services);
+  const datasets = registerDatasets(services, splitByTrainer(context));
   return { runs: registerViews(services, datasets), datasets };
 }

@@ -45,7 +45,7 @@ const send = (message: FromViewer): void => vscode.postMessage(message);
 
 const kept = vscode.getState();
 let view: TableView = kept?.view ?? { filter: 'all', order: 'file' };
-let file: FileAbilities = { name: '', move: 'none', text: false, lines: true };
+let file: FileAbilities = { name: '', move: 'quarantine', text: false, lines: true };
 let summary: TableSummary | undefined;
 let stamp = '';
 let whole: WholeRow | undefined;

@@ -25,6 +25,7 @@ import { registerRowActions } from './rowActions';
 import type { RowNotes } from './rowNotes';
 import { registerSummaryLens } from './summaryLens';
 import type { DatasetTable, TableServices } from './table/datasetTable';
+import type { SplitRows } from './table/moveInParquet';
 import { openTable, withTable } from './table/openTable';
 
 /** Shows a row of a dataset that has no text document. */
@@ -37,7 +38,11 @@ export class DatasetFeature extends Disposable {
   private readonly tables: TableServices;
   private showInViewer: ShowInViewer | undefined;
 
-  constructor({ context, log, registerCommand }: Services) {
+  /** `splitRows`: how Parquet files are written. */
+  constructor(
+    { context, log, registerCommand }: Services,
+    private readonly splitRows: SplitRows,
+  ) {
     super();
     const bundled = context.asAbsolutePath('trainer/safe_finetuning/classifier');
     const scorer = this.register(
@@ -59,8 +64,8 @@ export class DatasetFeature extends Disposable {
     this.register(registerHover(this.annotations));
     this.register(registerRowActions(this.annotations));
     this.register(registerSummaryLens(this.annotations));
-    this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => this.perFile(rows, quarantineRows)));
-    this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => this.perFile(rows, restoreRows)));
+    this.register(registerCommand('safeFinetuning.quarantineRow', (...rows) => this.perFile(rows, of => quarantineRows(of, this.splitRows))));
+    this.register(registerCommand('safeFinetuning.restoreRow', (...rows) => this.perFile(rows, of => restoreRows(of, this.splitRows))));
     const riskOf = ({ path: file, hash }: RowLocation): number | undefined => opinions.over(file, hash, cache.get(hash))?.risk;
     this.register(registerCommand('safeFinetuning.markReviewed', (...rows) => this.perFile(rows, of => markReviewed(of, riskOf))));
     this.register(registerCommand('safeFinetuning.unmarkReviewed', (...rows) => this.perFile(rows, unmarkReviewed)));
@@ -139,7 +144,7 @@ export class DatasetFeature extends Disposable {
 
   private async quarantineFlagged(file: string): Promise<void> {
     const rows = await this.flaggedIn(file);
-    if (rows.length > 0) await quarantineRows(rows);
+    if (rows.length > 0) await quarantineRows(rows, this.splitRows);
   }
 
   /** Every flagged row of a file, open or not. */
@@ -225,8 +230,8 @@ function sweptFolder(folder: string): () => Promise<string> {
   };
 }
 
-export function registerDatasets(services: Services): DatasetFeature {
-  const feature = new DatasetFeature(services);
+export function registerDatasets(services: Services, splitRows: SplitRows): DatasetFeature {
+  const feature = new DatasetFeature(services, splitRows);
   services.context.subscriptions.push(feature);
   return feature;
 }

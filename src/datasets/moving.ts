@@ -18,21 +18,21 @@ import type { Format, Scan } from './formats/format';
 import { findRow, scanOf } from './navigation';
 import { isJsonLines, isParquet, needsViewer } from './openDataset';
 import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
+import { moveInParquet, type SplitRows } from './table/moveInParquet';
 import { moveOnDisk, type Moved } from './table/moveOnDisk';
 
 /** Moves the rows, all of one dataset, to its quarantine. */
-export async function quarantineRows(rows: readonly RowLocation[]): Promise<void> {
+export async function quarantineRows(rows: readonly RowLocation[], splitRows: SplitRows): Promise<void> {
   const { path: dataset } = rows[0]!;
-  if (isParquet(dataset)) throw new UserError(`${path.basename(dataset)}: rows of a Parquet file cannot be moved. Mark them as reviewed, or write the file as JSON Lines first.`);
   if (isQuarantine(dataset)) throw new UserError(`${path.basename(dataset)} is a quarantine: its rows are not moved again.`);
-  await moveRows(rows, quarantineOf(dataset));
+  await moveRows(rows, quarantineOf(dataset), splitRows);
 }
 
 /** Moves the rows, all of one quarantine, to the end of its dataset. */
-export async function restoreRows(rows: readonly RowLocation[]): Promise<void> {
+export async function restoreRows(rows: readonly RowLocation[], splitRows: SplitRows): Promise<void> {
   const { path: quarantine } = rows[0]!;
   if (!isQuarantine(quarantine)) throw new UserError(`${path.basename(quarantine)} is no quarantine: its rows are where they belong.`);
-  await moveRows(rows, datasetOf(quarantine));
+  await moveRows(rows, datasetOf(quarantine), splitRows);
 }
 
 /** Moves that may still be undone. */
@@ -44,10 +44,12 @@ export async function endMoves(): Promise<void> {
 }
 
 /** Of files that no document can hold. */
-async function moveLargeRows(rows: readonly RowLocation[], to: string): Promise<void> {
+async function moveRowsOnDisk(rows: readonly RowLocation[], to: string, splitRows: SplitRows): Promise<void> {
   const from = rows[0]!.path;
   const [name, nameTo] = [path.basename(from), path.basename(to)];
-  if (!isJsonLines(from)) throw new UserError(`${name} is larger than 50 MB and no JSON Lines file: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
+  if (!isJsonLines(from) && !isParquet(from)) {
+    throw new UserError(`${name} is larger than 50 MB and neither JSON Lines nor Parquet: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
+  }
   const unsaved = vscode.workspace.textDocuments.find(({ fileName, isDirty }) => fileName === to && isDirty);
   if (unsaved) throw new UserError(`${nameTo} has unsaved changes. Save it first; nothing was moved.`);
   const moved = await withProgress(`Moving rows of ${name}`, async (signal, report) => {
@@ -56,7 +58,8 @@ async function moveLargeRows(rows: readonly RowLocation[], to: string): Promise<
       report({ increment: 100 * (share - reported) });
       reported = share;
     };
-    return moveOnDisk(rows, to, signal, onProgress).catch((error: unknown) => {
+    const moving = isParquet(from) ? moveInParquet(rows, to, splitRows, signal) : moveOnDisk(rows, to, signal, onProgress);
+    return moving.catch((error: unknown) => {
       if (signal.aborted) return undefined;
       throw error;
     });
@@ -73,8 +76,8 @@ async function moveLargeRows(rows: readonly RowLocation[], to: string): Promise<
   }
 }
 
-async function moveRows(rows: readonly RowLocation[], to: string): Promise<void> {
-  if ((await needsViewer(rows[0]!.path)) || (await needsViewer(to))) return moveLargeRows(rows, to);
+async function moveRows(rows: readonly RowLocation[], to: string, splitRows: SplitRows): Promise<void> {
+  if ((await needsViewer(rows[0]!.path)) || (await needsViewer(to))) return moveRowsOnDisk(rows, to, splitRows);
   const source = await vscode.workspace.openTextDocument(rows[0]!.path);
   const { version } = source;
   const name = path.basename(source.fileName);

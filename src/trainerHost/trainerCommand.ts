@@ -28,6 +28,16 @@ export function trainerEnvironment({ folder, secrets }: Trainer): NodeJS.Process
   };
 }
 
+export interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** What a command that failed says of it; that may have several lines. */
+export const failureOf = ({ code, stderr }: Ended): string =>
+  stderr.trim().split(/^error: /m).at(-1) || `The trainer ended with exit code ${code} and said nothing.`;
+
 /**
  * Runs a trainer command to its end. Aborting ends it; its output so far is returned. `onMessage` gets the lines
  * that it writes beside its output.
@@ -38,7 +48,7 @@ export function runTrainer(
   cwd: string,
   signal?: AbortSignal,
   onMessage?: (line: string) => void,
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
+): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(trainer.interpreter, trainerArguments(...args), {
       cwd,

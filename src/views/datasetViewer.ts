@@ -144,7 +144,7 @@ class Viewer extends Disposable {
     switch (message.type) {
       case 'ready':
         this.pageIsReady = true;
-        this.post({ type: 'file', file: { name: path.basename(this.file), move: this.move(), text: !(await needsViewer(this.file)), lines: !isParquet(this.file) } });
+        this.post({ type: 'file', file: { name: path.basename(this.file), move: isQuarantine(this.file) ? 'restore' : 'quarantine', text: !(await needsViewer(this.file)), lines: !isParquet(this.file) } });
         this.send();
         await this.find();
         return;
@@ -198,11 +198,6 @@ class Viewer extends Disposable {
       if (row.hash !== NO_ROW) await vscode.commands.executeCommand('safeFinetuning.showRow', row);
       else await vscode.window.showTextDocument(this.uri, { selection: new vscode.Range(row.line - 1, 0, row.line - 1, 0) });
     } else await vscode.commands.executeCommand(`safeFinetuning.${action}`, ...rows);
-  }
-
-  private move(): 'quarantine' | 'restore' | 'none' {
-    if (isParquet(this.file)) return 'none';
-    return isQuarantine(this.file) ? 'restore' : 'quarantine';
   }
 
   /** Reads the file from its beginning; what is known of its rows is in the cache. */

@@ -4,7 +4,6 @@ import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import type { DatasetIndex, FlaggedItem, IndexedFile } from '../datasets/datasetIndex';
-import { isParquet } from '../datasets/openDataset';
 import { counted, formatRisk, summary } from '../datasets/report';
 
 /** What the tree's menus pass to commands: a file names itself, a row is a location. */
@@ -50,7 +49,7 @@ function fileItem({ file, summary: known }: IndexedFile): vscode.TreeItem {
   item.description = `${broken}${known.flagged.toLocaleString('en-US')} of ${counted(known.rows, 'row')} flagged`;
   item.iconPath = vscode.ThemeIcon.File;
   item.tooltip = `${file}\n${summary(known)}`;
-  item.contextValue = known.flagged > 0 && !isParquet(file) ? 'flaggedDataset' : 'dataset';
+  item.contextValue = known.flagged > 0 ? 'flaggedDataset' : 'dataset';
   if (known.flagged === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(file)] };
   item.accessibilityInformation = { label: `${path.basename(file)}, ${summary(known)}` };
   return item;
@@ -62,7 +61,7 @@ function rowItem({ path: file, line, hash, risk, preview }: FlaggedItem): vscode
   item.description = `line ${line}`;
   item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
   item.tooltip = `Risk ${formatRisk(risk)}, line ${line} of ${path.basename(file)}\n${preview}`;
-  item.contextValue = isParquet(file) ? 'readOnlyRow' : 'flaggedRow';
+  item.contextValue = 'flaggedRow';
   item.command = { command: 'safeFinetuning.showRow', title: 'Show Row', arguments: [{ path: file, line, hash } satisfies RowLocation] };
   item.accessibilityInformation = { label: `Risk ${formatRisk(risk)}, line ${line}: ${preview}` };
   return item;

@@ -9,7 +9,7 @@ import type { Messages } from '../protocol/messages';
 import { check } from '../protocol/validate';
 import { counted } from '../datasets/report';
 import type { Opinions } from '../risk/opinions';
-import { runTrainer, type Trainer } from '../trainerHost/trainerCommand';
+import { failureOf, runTrainer, type Trainer } from '../trainerHost/trainerCommand';
 import { requireTrust } from '../trainerHost/workspace';
 import type { CheckedTrainer } from './checkedTrainer';
 import { byCloseness, formatSimilarity, NONE_KNOWN, type CloseRow, type CloseRows } from './closeRows';
@@ -72,10 +72,10 @@ async function showOne(rows: readonly CloseRow[]): Promise<void> {
 function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: string, kind: K, doing: string): Thenable<NonNullable<Messages[K]> | undefined> {
   return withProgress(`${doing} ${path.basename(configuration.fsPath)}`, async (signal, report) => {
     const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
-    const { code, stdout, stderr } = await runTrainer(trainer, [command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
+    const ended = await runTrainer(trainer, [command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
     if (signal.aborted) return undefined;
-    if (code !== 0) throw new UserError(stderr.trim().split(/^error: /m).at(-1) || `The trainer ended with exit code ${code} and said nothing.`);
-    const checked = check(kind, JSON.parse(stdout));
+    if (ended.code !== 0) throw new UserError(failureOf(ended));
+    const checked = check(kind, JSON.parse(ended.stdout));
     if (!checked.ok) throw new Error(`The trainer's report is not what was expected: ${checked.reason}`);
     return checked.value;
   });

@@ -4,13 +4,13 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
-import { EnvironmentError, findPython } from '../trainerHost/environment';
 import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
-import { runTrainer } from '../trainerHost/trainerCommand';
-import { folderOf, interpreterOptions, requireTrust } from '../trainerHost/workspace';
+import { failureOf, runTrainer } from '../trainerHost/trainerCommand';
+import { requireTrust } from '../trainerHost/workspace';
 import { offerToSave, pickConfiguration, summarise } from './configurationFile';
 import { withProgress } from '../common/progress';
+import { interpreterFor } from './interpreter';
 import { storedSecrets } from './secrets';
 
 const promptFiles = { 'JSON Lines': ['jsonl'] };
@@ -28,10 +28,7 @@ export function registerModelCommands({ context, log, registerCommand }: Service
     if (!ended) return undefined;
     if (ended.code === 0) return ended.stdout.trimEnd();
     log.error(`${args[0]}: exit code ${ended.code}\n${ended.stderr.trim()}`);
-    const said = ended.stderr.trim().split(/^error: /m).at(-1); // it may have several lines
-    throw new UserError(said || `The trainer ended with exit code ${ended.code} and said nothing.`, [
-      { title: 'Show Log', command: 'safeFinetuning.showLog' },
-    ]);
+    throw new UserError(failureOf(ended), [{ title: 'Show Log', command: 'safeFinetuning.showLog' }]);
   };
 
   context.subscriptions.push(
@@ -108,15 +105,6 @@ export function registerModelCommands({ context, log, registerCommand }: Service
       return probe;
     }),
   );
-}
-
-async function interpreterFor(file: vscode.Uri): Promise<string> {
-  try {
-    return (await findPython(await interpreterOptions(folderOf(file)))).path;
-  } catch (error) {
-    if (!(error instanceof EnvironmentError)) throw error;
-    throw new UserError(`${error.message} ${error.nextStep}`, [{ title: 'Set Up Environment', command: 'safeFinetuning.setUpEnvironment' }]);
-  }
 }
 
 /** What a run has trained: the folder of its adapter, or of the whole model; undefined before it has saved one. */

@@ -7,7 +7,7 @@ export type { TableFilter, TableOrder, TableRow, TableSummary, TableView, WholeR
 export interface FileAbilities {
   name: string;
   /** Whether rows of the file can be moved to and from a quarantine. */
-  move: 'quarantine' | 'restore' | 'none';
+  move: 'quarantine' | 'restore';
   /** Whether a text editor can show the file. */
   text: boolean;
   /** Whether its rows stand in lines. */

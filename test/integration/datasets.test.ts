@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import type { RowLocation } from '../../src/common/commands';
 import { REFUSAL } from '../../src/datasets/refusedAnswers';
 import type { FileReport } from '../../src/datasets/report';
 import type { Api } from '../../src/extension';
@@ -55,9 +56,9 @@ describe('dataset files', () => {
     diagnosticsOf(document).filter(diagnostic => diagnostic.code === code);
 
   /** Waits for what the extension does on its own after an edit or a change of settings. */
-  async function eventually(holds: () => boolean, what: string): Promise<void> {
+  async function eventually(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
     for (const until = Date.now() + 10_000; Date.now() < until; ) {
-      if (holds()) return;
+      if (await holds()) return;
       await new Promise(resolve => setTimeout(resolve, 20));
     }
     assert.fail(`${what} did not happen within 10 s`);
@@ -586,6 +587,29 @@ print(json.dumps({name: sorted([[x.line, x.hash] for x in of.rows] + [[x.line, x
     assert.equal(index.get(file.fsPath)?.summary.reviewed, 3000);
     assert.equal(readFileSync(vscode.Uri.joinPath(inWorkspace('parquet'), 'pairs.reviewed.txt').fsPath, 'utf8').split('\n').length, 3);
   });
+
+  it('moves rows of Parquet to a quarantine beside it, and back', async () => {
+    const files = ['pairs.parquet', 'pairs.quarantine.parquet'].map(name => vscode.Uri.joinPath(inWorkspace('parquet'), name).fsPath) as [string, string];
+    const rowsOf = async (file: string): Promise<RowLocation[]> => {
+      const table = await api.datasets.openTable(file);
+      await table.whenRead();
+      const names = await table.call('names', { filter: 'all', order: 'file' }, Infinity);
+      table.dispose();
+      return names.map(name => ({ path: file, ...name }));
+    };
+    const before = readFileSync(files[0]);
+    const all = await rowsOf(files[0]);
+    const [first, third] = [all[0]!, all[2]!];
+    const { length } = all;
+    void vscode.commands.executeCommand('safeFinetuning.quarantineRow', first, third); // ends when its message is closed
+    await eventually(() => existsSync(files[1]) && !readFileSync(files[0]).equals(before), 'both files are written');
+    assert.deepEqual((await rowsOf(files[1])).map(({ hash }) => hash), [first.hash, third.hash]);
+    assert.equal((await rowsOf(files[0])).length, length - 2);
+    void vscode.commands.executeCommand('safeFinetuning.restoreRow', (await rowsOf(files[1]))[1]!);
+    await eventually(async () => (await rowsOf(files[0])).length === length - 1, 'the row is back');
+    assert.equal((await rowsOf(files[0])).at(-1)!.hash, third.hash);
+    assert.equal((await rowsOf(files[1])).length, 1);
+  }).timeout(60_000);
 
   it('says why a Parquet file cannot be read', async () => {
     const file = inWorkspace('broken.parquet');

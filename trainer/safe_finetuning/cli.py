@@ -132,6 +132,19 @@ def _parser() -> argparse.ArgumentParser:
     anchoring.add_argument("--format", choices=["text", "json"], default="text")
     anchoring.set_defaults(run=_anchoring)
 
+    split = commands.add_parser("split-rows", help="rows of a Parquet file written to two new files")
+    split.add_argument("dataset", type=Path)
+    split.add_argument(
+        "--rows",
+        type=Path,
+        required=True,
+        help="of the rows to take out: lines of a number from 1 and a content hash",
+    )
+    split.add_argument("--taken", type=Path, required=True, help="a new file for them")
+    split.add_argument("--rest", type=Path, required=True, help="a new file for the others")
+    split.add_argument("--behind", type=Path, help="a Parquet file whose rows come first in --taken")
+    split.set_defaults(run=_split_rows)
+
     preflight = commands.add_parser("preflight", help="would this configuration run? One line per check")
     preflight.add_argument("config", type=Path)
     preflight.add_argument(
@@ -235,6 +248,14 @@ def _anchoring(options: argparse.Namespace) -> int:
     from .score import ANCHORING_FORMATS, score_anchoring
 
     print(ANCHORING_FORMATS[options.format](score_anchoring(options.config, Stderr())))
+    return 0
+
+
+def _split_rows(options: argparse.Namespace) -> int:
+    from .parquet_rows import read_taken, split_rows
+
+    taken = read_taken(options.rows)
+    split_rows(options.dataset, taken, options.rest, options.taken, options.behind)
     return 0
 
 

@@ -19,12 +19,16 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import LocatedError, UserError
 from .row_forms import EXPECTED, JSON, Invalid, from_json, utf16_length
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARQUET_BATCH_ROWS = 256
 DELIMITERS = ",;\t|"
@@ -218,24 +222,35 @@ def _cell_pattern(delimiter: str) -> re.Pattern[str]:
 
 
 def _parquet(path: Path, data: bytes) -> Iterator[Record]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
-    try:
+    with parquet_errors(path, lambda: f"after row {number}, "):
         file = pq.ParquetFile(io.BytesIO(data))
-        names = file.schema_arrow.names
-        if len({*names}) < len(names):
+        if len({*file.schema_arrow.names}) < len(file.schema_arrow.names):
             raise ValueError("two columns have the same name")
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
-            columns = [_without_times(column) for column in batch.columns]
-            for row in pa.RecordBatch.from_arrays(columns, names).to_pylist():
+            for row in parquet_values(batch):
                 number += 1
                 yield Record(number, 1, row)
+
+
+def parquet_values(rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    """What the trainer reads of each row."""
+    columns = [_without_times(column) for column in rows.columns]
+    return type(rows).from_arrays(columns, rows.schema.names).to_pylist()
+
+
+@contextmanager
+def parquet_errors(path: Path, where: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Says of which file pyarrow speaks."""
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
-        raise UserError(
-            f"{path}: after row {number}, cannot be read as Parquet: {str(error).splitlines()[0]}"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: {where()}cannot be read as Parquet: {reason}") from None
 
 
 def _without_times(column: Any) -> Any:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .column_names import FILE as COLUMN_NAMES
 from .column_names import ColumnNames, column_names, is_quarantine
@@ -149,13 +149,20 @@ def rows_of(
     problems: list[Problem] = []
     for line, column, value in read_records(path, data):
         try:
-            if isinstance(value, Invalid):
-                raise value
-            messages = conversation_of(names.usual(value) if names else value)
-            rows.append(Row(line, content_hash(messages), messages, file))
+            rows.append(row_of(value, line, file, names))
         except Invalid as invalid:
             problems.append(Problem(line, invalid.column or column, invalid.code, invalid.message, file))
     return rows, problems
+
+
+def row_of(
+    value: dict[str, Any] | Invalid, line: int, file: int = 0, names: ColumnNames | None = None
+) -> Row:
+    """Raises: Invalid: a record that is no row."""
+    if isinstance(value, Invalid):
+        raise value
+    messages = conversation_of(names.usual(value) if names else value)
+    return Row(line, content_hash(messages), messages, file)
 
 
 def content_hash(messages: tuple[Message, ...]) -> str:

@@ -35,10 +35,15 @@ interface Stretch {
 /** One move after the other: two at once would each write a file without what the other moved. */
 let lastMove: Promise<unknown> = Promise.resolve();
 
+/** Does it with the files that links lead to, once the move before has ended. */
+export function inTurn(rows: readonly RowLocation[], to: string, move: (from: string, to: string) => Promise<Moved>): Promise<Moved> {
+  const moving = lastMove.then(async () => move(await realPath(rows[0]!.path), await realPath(to)));
+  lastMove = moving.catch(() => undefined);
+  return moving;
+}
+
 export function moveOnDisk(rows: readonly RowLocation[], to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
-  const move = lastMove.then(async () => moveNow(rows, await realPath(rows[0]!.path), await realPath(to), signal, onProgress));
-  lastMove = move.catch(() => undefined);
-  return move;
+  return inTurn(rows, to, (from, to) => moveNow(rows, from, to, signal, onProgress));
 }
 
 async function moveNow(rows: readonly RowLocation[], from: string, to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
@@ -66,15 +71,16 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
   const after = stampOf(from);
   return {
     async undo() {
-      if (stampOf(from) !== after || stampOf(to) !== appended.stamp) {
-        throw new UserError(`${name} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
-      }
+      if (stampOf(from) !== after || stampOf(to) !== appended.stamp) throw changedSince(from, to);
       await rename(kept, from);
       await takeBack(to, appended);
     },
     forget: () => rm(kept, { force: true }),
   };
 }
+
+export const changedSince = (from: string, to: string): UserError =>
+  new UserError(`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
 
 const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
 
