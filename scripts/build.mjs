@@ -4,13 +4,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
+import { writeLicences } from './licences.mjs';
 import { inRoot, root } from './paths.mjs';
 import { fail, seconds } from './run.mjs';
 
 /** Builds everything; with `minify` as it is packaged. */
 export async function build({ minify = false } = {}) {
   fs.rmSync(inRoot('out'), { recursive: true, force: true }); // a test that was deleted must not run
-  const common = { absWorkingDir: root, bundle: true, minify, sourcemap: !minify, logLevel: 'warning' };
+  const common = { absWorkingDir: root, bundle: true, minify, sourcemap: !minify, logLevel: 'warning', metafile: true };
   const inNode = {
     ...common,
     platform: 'node',
@@ -20,11 +21,12 @@ export async function build({ minify = false } = {}) {
     mainFields: ['module', 'main'], // jsonc-parser's other form loads its files at run time
   };
   const inBrowser = { ...common, platform: 'browser', format: 'esm', target: 'es2022', outdir: 'dist/media' };
-  await Promise.all([
+  const [inHost, inPages] = await Promise.all([
     esbuild.build({ ...inNode, entryPoints: { extension: 'src/extension.ts', worker: 'src/risk/worker.ts', tableWorker: 'src/datasets/table/worker.ts' }, outdir: 'dist' }),
     esbuild.build({ ...inBrowser, entryPoints: { monitor: 'media/monitor/main.ts', viewer: 'media/viewer/main.ts' } }),
     minify || esbuild.build({ ...inNode, entryPoints: testsForTheHost(), outdir: 'out/test/integration' }),
   ]);
+  writeLicences(inRoot('dist/LICENCES.txt'), [inHost.metafile, inPages.metafile]);
 }
 
 const testsForTheHost = () =>

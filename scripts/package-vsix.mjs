@@ -35,7 +35,7 @@ function isCurrent() {
   if (!fs.existsSync(vsix)) return false;
   const packaged = fs.statSync(vsix).mtimeMs;
   const sources = ['src', 'media', 'schema', 'examples', 'trainer/safe_finetuning', 'trainer/pyproject.toml', 'trainer/requirements.txt',
-    'package.json', 'package.nls.json', 'package-lock.json', 'README.md', 'CHANGELOG.md', 'LICENSE', '.vscodeignore', 'scripts/build.mjs'];
+    'package.json', 'package.nls.json', 'package-lock.json', 'README.md', 'CHANGELOG.md', 'LICENSE', '.vscodeignore', 'scripts/build.mjs', 'scripts/licences.mjs'];
   return sources.every(source => newest(inRoot(source)) < packaged);
 }
 
