@@ -14,7 +14,7 @@ async function main(): Promise<void> {
   const scorer = new Scorer({ workerFile: path.join(root, 'dist/worker.js'), folder: () => path.join(root, 'trainer/safe_finetuning/classifier'), log });
   const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
   const opinions = new Opinions(path.join(folder, 'judged'), log);
-  const services = { scorer, cache, opinions, log, tableWorker: path.join(root, 'dist/tableWorker.js'), spoolFolder: () => Promise.resolve(folder) };
+  const services = { scorer, cache, opinions, log, tableWorker: path.join(root, 'dist/tableWorker.js'), stalledAfterMs: 60_000, spoolFolder: () => Promise.resolve(folder) };
   let peak = 0;
   const sampling = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 50);
   const before = performance.now();

@@ -58,7 +58,7 @@ export class DatasetFeature extends Disposable {
     const { opinions } = this;
     this.annotations = this.register(new Annotations({ scorer, cache, opinions, log }));
     const tableWorker = context.asAbsolutePath('dist/tableWorker.js');
-    this.tables = { scorer, cache, opinions, log, tableWorker, spoolFolder: sweptFolder(path.join(storage, 'rows')) };
+    this.tables = { scorer, cache, opinions, log, tableWorker, stalledAfterMs: 60_000, spoolFolder: sweptFolder(path.join(storage, 'rows')) };
     this.index = this.register(new DatasetIndex(this.annotations, this.tables));
     this.register(new Badges(this.index, this.annotations));
     this.register(registerHover(this.annotations));

@@ -15,6 +15,8 @@ import type { JudgedRow, TableCalls, TableReply, TableWorkerData, UnjudgedRow } 
 export interface TableServices extends RowServices {
   /** The bundled script of the worker. */
   tableWorker: string;
+  /** Reading that gets no further for so long is given up: damaged Parquet can keep its library busy for ever. */
+  stalledAfterMs: number;
   /** Where rows may be put aside while a file is open. */
   spoolFolder: () => Promise<string>;
 }
@@ -41,6 +43,7 @@ export class DatasetTable extends Disposable {
   private rowsRead = 0;
   private hasAllRows = false;
   private failure: Error | undefined;
+  private stall: NodeJS.Timeout | undefined;
   /** Rows to judge before others: those that somebody looks at. */
   preferred: UnjudgedRow[] = [];
 
@@ -57,6 +60,7 @@ export class DatasetTable extends Disposable {
     this.worker.on('message', (reply: TableReply) => this.onReply(reply));
     this.worker.on('error', error => this.fail(error));
     this.worker.on('exit', () => this.fail(new Error('Reading the file has ended.')));
+    this.expectMore();
     this.register({
       dispose: () => {
         this.fail(new Error('The file was closed.'));
@@ -151,12 +155,23 @@ export class DatasetTable extends Disposable {
   private onReply(reply: TableReply): void {
     if ('rows' in reply) {
       this.hasAllRows = reply.done;
+      this.expectMore();
       this.rowsRead = reply.rows;
       this.readMore.fire();
       this.changed.fire();
     } else if ('unreadable' in reply) this.fail(new UserError(reply.unreadable));
     else if ('failed' in reply) this.take(reply.id)?.reject(reply.changed ? new UserError(reply.failed) : new Error(reply.failed));
     else this.take(reply.id)?.resolve(reply.value);
+  }
+
+  private expectMore(): void {
+    clearTimeout(this.stall);
+    if (this.hasAllRows) return;
+    this.stall = setTimeout(() => {
+      const seconds = Math.round(this.services.stalledAfterMs / 1000);
+      this.fail(new UserError(`${path.basename(this.file)}: nothing more could be read for ${seconds} s, after ${this.rowsRead} rows. The file may be damaged, or its drive does not answer.`));
+      void this.worker.terminate();
+    }, this.services.stalledAfterMs);
   }
 
   private take(id: number): Waiting | undefined {
@@ -168,6 +183,7 @@ export class DatasetTable extends Disposable {
   private fail(error: Error): void {
     if (this.failure) return;
     this.failure = error;
+    clearTimeout(this.stall);
     for (const waiting of this.waiting.values()) waiting.reject(error);
     this.waiting.clear();
     this.readMore.fire();

@@ -235,7 +235,8 @@ class ParquetRows implements RecordSource {
       }
       if (row < total) throw new Error(`the file ends after row ${row} of ${total}`);
     } catch (error) {
-      throw new UserError(`${name} cannot be read as Parquet: ${(error as Error).message}.`);
+      const isOfTheFile = error instanceof Error && error.constructor === Error; // others are what damage makes the library stumble over
+      throw new UserError(`${name} cannot be read as Parquet: ${isOfTheFile ? error.message : 'it is damaged'}.`);
     } finally {
       await handle.close();
     }
