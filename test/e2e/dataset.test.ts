@@ -172,6 +172,22 @@ describe('a folder of datasets', () => {
     await until('it is flagged again', async () => (await flagged()) === before);
   });
 
+  it('has a row of a Parquet file put aside, and brought back by an undo', async () => {
+    const viewer = await Webview.open(workbench.page, 'viewer');
+    const [file, quarantine] = ['data/questions.parquet', 'data/questions.quarantine.parquet'].map(name => path.join(workbench.folder, name)) as [string, string];
+    const before = fs.readFileSync(file);
+    await viewer.find('.actions vscode-button', 'Move to quarantine').click();
+    await viewer.find('.filter', 'All rows 59').waitFor();
+    assert.ok(fs.existsSync(quarantine));
+    const notification = workbench.notification('Row moved to questions.quarantine.parquet');
+    await notification.waitFor();
+    await workbench.screenshot('viewer moved');
+    await notification.locator('.monaco-button', { hasText: 'Undo' }).click();
+    await viewer.find('.filter', 'All rows 60').waitFor();
+    assert.deepStrictEqual(fs.readFileSync(file), before);
+    assert.ok(!fs.existsSync(quarantine));
+  });
+
   it('has a text file shown in the viewer, too, and rows moved from there', async () => {
     await workbench.openFile('tickets.json');
     await workbench.command('Safe Fine-Tuning: Open in Dataset Viewer');
