@@ -72,7 +72,7 @@ const problem = new Place<{ text: string; action?: 'tryAgain' | 'nameColumns' }>
 const otherJudge = new Place<{ judge: string }>(({ judge }) =>
   h('p', { class: 'problem' }, h('span', {}, `Judged by ${judge}.`), button({ label: 'Use the bundled classifier', onClick: () => send({ type: 'useClassifier' }) })),
 );
-const bulk = new Place<{ flagged: number }>(({ flagged }) => button({ label: `Move all ${integer(flagged)} to quarantine`, onClick: () => send({ type: 'quarantineFlagged' }) }));
+const bulk = new Place<{ flagged: number }>(({ flagged }) => button({ label: flagged === 1 ? 'Move the flagged row to quarantine' : `Move all ${integer(flagged)} to quarantine`, onClick: () => send({ type: 'quarantineFlagged' }) }));
 const histogram = new Histogram(threshold => send({ type: 'threshold', threshold }));
 const nothing = h('p', { class: 'nothing note', hidden: true });
 const details = new Place<DetailsView>(shown => rowDetails(shown, act));
