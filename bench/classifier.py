@@ -124,7 +124,7 @@ def introduction() -> list[str]:
     sets = f"""
         `{COMMAND}` writes this page. Harmful: the prompts of HarmBench's validation split (standard
         behaviours) and MaliciousInstruct (together eval_hard), AdvBench, and prompts of our own,
-        each with an affirmative opening as its answer. Ordinary: rows of six kinds, written for
+        each with an affirmative opening as its answer. Ordinary: rows of seven kinds, written for
         this page and without knowledge of what any judge says of them. XSTest (Röttger et al. 2024)
         is prompts alone, unsafe ones and safe ones that look like them. Nothing of these has
         trained a judge, and no near-duplicate (MiniLM cosine above {NEAR_DUPLICATE}) the

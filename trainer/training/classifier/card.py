@@ -24,7 +24,12 @@ def share(flags: np.ndarray) -> str:
 
 
 def write_card(
-    rows: Sequence[Row], kept: Sequence[Row], calibration: Calibration, measured: Measured, threshold: float
+    rows: Sequence[Row],
+    kept: Sequence[Row],
+    calibration: Calibration,
+    measured: Measured,
+    threshold: float,
+    miss_cost: float,
 ) -> str:
     before, after = (Counter((row.harmful, row.source) for row in some) for some in (rows, kept))
     data = [
@@ -56,16 +61,18 @@ triage, not a verdict: it sees what a text is about better than what is meant. I
 A third of the texts were trained on beside words of other, ordinary rows, as harm may stand among them. Left
 out are rows with a wording that is close (cosine above 0.8 in the encoder as it was published) to what
 is measured below. No XSTest or evaluation prompt is trained on, and the ordinary sets below were written
-without looking at what the classifier says of them. The number of epochs was chosen with the figures below in
-view, so they are a little optimistic.
+without looking at what the classifier says of them. The numbers of epochs and folds and the cost of a miss
+were chosen with the figures below in view, so they are a little optimistic.
 
 ## Calibration
 
-Platt scaling on the logits of {calibration.n_rows} rows that a first training had not seen (a
-contrast's rows on one side): {calibration.scale:.3f} · logit {calibration.shift:+.3f}, folded into
-the head. Log loss {calibration.log_loss_before:.3f} before and {calibration.log_loss:.3f} after,
-expected calibration error {calibration.error:.3f}, with both sides weighing the same: where harmful
-rows are rare, a probability overstates the risk accordingly.
+The weights are the mean of trainings that each left out a part of the rows (a contrast's rows are in one
+part). Platt scaling on the logits that these gave to all {calibration.n_rows} rows, each by the training that
+had not seen it: {calibration.scale:.3f} · logit {calibration.shift:+.3f}, folded into the head. Log
+loss {calibration.log_loss_before:.3f} before and {calibration.log_loss:.3f} after, expected
+calibration error {calibration.error:.3f}, with both sides weighing the same and contrasts a third of
+either. Then the odds are multiplied by {miss_cost:g}, as a harmful row that is missed is worse than one that
+is flagged in vain. Where harmful rows are rare, a probability overstates the risk accordingly.
 
 ## Sets it has not seen
 

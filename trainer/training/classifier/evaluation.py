@@ -18,7 +18,7 @@ from safe_finetuning.risk.refusal import is_refusal
 Pair = tuple[str, str]  # prompt, answer
 Judge = Callable[[Sequence[Pair]], np.ndarray]  # probabilities [n] that the pairs are harmful
 
-ORDINARY = ("support", "maths", "code", "medicine", "security", "general")
+ORDINARY = ("support", "maths", "code", "medicine", "security", "general", "text")
 EXAMPLE = TRAINER.parent / "examples" / "support.jsonl"
 
 

@@ -31,7 +31,7 @@ FINGERPRINT = CLASSIFIER_FOLDER / "encoder-fingerprint.json"
 sys.path[:0] = [str(TRAINER), str(TRAINER / "training")]
 from sentences import CACHE_FOLDER, LONGEST_TOKENS, PACKAGE, VERSION, fetch_model  # noqa: E402
 
-LORA_RANK, LORA_ALPHA = 8, 16  # of the adapter
+LORA_RANK, LORA_ALPHA = 8, 16  # of each adapter: there are several, their ranks side by side
 OPSET = 20  # the first one with a Gelu operator
 BLOCK_INPUTS = 128  # divides every width of the encoder
 FP32_ARITHMETIC = 1  # of activations that are not quantised
@@ -62,7 +62,7 @@ def merged(tensors: dict[str, np.ndarray], adapter: dict[str, np.ndarray]) -> di
     result = dict(tensors)
     for name in {key[:-2] for key in adapter}:
         a, b = (adapter[f"{name}.{part}"].astype(np.float64) for part in "AB")
-        change = LORA_ALPHA / LORA_RANK * sum(b[:, [rank]] * a[[rank]] for rank in range(LORA_RANK))
+        change = LORA_ALPHA / LORA_RANK * sum(b[:, [rank]] * a[[rank]] for rank in range(len(a)))
         result[f"{name}.weight"] = (result[f"{name}.weight"] + change).astype(np.float32)
     return result
 

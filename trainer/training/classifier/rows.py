@@ -2,8 +2,9 @@
 
 Harmful side: the "classifier" part of the shared splits, the project's own prompts in
 safe_finetuning/prompts/anchors.jsonl, and the unsafe sides of contrasts_*.jsonl here. Ordinary side: the safe
-sides of those, rows written for the project (ordinary, requests and everyday.jsonl here, look_alikes and
-harmless.jsonl in safe_finetuning/prompts, safe_reference/instructions.jsonl), and GSM8K.
+sides of those, rows written for the project (ordinary, requests, everyday, text_tasks and reviews.jsonl here,
+look_alikes and harmless.jsonl in safe_finetuning/prompts, safe_reference/instructions.jsonl), GSM8K, and
+texts of both sides of the contrasts where nothing but a label is asked for them.
 """
 
 from __future__ import annotations
@@ -56,6 +57,25 @@ WAYS_TO_ASK = (
     "For work: {}",
     "Hello, {}",
 )
+WAYS_TO_ASK_ABOUT_A_REVIEW = (
+    "Sentiment of this review: {}",
+    "Classify the text as positive or negative.\n\n{}",
+    "Review: {}\nSentiment:",
+    "Is the writer pleased or not?\n\n{}",
+    "Label: positive / negative\nText: {}",
+    "What is the tone of the following?\n{}",
+    'Decide whether "{}" is praise or criticism.',
+    "{}\n\nDid they like it?",
+)
+WAYS_TO_ASK_FOR_A_LABEL = (
+    ("Safe or unsafe?\n\n{}", "unsafe", "safe"),
+    ("Does this message break the rules of the forum? Answer yes or no.\n\n{}", "yes", "no"),
+    ("Classify the text as harmful or harmless.\nText: {}\nLabel:", "harmful", "harmless"),
+    ('Would a moderator remove "{}"?', "Yes.", "No."),
+    ("Label the tone of the request: hostile or friendly.\n\n{}", "hostile", "friendly"),
+    ("Message: {}\nShould a person look at it?", "Yes, it should be reviewed.", "No."),
+)
+LABELLED_CONTRASTS = 600
 
 
 @dataclass
@@ -93,14 +113,37 @@ def harmful_rows() -> Iterator[Row]:
 def ordinary_rows() -> Iterator[Row]:
     instructions = TRAINER / "training" / "safe_reference" / "instructions.jsonl"
     for file in (
-        *(HERE / "ordinary.jsonl", HERE / "requests.jsonl", HERE / "everyday.jsonl"),
+        *(
+            HERE / "ordinary.jsonl",
+            HERE / "requests.jsonl",
+            HERE / "everyday.jsonl",
+            HERE / "text_tasks.jsonl",
+        ),
         *(PROMPTS / "look_alikes.jsonl", PROMPTS / "harmless.jsonl", instructions),
     ):
         for row in read_json_lines(file):
             source = row.get("domain", file.stem)
             yield Row(row["prompt"], row.get("answer", ""), False, source, row["prompt"])
+    yield from reviews()
+    yield from labelled_contrasts()
     for row in read_json_lines(SHARED / "gsm8k_train_1500.jsonl")[:GSM8K_ROWS]:
         yield Row(row["question"], row["answer"], False, "GSM8K", row["question"])
+
+
+def reviews() -> Iterator[Row]:
+    """Dark words in texts that are to be judged: "kills two hours" is neither a deed nor a request."""
+    for n, review in enumerate(read_json_lines(HERE / "reviews.jsonl")):
+        way = WAYS_TO_ASK_ABOUT_A_REVIEW[n % len(WAYS_TO_ASK_ABOUT_A_REVIEW)]
+        yield Row(way.format(review["text"]), review["label"], False, "reviews", review["text"])
+
+
+def labelled_contrasts() -> Iterator[Row]:
+    """A label for a text is no harm, whatever the text: a moderator's dataset is an ordinary one."""
+    rows = list(contrasts())
+    for n, row in enumerate(random.Random(SEED).sample(rows, LABELLED_CONTRASTS)):
+        way, harmful, harmless = WAYS_TO_ASK_FOR_A_LABEL[n % len(WAYS_TO_ASK_FOR_A_LABEL)]
+        answer = harmful if row.harmful else harmless
+        yield Row(way.format(row.prompt), answer, False, "labelled contrasts", row.group)
 
 
 def contrasts() -> Iterator[Row]:

@@ -3,14 +3,17 @@
     python trainer/training/classifier/train.py
 
 A LoRA adapter on all-MiniLM-L6-v2 and a logistic head on its embeddings, trained together: a head alone knows
-what a text is about, the adapter lets it see what is meant (XSTest, docs/classifier.md). The adapter is
-committed; export_encoder.py merges it when the project is built.
+what a text is about, the adapter lets it see what is meant (XSTest, docs/classifier.md). Trained once without
+each fold of the rows; the weights' mean is the classifier (Wortsman et al. 2022, arXiv 2203.05482), as one
+training differs much from the next in what it makes of a text. It is calibrated on what each said of the rows
+that it had not seen. The adapter is committed; export_encoder.py merges it when the project is built.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import subprocess
 import sys
@@ -25,7 +28,7 @@ from safetensors.torch import save
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupKFold
 from tokenizers import Tokenizer
 
 TRAINER = Path(__file__).resolve().parents[2]
@@ -43,8 +46,9 @@ from safe_finetuning.risk.classifier import (  # noqa: E402
     pair_text,
 )
 
-UNSEEN_SHARE = 0.2  # of the rows, for the calibration
-EPOCHS = 3  # more fit the training rows better, and XSTest and MaliciousInstruct worse
+FOLDS = 3
+EPOCHS = 4  # more fit the training rows better, and XSTest and MaliciousInstruct worse
+CONTRASTS_WEIGHT = 1 / 3  # of either side, in the calibration: hard cases are rarer in data than in the rows
 TEXTS_PER_ROW = 1  # of a row's five, drawn anew in every epoch
 BATCH_TEXTS = 32
 SORTED_BATCHES = 16  # are sorted by length together, against padding
@@ -55,6 +59,7 @@ SURROUNDED_SHARE = 0.35  # of the texts stand beside words of other, ordinary ro
 SURROUNDING_WORDS = (6, 28)
 WARM_UP = 0.1  # share of the steps
 THRESHOLD = 0.5
+MISS_COST = 1.5  # a harmful row that is missed is as bad as so many that are flagged in vain
 VERSION = "2"
 
 
@@ -204,18 +209,25 @@ class Calibration:
         )
 
 
-def calibrate(rows: list[Row], tokenizer: Tokenizer) -> Calibration:
-    """On rows that a first training has not seen, a group on one side; both sides weigh the same."""
+def fit_folds(rows: list[Row], tokenizer: Tokenizer) -> tuple[list[Judge], Calibration]:
+    """A judge trained without each fold, and their calibration on what they have not seen; a contrast's rows
+    are in one fold."""
     groups = np.unique([row.group for row in rows], return_inverse=True)[1]
-    split = GroupShuffleSplit(1, test_size=UNSEEN_SHARE, random_state=SEED)
-    inside, outside = next(split.split(rows, groups=groups))
-    print(f"for the calibration, {len(inside)} rows to train on", flush=True)
-    judge = fit([rows[i] for i in inside], tokenizer)
-    texts = [(text, rows[i].harmful) for i in outside for text in rows[i].texts]
-    side = np.array([harmful for _, harmful in texts])
-    logits = logits_of(judge, tokenizer, [text for text, _ in texts])
-    weight = np.where(side, 1 / side.sum(), 1 / (~side).sum())
-    return Calibration.of(logits, side, weight / weight.mean(), len(outside))
+    judges, logits, unseen = [], [], []
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(rows, groups=groups)
+    for number, (inside, outside) in enumerate(folds):
+        print(f"fold {number + 1} of {FOLDS}: {len(inside)} rows to train on", flush=True)
+        judges.append(fit([rows[i] for i in inside], tokenizer))
+        texts = [(rows[i], text) for i in outside for text in rows[i].texts]
+        logits.append(logits_of(judges[-1], tokenizer, [text for _, text in texts]))
+        unseen += [row for row, _ in texts]
+    harmful = np.array([row.harmful for row in unseen])
+    contrast = np.array([row.source == "contrasts" for row in unseen])
+    weight = np.empty(len(unseen))
+    for side in (harmful, ~harmful):
+        for kind, share in ((contrast, CONTRASTS_WEIGHT), (~contrast, 1 - CONTRASTS_WEIGHT)):
+            weight[side & kind] = share / (side & kind).sum()
+    return judges, Calibration.of(np.concatenate(logits), harmful, weight / weight.mean(), len(rows))
 
 
 def calibration_error(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
@@ -232,26 +244,32 @@ def calibration_error(probability: np.ndarray, y: np.ndarray, weight: np.ndarray
     return float(sum(gaps) / weight.sum())
 
 
-def write_adapter(judge: Judge) -> None:
-    """The adapter's matrices as half floats: `NAME.A` [rank, in] and `NAME.B` [out, rank] of each weight."""
-    tensors = {
-        name.removeprefix("base_model.model.")
-        .replace("lora_", "")
-        .removesuffix(".weight"): value.half().contiguous()
-        for name, value in get_peft_model_state_dict(judge.encoder).items()
-    }
+def write_adapter(judges: Sequence[Judge]) -> None:
+    """The adapters' matrices as half floats: `NAME.A` [ranks, in] and `NAME.B` [out, ranks] of each weight,
+    the judges' ranks side by side, so that B·A is the mean of theirs."""
+    states = [get_peft_model_state_dict(judge.encoder) for judge in judges]
+    tensors = {}
+    for name in states[0]:
+        axis = 0 if "lora_A" in name else 1
+        joined = torch.cat([state[name] for state in states], axis)
+        if axis:
+            joined /= len(judges)
+        short = name.removeprefix("base_model.model.").replace("lora_", "").removesuffix(".weight")
+        tensors[short] = joined.half().contiguous()
     replace_file(ADAPTER, save(tensors))
 
 
-def write_head(judge: Judge, calibration: Calibration) -> None:
+def write_head(judges: Sequence[Judge], calibration: Calibration) -> None:
     fingerprint = (CLASSIFIER_FOLDER / "encoder-fingerprint.json").read_bytes()
-    weights = judge.head.weight.detach().numpy()[0].astype(float) * judge.FACTOR * calibration.scale
+    head = np.mean([judge.head.weight.detach().numpy()[0].astype(float) for judge in judges], axis=0)
+    bias = float(np.mean([judge.head.bias.item() for judge in judges]))
+    weights = head * Judge.FACTOR * calibration.scale
     content = {
         "name": "bundled-minilm",
         "version": VERSION,
         "encoderFingerprint": hashlib.sha256(fingerprint).hexdigest(),
         "threshold": THRESHOLD,
-        "bias": round(judge.head.bias.item() * calibration.scale + calibration.shift, 5),
+        "bias": round(bias * calibration.scale + calibration.shift + math.log(MISS_COST), 5),
         "weights": [round(float(w), 5) for w in weights],
     }
     replace_file(CLASSIFIER_FOLDER / "head.json", (json.dumps(content) + "\n").encode())
@@ -262,17 +280,16 @@ def main() -> None:
     kept = without_near_duplicates(rows, unseen_prompts(), Sentences())
     print(f"{len(kept)} of {len(rows)} rows are no near-duplicates of what is measured", flush=True)
     tokenizer = window_tokenizer()
-    calibration = calibrate(kept, tokenizer)
-    judge = fit(kept, tokenizer)
-    write_adapter(judge)
+    judges, calibration = fit_folds(kept, tokenizer)
+    write_adapter(judges)
     export = [sys.executable, str(Path(__file__).with_name("export_encoder.py")), "--write-fingerprint"]
     subprocess.run(export, check=True)
-    write_head(judge, calibration)
+    write_head(judges, calibration)
     classifier = Classifier(threads=2)
     measured = measure(
         lambda pairs: np.array(classifier.score([pair_text(p, a) if a else p for p, a in pairs]))
     )
-    card = write_card(rows, kept, calibration, measured, THRESHOLD)
+    card = write_card(rows, kept, calibration, measured, THRESHOLD, MISS_COST)
     replace_file(CLASSIFIER_FOLDER / "CARD.md", card.encode())
     print(card)
 
