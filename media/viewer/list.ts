@@ -83,7 +83,7 @@ export class RowList {
   refresh(): void {
     for (const page of this.pages.keys()) this.stale.add(page);
     this.draw();
-    if (this.pages.size === 0) this.need(0);
+    if (this.total === 0) this.need(0); // no row is drawn that would ask
   }
 
   put(first: number, total: number, rows: TableRow[]): void {

@@ -42,7 +42,10 @@ describe('a dataset file', () => {
   });
 
   it('says in a hover what the score of a row means', async () => {
-    await (await workbench.problems()).first().dblclick();
+    const entry = (await workbench.problems()).first();
+    const [, line] = /\[Ln (\d+)/.exec(await entry.innerText())!;
+    await entry.dblclick();
+    await workbench.cursorIsAt(Number(line));
     await workbench.command('Show or Focus Hover');
     const hover = workbench.page.locator('.monaco-hover', { hasText: 'judged by the bundled classifier' });
     await hover.waitFor();
@@ -163,6 +166,12 @@ describe('a folder of datasets', () => {
     await until('more rows are flagged', async () => (await flagged()) > before);
     await viewer.page.locator('.histogram input').fill('0.5');
     await until('as many as before', async () => (await flagged()) === before);
+    await viewer.find('.filter', 'Flagged').click();
+    await viewer.page.locator('.histogram input').fill('1');
+    await viewer.find('.nothing', 'No row is at or above the threshold.').waitFor();
+    await viewer.page.locator('.histogram input').fill('0.5');
+    await viewer.page.locator('.row.flagged').first().waitFor();
+    await viewer.find('.filter', 'All rows').click();
     await viewer.find('.actions vscode-button', 'Mark as reviewed').click();
     await viewer.find('.filter', 'Reviewed 1').waitFor();
     await viewer.find('.verdict', 'but reviewed').waitFor();
