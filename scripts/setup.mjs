@@ -63,13 +63,13 @@ async function benchPackages() {
 async function classifier() {
   await pythonPackages();
   const script = inRoot('trainer/training/classifier/export_encoder.py');
-  const adapter = inRoot('trainer/training/classifier/adapter.safetensors');
+  const [adapter, firstStage] = ['adapter', 'first_stage'].map(name => inRoot(`trainer/training/classifier/${name}.safetensors`));
   const folder = inRoot('trainer/safe_finetuning/classifier');
-  const built = ['encoder.onnx', 'tokenizer.json', 'encoder.stamp.json'].every(name => fs.existsSync(path.join(folder, name)));
+  const built = ['encoder.onnx', 'tokenizer.json', 'first_stage.int8', 'encoder.stamp.json'].every(name => fs.existsSync(path.join(folder, name)));
   const build = () => mustRun(python, [script], { env: pythonEnvironment });
   // The script itself knows whether its results are current, but takes a moment to say so.
   if (!built) await step('Bundled classifier', build);
-  else if (readJson(path.join(folder, 'encoder.stamp.json')).inputs !== digestOf(script, adapter, path.join(folder, 'encoder-fingerprint.json'))) {
+  else if (readJson(path.join(folder, 'encoder.stamp.json')).inputs !== digestOf(script, adapter, path.join(folder, 'encoder-fingerprint.json'), firstStage, path.join(folder, 'first_stage.json'))) {
     await step('Bundled classifier', build);
   }
 }

@@ -1,8 +1,9 @@
 /**
  * The bundled safety critic: how harmful a text is, as a calibrated probability.
  *
- * The twin of trainer/safe_finetuning/risk/classifier.py: the same two files, the same windows,
- * the same score to 1e-4, whatever else is in the batch. Figures: classifier/CARD.md there.
+ * The twin of trainer/safe_finetuning/risk/classifier.py: a first stage settles what is clearly harmless, an
+ * encoder judges the rest. The same files, the same windows, the same score to 1e-4, whatever else is in the
+ * batch. Figures: classifier/CARD.md there.
  */
 
 import { createHash } from "node:crypto";
@@ -13,13 +14,17 @@ import * as path from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
+import { FirstStage } from "./firstStage";
+
 const WINDOW_TOKENS = 64; // with the two special tokens; longer ones drown a single request
 const OVERLAP_TOKENS = 24; // so that a request on a window's edge is whole in one of them
 const CLS_ID = 101;
 const SEP_ID = 102;
 const PAD_ID = 0;
-const BATCH_TOKENS = 1024; // padded tokens in one forward: bounds memory, and more at once are slower
-const CHUNK_TEXTS = 1024; // texts tokenised at a time
+const BATCH_TOKENS = 640; // padded tokens in one forward: bounds memory, and more at once are slower
+const CHUNK_WINDOWS = 4096; // distinct windows kept at a time
+const SEGMENT_UNITS = 100_000; // UTF-16 code units that are tokenised at a time: a line may have 100 MB
+const SEGMENT_OVERLAP_UNITS = 1000; // more than the windows overlap
 
 export { pairText } from "./pairText";
 
@@ -34,6 +39,60 @@ interface Head {
 interface Window {
   ids: number[];
   owners: number[];
+}
+
+/** The scores of texts while their windows are judged. */
+class Scoring {
+  readonly scores: number[];
+  /** Boilerplate repeats, within a text and between texts: each window is judged once, for all its owners. */
+  readonly windows = new Map<string, Window>();
+  /** Windows of each text, and one until it has been cut. */
+  private readonly open: number[];
+  private done = 0;
+
+  constructor(
+    private readonly texts: number,
+    private readonly onProgress: ((done: number, total: number) => void) | undefined,
+  ) {
+    this.scores = new Array<number>(texts).fill(0);
+    this.open = new Array<number>(texts).fill(1);
+  }
+
+  add(owner: number, windows: readonly number[][]): void {
+    for (const [key, ids] of new Map(windows.map((window) => [window.join(), window]))) {
+      const window = this.windows.get(key) ?? { ids, owners: [] };
+      window.owners.push(owner);
+      this.windows.set(key, window);
+      this.open[owner]!++;
+    }
+  }
+
+  isCut(owner: number): void {
+    this.close(owner);
+  }
+
+  take(judged: readonly [Window, number][]): void {
+    for (const [{ owners }, probability] of judged) {
+      for (const owner of owners) {
+        this.scores[owner] = Math.max(this.scores[owner]!, probability);
+        this.close(owner);
+      }
+    }
+    this.onProgress?.(this.done, this.texts);
+  }
+
+  private close(owner: number): void {
+    this.open[owner]!--;
+    if (this.open[owner] === 0) this.done++;
+  }
+}
+
+/** Pieces that cover the text, each of at most SEGMENT_UNITS: most texts are one. */
+export function* segments(text: string): Generator<string> {
+  const step = SEGMENT_UNITS - SEGMENT_OVERLAP_UNITS;
+  for (let start = 0; start < Math.max(text.length - SEGMENT_OVERLAP_UNITS, 1); start += step) {
+    yield text.slice(start, start + SEGMENT_UNITS);
+  }
 }
 
 /** Token ids of the windows that cover a text of these tokens, in order; none without tokens. */
@@ -79,8 +138,9 @@ export class Classifier {
   private constructor(
     private readonly session: InferenceSession,
     private readonly tokenizer: Tokenizer,
+    private readonly firstStage: FirstStage,
     private readonly head: Head,
-    /** Names the encoder and head exactly: scores of different judges must not be mixed. */
+    /** Names all of its parts exactly: scores of different judges must not be mixed. */
     readonly judgeId: string,
   ) {}
 
@@ -93,60 +153,57 @@ export class Classifier {
       // No plan of memory per shape: hardly two batches have the same.
       return InferenceSession.create(file, { intraOpNumThreads: threads, enableMemPattern: false, logSeverityLevel: 3 });
     });
-    const tokenizer = await readPart(folder, "tokenizer.json", (file) => readFile(file, "utf8"));
-    const head = await readPart(folder, "head.json", (file) => readFile(file, "utf8"));
-    const parsedHead = JSON.parse(head) as Head;
-    const digest = hash.update(head).digest("hex");
-    return new Classifier(
-      session,
-      new Tokenizer(JSON.parse(tokenizer) as object, {}),
-      parsedHead,
-      `${parsedHead.name}@${parsedHead.version}-${digest.slice(0, 12)}`,
-    );
+    const read = async (name: string): Promise<Buffer> => {
+      const content = await readPart(folder, name, (file) => readFile(file));
+      hash.update(content);
+      return content;
+    };
+    const tokenizer = new Tokenizer(JSON.parse((await read("tokenizer.json")).toString()) as object, {});
+    const { buffer, byteOffset, length } = await read("first_stage.int8");
+    const firstStage = new FirstStage((await read("first_stage.json")).toString(), new Int8Array(buffer, byteOffset, length));
+    const head = JSON.parse((await read("head.json")).toString()) as Head;
+    const judgeId = `${head.name}@${head.version}-${hash.digest("hex").slice(0, 12)}`;
+    return new Classifier(session, tokenizer, firstStage, head, judgeId);
   }
 
   /**
    * Probability in [0, 1] that each text is harmful: the maximum over its windows. A text without
-   * any token scores 0. `onProgress` counts texts and is called after every forward pass. Rejects
-   * with the signal's reason when it is aborted.
+   * any token scores 0. `onProgress` counts texts and is called after the first stage and after
+   * every forward pass. Rejects with the signal's reason when it is aborted.
    */
   async score(
     texts: readonly string[],
     onProgress?: (done: number, total: number) => void,
     signal?: AbortSignal,
   ): Promise<number[]> {
-    const scores = new Array<number>(texts.length).fill(0);
-    let done = 0;
-    for (let first = 0; first < texts.length; first += CHUNK_TEXTS) {
-      // Boilerplate repeats, within a text and between texts: each window is judged once.
-      const windows = new Map<string, Window>();
-      const openWindows = new Map<number, number>();
-      for (const [offset, text] of texts.slice(first, first + CHUNK_TEXTS).entries()) {
+    const scoring = new Scoring(texts.length, onProgress);
+    for (const [owner, text] of texts.entries()) {
+      for (const segment of segments(text)) {
         signal?.throwIfAborted();
-        const owner = first + offset;
-        const ofText = new Map(this.windows(text).map((ids) => [ids.join(), ids]));
-        for (const [key, ids] of ofText) {
-          const window = windows.get(key) ?? { ids, owners: [] };
-          window.owners.push(owner);
-          windows.set(key, window);
-        }
-        openWindows.set(owner, ofText.size);
-        done += ofText.size === 0 ? 1 : 0;
+        scoring.add(owner, this.windows(segment));
+        if (scoring.windows.size >= CHUNK_WINDOWS) await this.judgeChunk(scoring, signal);
       }
-      for (const batch of batchesByLength([...windows.values()])) {
-        signal?.throwIfAborted();
-        const probabilities = await this.judge(batch);
-        for (const [row, { owners }] of batch.entries()) {
-          for (const owner of owners) {
-            scores[owner] = Math.max(scores[owner]!, probabilities[row]!);
-            openWindows.set(owner, openWindows.get(owner)! - 1);
-            done += openWindows.get(owner) === 0 ? 1 : 0;
-          }
-        }
-        onProgress?.(done, texts.length);
-      }
+      scoring.isCut(owner);
     }
-    return scores;
+    await this.judgeChunk(scoring, signal);
+    return scoring.scores;
+  }
+
+  private async judgeChunk(scoring: Scoring, signal: AbortSignal | undefined): Promise<void> {
+    const unsettled: Window[] = [];
+    const clear: [Window, number][] = [];
+    for (const window of scoring.windows.values()) {
+      const probability = this.firstStage.clear(window.ids);
+      if (probability === undefined) unsettled.push(window);
+      else clear.push([window, probability]);
+    }
+    scoring.take(clear);
+    for (const batch of batchesByLength(unsettled)) {
+      signal?.throwIfAborted();
+      const probabilities = await this.judge(batch);
+      scoring.take(batch.map((window, row) => [window, probabilities[row]!]));
+    }
+    scoring.windows.clear();
   }
 
   private windows(text: string): number[][] {

@@ -10,6 +10,7 @@ import { createHash } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
 
 import refusalPatterns from "../../trainer/safe_finetuning/risk/refusal.json";
+import { collectGarbage } from "../common/workers";
 import { Classifier } from "./classifier";
 import { pairText } from "./pairText";
 import { isRefusal } from "./refusal";
@@ -26,7 +27,7 @@ export interface PairScore {
 }
 
 export interface WorkerData {
-  /** Where encoder.onnx, tokenizer.json and head.json lie. */
+  /** Where the classifier's parts lie. */
   folder: string;
   /** Processor threads of one forward pass, 0 for all. */
   threads: number;
@@ -49,7 +50,10 @@ const refusalId = createHash("sha256").update(JSON.stringify(refusalPatterns)).d
 const { folder, threads } = workerData as WorkerData;
 const loading = Classifier.load(folder, threads);
 loading.then(
-  ({ judgeId }) => reply({ ready: { judgeId: `${judgeId}+${refusalId}` } }),
+  ({ judgeId }) => {
+    collectGarbage(); // what its files were read into
+    reply({ ready: { judgeId: `${judgeId}+${refusalId}` } });
+  },
   (error: Error) => reply({ failed: error.message }),
 );
 

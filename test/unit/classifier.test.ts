@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Classifier, cutWindows } from '../../src/risk/classifier';
+import { FirstStage } from '../../src/risk/firstStage';
 import { pairText } from '../../src/risk/pairText';
 
 const trainer = path.join(__dirname, '..', '..', 'trainer');
@@ -10,6 +11,7 @@ const folder = path.join(trainer, 'safe_finetuning', 'classifier');
 interface Fixture {
   judge: string;
   cases: { text: string; times?: number; end?: string; score: number }[];
+  firstStage: { window: number[]; logit: number }[];
 }
 
 const fixture = JSON.parse(
@@ -41,6 +43,16 @@ describe('the bundled classifier', function () {
     assertClose(await classifier.score(texts), expected);
   });
 
+  it('has a first stage that is Python\'s to the last bit', () => {
+    const [parameters, table] = ['first_stage.json', 'first_stage.int8'].map(name => readFileSync(path.join(folder, name)));
+    const firstStage = new FirstStage(parameters!.toString(), new Int8Array(table!));
+    const clear = fixture.firstStage.map(({ window, logit }) => {
+      assert.equal(firstStage.logit(window), logit);
+      return firstStage.clear(window);
+    });
+    assert.ok(clear.includes(undefined) && clear.some(probability => probability !== undefined));
+  });
+
   it('scores a text alone as in a batch', async () => {
     const alone: number[] = [];
     for (const text of texts) alone.push(...(await classifier.score([text])));
@@ -60,6 +72,11 @@ describe('the bundled classifier', function () {
     const filler = ORDINARY.repeat(1_000_000 / ORDINARY.length);
     const [harmful, ordinary] = await classifier.score([filler + HARMFUL, filler]);
     assert.ok(harmful! > 0.5 && ordinary! < 0.5, `${harmful}, ${ordinary}`);
+  });
+
+  it('finds harm on the edge of a segment', async () => {
+    const [score] = await classifier.score([`${ORDINARY.repeat(2000).slice(0, 99_970)} ${HARMFUL} ${ORDINARY}`]);
+    assert.ok(score! > 0.5, String(score));
   });
 
   it('scores nothing as nothing', async () => {

@@ -10,7 +10,14 @@ import pytest
 
 from safe_finetuning.errors import UserError
 from safe_finetuning.risk import classifier as classifier_module
-from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER, Classifier, Encoder, pair_text
+from safe_finetuning.risk.classifier import (
+    CLASSIFIER_FOLDER,
+    Classifier,
+    Encoder,
+    pair_text,
+    replace_lone_surrogates,
+    segments,
+)
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "classifier-parity.json").read_text("utf-8"))
 TEXTS = [case["text"] * case.get("times", 1) + case.get("end", "") for case in FIXTURE["cases"]]
@@ -29,6 +36,43 @@ def classifier() -> Classifier:
 def test_scores_are_those_of_the_fixture_in_one_call(classifier: Classifier) -> None:
     assert classifier.judge_id == FIXTURE["judge"], "run training/classifier/write_parity.py"
     np.testing.assert_allclose(classifier.score(TEXTS), SCORES, atol=TOLERANCE)
+
+
+def test_the_first_stage_is_typescripts_to_the_last_bit(classifier: Classifier) -> None:
+    for case in FIXTURE["firstStage"]:
+        assert classifier.first_stage.logit(case["window"]) == case["logit"]
+
+
+def test_the_first_stage_is_a_convolution(classifier: Classifier) -> None:
+    stage = classifier.first_stage
+    rng = np.random.default_rng(0)
+    for length in (1, 2, 3, 17, 64):
+        window = rng.integers(0, len(stage.table), length)
+        logit = stage.bias
+        for scale, bias, weight, added in zip(
+            stage.scales, stage.biases, stage.weights, np.moveaxis(stage.table.astype(int), 2, 0), strict=True
+        ):
+            places = [added[token] for token in window]
+            sums = [
+                sum(places[at + shift][1 + shift] for shift in (-1, 0, 1) if 0 <= at + shift < length)
+                for at in range(length)
+            ]
+            logit += max(max(sums) * scale + bias, 0) * weight
+        assert stage.logit(window) == pytest.approx(logit, rel=1e-12)
+
+
+def test_what_is_clearly_harmless_never_reaches_the_encoder(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["The lamp is blue.", HARMFUL, "She sold 48 clips in May: 24 + 24 = 48.", ORDINARY]
+    by_encoder = [classifier.judge(classifier.encoder.windows(text))[0] for text in texts]
+    read: list[int] = []
+    judge = classifier.judge
+    monkeypatch.setattr(classifier, "judge", lambda windows: read.append(len(windows)) or judge(windows))
+    scores = classifier.score(texts)
+    assert sum(read) < len(texts)
+    np.testing.assert_allclose(scores, by_encoder, atol=0.1)
+    assert scores[1] == pytest.approx(by_encoder[1], abs=TOLERANCE)
 
 
 def test_a_text_scores_the_same_alone(classifier: Classifier) -> None:
@@ -67,6 +111,22 @@ def test_harm_at_the_end_of_a_megabyte_is_found(classifier: Classifier) -> None:
     filler = ORDINARY * (1_000_000 // len(ORDINARY))
     with_harm, without = classifier.score([filler + HARMFUL, filler])
     assert with_harm > 0.5 > without
+
+
+def test_harm_on_the_edge_of_a_segment_is_found(classifier: Classifier) -> None:
+    before = (ORDINARY * 2000)[: classifier_module.SEGMENT_UNITS - 30]
+    (score,) = classifier.score([f"{before} {HARMFUL} {ORDINARY}"])
+    assert score > 0.5
+
+
+def test_segments_cover_a_text_whatever_its_characters() -> None:
+    units = classifier_module.SEGMENT_UNITS
+    for text in ("", "a" * units, "a" * (units + 1), "😀" * units, "a\ud83d" * units):
+        parts = list(segments(text))
+        whole = replace_lone_surrogates(text)
+        assert all(len(part.encode("utf-16-le")) <= 2 * units for part in parts)
+        assert whole.startswith(parts[0][:-1]) and whole.endswith(parts[-1][1:])
+        assert sum(map(len, parts)) >= len(whole)
 
 
 def test_a_text_without_tokens_scores_zero(classifier: Classifier) -> None:

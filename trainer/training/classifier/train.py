@@ -1,4 +1,4 @@
-"""Train, calibrate and measure the bundled classifier; write adapter.safetensors, head.json and CARD.md.
+"""Train, calibrate and measure the bundled classifier; write all of it that is committed.
 
     python trainer/training/classifier/train.py
 
@@ -33,17 +33,16 @@ from tokenizers import Tokenizer
 
 TRAINER = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TRAINER), str(TRAINER / "training")]
-from card import write_card  # noqa: E402
-from evaluation import measure, unseen_prompts  # noqa: E402
+import card  # noqa: E402
+import train_first_stage  # noqa: E402
+from evaluation import unseen_prompts  # noqa: E402
 from export_encoder import ADAPTER, LORA_ALPHA, LORA_RANK, replace_file  # noqa: E402
-from rows import SEED, Row, read_rows, without_near_duplicates  # noqa: E402
+from rows import SEED, Row, read_rows, surrounded, without_near_duplicates  # noqa: E402
 from sentences import Sentences, load_base, mean_embeddings  # noqa: E402
 
 from safe_finetuning.risk.classifier import (  # noqa: E402
     CLASSIFIER_FOLDER,
     WINDOW_TOKENS,
-    Classifier,
-    pair_text,
 )
 
 FOLDS = 3
@@ -55,12 +54,10 @@ SORTED_BATCHES = 16  # are sorted by length together, against padding
 RATE = 5e-4
 HEAD_RATE = 5e-3
 LABEL_SMOOTHING = 0.02
-SURROUNDED_SHARE = 0.35  # of the texts stand beside words of other, ordinary rows: harm may stand among them
-SURROUNDING_WORDS = (6, 28)
 WARM_UP = 0.1  # share of the steps
 THRESHOLD = 0.5
 MISS_COST = 1.5  # a harmful row that is missed is as bad as so many that are flagged in vain
-VERSION = "2"
+VERSION = "3"
 
 
 class Judge(torch.nn.Module):
@@ -102,14 +99,6 @@ def batches(examples: list[Example], rng: random.Random) -> list[list[Example]]:
         result += [block[i : i + BATCH_TEXTS] for i in range(0, len(block), BATCH_TEXTS)]
     rng.shuffle(result)
     return result
-
-
-def surrounded(text: str, ordinary: list[list[str]], rng: random.Random) -> str:
-    """Mostly the text itself; otherwise behind or before a few words of an ordinary row."""
-    if rng.random() >= SURROUNDED_SHARE:
-        return text
-    words = " ".join(rng.choice(ordinary)[: rng.randint(*SURROUNDING_WORDS)])
-    return rng.choice((f"{words} {text}", f"{words}\n{text}", f"{text} {words}"))
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -271,6 +260,15 @@ def write_head(judges: Sequence[Judge], calibration: Calibration) -> None:
         "threshold": THRESHOLD,
         "bias": round(bias * calibration.scale + calibration.shift + math.log(MISS_COST), 5),
         "weights": [round(float(w), 5) for w in weights],
+        "calibration": {
+            "rows": calibration.n_rows,
+            "scale": round(calibration.scale, 4),
+            "shift": round(calibration.shift, 4),
+            "logLossBefore": round(calibration.log_loss_before, 4),
+            "logLoss": round(calibration.log_loss, 4),
+            "error": round(calibration.error, 4),
+            "missCost": MISS_COST,
+        },
     }
     replace_file(CLASSIFIER_FOLDER / "head.json", (json.dumps(content) + "\n").encode())
 
@@ -285,13 +283,8 @@ def main() -> None:
     export = [sys.executable, str(Path(__file__).with_name("export_encoder.py")), "--write-fingerprint"]
     subprocess.run(export, check=True)
     write_head(judges, calibration)
-    classifier = Classifier(threads=2)
-    measured = measure(
-        lambda pairs: np.array(classifier.score([pair_text(p, a) if a else p for p, a in pairs]))
-    )
-    card = write_card(rows, kept, calibration, measured, THRESHOLD, MISS_COST)
-    replace_file(CLASSIFIER_FOLDER / "CARD.md", card.encode())
-    print(card)
+    train_first_stage.main()
+    card.main()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Write the scores that Python and TypeScript must agree on, for both test suites.
+"""Write the scores and the first stage's logits that Python and TypeScript must agree on, for both tests.
 
     python trainer/training/classifier/write_parity.py
 
-Run it whenever the encoder or the head changes. The texts stay as they are in the fixture: only
+Run it whenever a part of the classifier changes. The texts stay as they are in the fixture: only
 the scores are computed anew.
 """
 
@@ -27,7 +27,12 @@ def main() -> None:
         case["score"] = round(score, 6)
     # ASCII, because the fixture holds half a UTF-16 pair, which no file can.
     lines = ",\n".join(json.dumps(case) for case in cases)
-    FIXTURE.write_text(f'{{"judge": "{classifier.judge_id}", "cases": [\n{lines}\n]}}\n', "utf-8")
+    windows = [window for text in texts for window in classifier.encoder.windows(text)[:1]]
+    first_stage = ",\n".join(
+        json.dumps({"window": w, "logit": classifier.first_stage.logit(w)}) for w in windows
+    )
+    content = f'"judge": "{classifier.judge_id}", "cases": [\n{lines}\n],\n"firstStage": [\n{first_stage}\n]'
+    FIXTURE.write_text(f"{{{content}}}\n", "utf-8")
 
 
 if __name__ == "__main__":
