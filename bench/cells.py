@@ -87,7 +87,7 @@ def same(then: dict[str, Any], now: dict[str, Any]) -> bool:
 def judge_of(config: dict[str, Any]) -> list[Path]:
     """The files of the classifier, where it judges the rows of a run."""
     judged = config["method"] in ("adaptive", "recommended", "filter") and "risk" not in config
-    return [TRAINER / "classifier" / "head.json"] if judged else []
+    return [TRAINER / "classifier" / name for name in ("head.json", "first_stage.json")] if judged else []
 
 
 AT_FIRST = digest(TRAINER.rglob("*.py"))
