@@ -108,7 +108,7 @@ class _Scoring:
 
     def __init__(self, n_texts: int, progress: Callable[[int, int], None] | None) -> None:
         self.scores = np.zeros(n_texts)
-        # Boilerplate repeats, within a text and between texts: each window is judged once, for all its owners.
+        # Boilerplate repeats, within a text and between texts: each window is judged once, for all of them.
         self.owners: dict[Window, list[int]] = {}
         self._open = np.ones(n_texts, np.int64)  # windows of each text, and one until it has been cut
         self._done = 0

@@ -66,10 +66,10 @@ and a logistic head: the probability that a training pair is a harmful request w
 triage, not a verdict: it sees what a text is about better than what is meant. It judges English only.
 
 Before the encoder stands a first stage, a convolution over its token embeddings (Kim 2014), which settles the
-windows that are clearly harmless. It was trained on what the encoder says of {first_stage["windows"]} windows.
-Of those that it had not seen, {first_stage["flaggedPassed"]:.1%} of what
-the encoder flags were passed on and {first_stage["settledUnflagged"]:.1%} of the others were settled; these
-were given {first_stage["meanGiven"]:.3f} on average, and {first_stage["meanOfEncoder"]:.3f} by the encoder.
+windows that are clearly harmless. It was trained on what the encoder says of {first_stage["windows"]}
+windows. Of those that it had not seen, {first_stage["flaggedPassed"]:.1%} of what the encoder flags were
+passed on and {first_stage["settledUnflagged"]:.1%} of the others were settled; these were given
+{first_stage["meanGiven"]:.3f} on average, and {first_stage["meanOfEncoder"]:.3f} by the encoder.
 
 ## Data
 
