@@ -70,6 +70,16 @@ describe('rows of a Parquet file', () => {
     assert.deepEqual(contents(), ['abcdefg', 'xy']);
   });
 
+  it('stay in a file that is read-only, and out of one', async () => {
+    for (const file of [dataset, quarantine]) {
+      writeFileSync(quarantine, 'xy');
+      chmodSync(file, 0o444);
+      await assert.rejects(moveInParquet(rows(1), quarantine, splitLetters, signal), new RegExp(`${path.basename(file)} is read-only, so nothing was moved`));
+      assert.deepEqual(contents(), ['abcdef', 'xy']);
+      chmodSync(file, 0o644);
+    }
+  });
+
   it('move in the file that a link leads to', async () => {
     const real = path.join(folder, 'real.parquet');
     writeFileSync(real, 'abc');

@@ -35,9 +35,13 @@ interface Stretch {
 /** One move after the other: two at once would each write a file without what the other moved. */
 let lastMove: Promise<unknown> = Promise.resolve();
 
-/** Does it with the files that links lead to, once the move before has ended. */
+/** Does it with the files that links lead to, once the move before has ended. Rejects where one is read-only. */
 export function inTurn(rows: readonly RowLocation[], to: string, move: (from: string, to: string) => Promise<Moved>): Promise<Moved> {
-  const moving = lastMove.then(async () => move(await realPath(rows[0]!.path), await realPath(to)));
+  const moving = lastMove.then(async () => {
+    const files = [await realPath(rows[0]!.path), await realPath(to)] as const;
+    for (const file of files) await refuseReadOnly(file);
+    return move(...files);
+  });
   lastMove = moving.catch(() => undefined);
   return moving;
 }
@@ -81,6 +85,12 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
 
 export const changedSince = (from: string, to: string): UserError =>
   new UserError(`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
+
+/** A new file in its place would not need the permission that somebody took away from it. */
+async function refuseReadOnly(file: string): Promise<void> {
+  const found = await stat(file).catch(() => undefined); // one that is not there yet
+  if (found && (found.mode & 0o222) === 0) throw new UserError(`${path.basename(file)} is read-only, so nothing was moved. Allow it to be written, and try again.`);
+}
 
 const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
 
