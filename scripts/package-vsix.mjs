@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { inRoot, root, target, vsix } from './paths.mjs';
 import { fail, handleInterrupts, mustRun, step, UserError } from './run.mjs';
 
-const largestMegabytes = 45; // for Linux x64; other platforms' binaries are larger
+const largestMegabytes = 48; // for Linux x64; other platforms' binaries are larger
 
 /** Packages the extension when something of it is newer than the last package. */
 export async function packageVsix() {

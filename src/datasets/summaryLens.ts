@@ -29,7 +29,8 @@ class SummaryLens implements vscode.CodeLensProvider {
     const { flagged, threshold } = report;
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
     const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;
-    const lenses = [lens(`${found}${unfinished ? ' so far' : ''}`)];
+    const lenses = report.unscored < report.rows || !report.unscoredReason ? [lens(`${found}${unfinished ? ' so far' : ''}`)] : [];
+    if (report.unscoredReason) lenses.push(lens(`${counted(report.unscored, 'row')} without a risk score: try again`, 'safeFinetuning.scoreFile', { fsPath }));
     const opinion = this.annotations.opinionOf(fsPath);
     if (opinion) lenses.push(lens(`Judged by ${opinion.judge}; use the bundled classifier again`, 'safeFinetuning.useClassifier', { fsPath }));
     if (flagged.length === 0) return lenses;

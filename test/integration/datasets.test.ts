@@ -175,9 +175,10 @@ describe('dataset files', () => {
     const document = await openFile('again.jsonl', `${rows.join('\n')}\n`);
     await scored(document);
     const over = vscode.commands.executeCommand('safeFinetuning.scoreFile', { fsPath: document.uri.fsPath });
-    await new Promise(resolve => setTimeout(resolve, 300));
+    await new Promise(resolve => setTimeout(resolve, 50));
     await insert(document, new vscode.Position(rows.length, 0), `${HARMFUL}\n`);
     await over;
+    await scored(document);
     assert.equal(withCode(document, 'risk').length, 1);
   });
 
@@ -223,6 +224,8 @@ describe('dataset files', () => {
       assert.equal(severity, vscode.DiagnosticSeverity.Information);
       assert.match(message, /^2 rows without a risk score: .*no such folder/);
       assert.equal(withCode(document, 'risk').length, 0);
+      const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>('vscode.executeCodeLensProvider', document.uri);
+      assert.deepEqual(lenses.map(({ command }) => command?.title), ['2 rows without a risk score: try again']);
     } finally {
       await settings.update('risk.classifierFolder', undefined, vscode.ConfigurationTarget.Global);
     }
