@@ -2,12 +2,12 @@
 import { h, icon } from '../common/dom';
 import { hundredths, integer } from '../common/format';
 import { button } from '../common/toolkit';
-import type { FileAbilities, RowAction, WholeRow } from '../../src/views/viewerProtocol';
+import type { FileAbilities, RowAction, ShownRow } from '../../src/views/viewerProtocol';
 
-const ROLES: Record<WholeRow['turns'][number]['role'], string> = { system: 'System', user: 'User', assistant: 'Assistant', tool: 'Tool', text: 'Text' };
+const ROLES: Record<ShownRow['turns'][number]['role'], string> = { system: 'System', user: 'User', assistant: 'Assistant', tool: 'Tool', text: 'Text' };
 
 export interface DetailsView {
-  row: WholeRow;
+  row: ShownRow;
   file: FileAbilities;
   /** What judged the file's rows, where it was not the bundled classifier. */
   judge: string | undefined;
@@ -27,6 +27,7 @@ export function rowDetails({ row, file, judge }: DetailsView, act: (action: RowA
     { class: 'details', attributes: { tabindex: '-1', 'aria-label': name } },
     h('h2', {}, name),
     h('p', { class: `verdict ${row.state}` }, ...verdict(row, judge)),
+    ...row.notes.map(note => h('p', { class: 'note' }, note)),
     h('div', { class: 'actions' }, ...actions),
     ...row.turns.map(({ role, content, worst }) =>
       h('section', { class: worst ? 'turn worst' : 'turn' }, h('h3', {}, ROLES[role], worst && h('span', { class: 'note' }, ' the risk is about this')), h('pre', {}, content)),
@@ -35,7 +36,7 @@ export function rowDetails({ row, file, judge }: DetailsView, act: (action: RowA
   );
 }
 
-function verdict(row: WholeRow, judge = 'the classifier'): (Node | string)[] {
+function verdict(row: ShownRow, judge = 'the classifier'): (Node | string)[] {
   const risk = row.risk === undefined ? '' : `Risk ${hundredths(row.risk)}`;
   switch (row.state) {
     case 'flagged':

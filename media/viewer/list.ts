@@ -1,14 +1,14 @@
 /** The rows of a view, of which only those on the screen are on the page. */
 import { h } from '../common/dom';
 import { hundredths, integer } from '../common/format';
-import type { TableRow } from '../../src/views/viewerProtocol';
+import type { ListedRow } from '../../src/views/viewerProtocol';
 
 const ROW_PIXELS = 44;
 const PAGE_ROWS = 100;
 /** Browsers draw no higher elements; beyond this a pixel of the scroll bar stands for more than one. */
 const MOST_PIXELS = 10_000_000;
 
-const STATE_WORDS: Record<TableRow['state'], string> = {
+const STATE_WORDS: Record<ListedRow['state'], string> = {
   ordinary: '',
   flagged: '',
   reviewed: 'reviewed',
@@ -21,7 +21,7 @@ export interface ListEvents {
   /** Rows are needed that are not known, or no longer. */
   onNeed(first: number, count: number): void;
   /** Another row is chosen; undefined where there is none. */
-  onChoose(row: TableRow | undefined): void;
+  onChoose(row: ListedRow | undefined): void;
   /** The chosen row is wanted in full. */
   onOpen(): void;
 }
@@ -30,7 +30,7 @@ export class RowList {
   readonly element: HTMLElement;
   private readonly rowsPlace = h('div', { class: 'rows' });
   private readonly height = h('div', { class: 'height' });
-  private readonly pages = new Map<number, TableRow[]>();
+  private readonly pages = new Map<number, ListedRow[]>();
   private readonly stale = new Set<number>();
   private total = 0;
   /** The row at the top, in rows; may be a fraction. */
@@ -63,7 +63,7 @@ export class RowList {
     return this.wanted;
   }
 
-  get chosen(): TableRow | undefined {
+  get chosen(): ListedRow | undefined {
     return this.rowAt(this.cursor);
   }
 
@@ -86,7 +86,7 @@ export class RowList {
     if (this.total === 0) this.need(0); // no row is drawn that would ask
   }
 
-  put(first: number, total: number, rows: TableRow[]): void {
+  put(first: number, total: number, rows: ListedRow[]): void {
     const chosen = this.chosen;
     const before = this.cursor;
     const isNew = this.total === 0;
@@ -117,7 +117,7 @@ export class RowList {
     return Math.max(0, this.total - this.visible);
   }
 
-  private rowAt(position: number): TableRow | undefined {
+  private rowAt(position: number): ListedRow | undefined {
     return this.pages.get(Math.floor(position / PAGE_ROWS))?.[position % PAGE_ROWS];
   }
 
@@ -204,16 +204,18 @@ export class RowList {
     });
     element.dataset['position'] = String(position);
     if (!row) return element;
-    const risk = h('span', { class: 'risk number' }, row.state === 'refusal' || row.risk === undefined ? '–' : hundredths(row.risk));
-    if (row.risk !== undefined && row.state !== 'refusal') risk.style.setProperty('--risk', String(row.risk));
+    const bar = h('span', { class: 'risk number' }, row.state === 'refusal' || row.risk === undefined ? '–' : hundredths(row.risk));
+    if (row.risk !== undefined && row.state !== 'refusal') bar.style.setProperty('--risk', String(row.risk));
     element.append(
-      risk,
+      bar,
       h('span', { class: 'line number' }, integer(row.line)),
       h('span', { class: 'texts' }, h('span', { class: 'prompt' }, row.prompt || row.answer), h('span', { class: 'answer' }, row.prompt ? row.answer : '')),
     );
-    if (STATE_WORDS[row.state]) element.append(h('span', { class: 'state' }, STATE_WORDS[row.state]));
-    const said = row.risk === undefined ? 'not judged' : `risk ${hundredths(row.risk)}`;
-    element.setAttribute('aria-label', `Line ${row.line}, ${STATE_WORDS[row.state] || said}: ${row.prompt || row.answer}`);
+    const words = [STATE_WORDS[row.state], ...row.labels].filter(Boolean).join(' · ');
+    if (words) element.append(h('span', { class: 'state' }, words));
+    const risk = row.risk === undefined ? 'not judged' : `risk ${hundredths(row.risk)}`;
+    const said = [STATE_WORDS[row.state] || risk, ...row.labels].join(', ');
+    element.setAttribute('aria-label', `Line ${row.line}, ${said}: ${row.prompt || row.answer}`);
     return element;
   }
 }

@@ -1,7 +1,7 @@
 /** The dataset viewer's page. It holds no truth: it asks for rows and draws what it is told. */
 import '../common/base.css';
 import './viewer.css';
-import type { FileAbilities, FromViewer, RowAction, TableFilter, TableOrder, TableSummary, TableView, ToViewer, WholeRow } from '../../src/views/viewerProtocol';
+import type { FileAbilities, FromViewer, RowAction, ShownRow, TableFilter, TableOrder, TableSummary, TableView, ToViewer } from '../../src/views/viewerProtocol';
 import { h, icon, setText } from '../common/dom';
 import { count, integer, percent } from '../common/format';
 import { Place } from '../common/place';
@@ -48,7 +48,7 @@ let view: TableView = kept?.view ?? { filter: 'all', order: 'file' };
 let file: FileAbilities = { name: '', move: 'quarantine', text: false, lines: true };
 let summary: TableSummary | undefined;
 let stamp = '';
-let whole: WholeRow | undefined;
+let whole: ShownRow | undefined;
 let judgeName: string | undefined;
 
 const filters = FILTERS.map(([filter, label]) => {
@@ -167,6 +167,10 @@ function receive(message: ToViewer): void {
     case 'row':
       whole = message.row;
       return details.show({ row: message.row, file, judge: judgeName });
+    case 'notes':
+      list.refresh();
+      if (whole) send({ type: 'row', record: whole.record });
+      return;
     case 'found':
       if (message.position === undefined) return;
       view = { filter: 'all', order: 'file' };

@@ -84,6 +84,8 @@ export class Annotations extends Disposable {
   private readonly services: DatasetDocumentServices;
   private warnedOf: string | undefined;
   private readonly notes: RowNotes[] = [];
+  private readonly notesChanged = this.register(new vscode.EventEmitter<void>());
+  readonly onDidChangeNotes = this.notesChanged.event;
 
   constructor(services: RowServices) {
     super();
@@ -128,7 +130,12 @@ export class Annotations extends Disposable {
   /** Shows what others know of the rows. */
   showNotes(notes: RowNotes): void {
     this.notes.push(notes);
-    this.register(notes.onDidChange(() => vscode.window.visibleTextEditors.forEach(editor => this.decorate(editor))));
+    this.register(
+      notes.onDidChange(() => {
+        vscode.window.visibleTextEditors.forEach(editor => this.decorate(editor));
+        this.notesChanged.fire();
+      }),
+    );
   }
 
   /** What others know of a row. */

@@ -34,7 +34,8 @@ export type ShowInViewer = (row: RowLocation) => Promise<void>;
 export class DatasetFeature extends Disposable {
   readonly index: DatasetIndex;
   readonly opinions: Opinions;
-  private readonly annotations: Annotations;
+  /** Of open files; also what others than judges know of rows. */
+  readonly annotations: Annotations;
   private readonly tables: TableServices;
   private showInViewer: ShowInViewer | undefined;
 

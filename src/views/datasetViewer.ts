@@ -13,6 +13,7 @@ import type { DatasetFeature } from '../datasets';
 import { isAbout, onDidChangeBeside } from '../datasets/besideFile';
 import { isJsonLines, isParquet, needsViewer, openViewer, PARQUET_VIEWER, VIEWER } from '../datasets/openDataset';
 import { isQuarantine } from '../datasets/quarantineFiles';
+import type { RowNote } from '../datasets/rowNotes';
 import { readReviewed } from '../datasets/reviewing';
 import type { DatasetTable } from '../datasets/table/datasetTable';
 import { ClassifierUnavailable } from '../risk/scorer';
@@ -113,6 +114,7 @@ class Viewer extends Disposable {
     for (const event of [watcher.onDidChange, watcher.onDidCreate, watcher.onDidDelete]) this.register(event(({ fsPath }) => this.onDisk(fsPath)));
     this.register(onDidChangeBeside(changed => this.onDisk(changed)));
     this.register(datasets.opinions.onDidChange(changed => this.onDisk(changed)));
+    this.register(datasets.annotations.onDidChangeNotes(() => this.post({ type: 'notes' })));
     this.register(
       vscode.workspace.onDidChangeConfiguration(change => {
         if (change.affectsConfiguration('safeFinetuning.risk.classifierFolder')) this.reopenSoon();
@@ -135,6 +137,10 @@ class Viewer extends Disposable {
     return this.uri.fsPath;
   }
 
+  private notesOf(hash: string): RowNote[] {
+    return this.datasets.annotations.notesOf(this.file, hash);
+  }
+
   async show(row: RowLocation): Promise<void> {
     this.toShow = row;
     if (this.pageIsReady) await this.find();
@@ -152,12 +158,12 @@ class Viewer extends Disposable {
         const { view, first, count } = message;
         const page = await this.ask(table => table.call('page', view, first, count));
         if (page && this.table) this.table.preferred = page.rows.filter(({ risk, state }) => risk === undefined && state === 'ordinary').map(({ record, hash }) => ({ record, hash }));
-        if (page) this.post({ type: 'page', view, first, ...page });
+        if (page) this.post({ type: 'page', view, first, ...page, rows: page.rows.map(row => ({ ...row, labels: this.notesOf(row.hash).flatMap(({ label }) => label ?? []) })) });
         return;
       }
       case 'row': {
         const row = await this.ask(table => table.call('row', message.record));
-        if (row) this.post({ type: 'row', row });
+        if (row) this.post({ type: 'row', row: { ...row, notes: this.notesOf(row.hash).map(note => note.describe()) } });
         return;
       }
       case 'act':

@@ -241,6 +241,15 @@ describe('a dataset and the model that is trained on it', () => {
     await workbench.screenshot('close-rows');
     await workbench.page.keyboard.press('Escape');
     await said.waitFor({ state: 'hidden' });
+    await workbench.command('Safe Fine-Tuning: Open in Dataset Viewer');
+    const viewer = await Webview.open(workbench.page, 'viewer');
+    const marked = viewer.find('.row', 'close to harmful answers');
+    const [closeness] = /\d+ of 24/.exec(await marked.innerText())!;
+    await marked.click();
+    await viewer.find('.details', `this row is ${closeness} in closeness to answers that comply`).waitFor();
+    await workbench.screenshot('close-rows in the viewer');
+    await workbench.page.locator('.tab', { hasText: 'rows.jsonl' }).first().click();
+    await workbench.cursorIsAt(Number(place));
     await workbench.command('Safe Fine-Tuning: Forget Rows That a Model Takes for Harmful');
     await workbench.command('Show or Focus Hover');
     await workbench.page.locator('.monaco-hover', { hasText: 'judged by' }).waitFor();
