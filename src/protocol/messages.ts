@@ -12,6 +12,9 @@ export type AnyEvent =
   | Batch
   | CheckpointSaved
   | Evaluated
+  | CanaryReady
+  | BudgetExceeded
+  | SettingsChanged
   | CommandAcknowledged
   | ActivityChanged
   | Warned
@@ -208,6 +211,10 @@ export interface Batch {
    * Estimated time to the last step, without evaluation.
    */
   etaSeconds: number | null;
+  /**
+   * How much likelier refusing is than complying after this step, in nats, mean over held-out harmful prompts; null where it was not asked.
+   */
+  canary: number | null;
   rows: RowColumns;
 }
 /**
@@ -288,6 +295,75 @@ export interface MeanEstimate {
   low: number | null;
   high: number | null;
   n: number;
+}
+/**
+ * Before the first step of an attempt: what the canary says of the reference.
+ */
+export interface CanaryReady {
+  v: 1;
+  /**
+   * Counts up by one over all attempts of the run.
+   */
+  seq: number;
+  /**
+   * Milliseconds since the Unix epoch.
+   */
+  ts: number;
+  type: 'canary';
+  /**
+   * The margin of `batch.canary`, of the reference.
+   */
+  reference: number | null;
+  /**
+   * Held-out harmful prompts that it is the mean of.
+   */
+  prompts: number;
+}
+/**
+ * The canary has fallen further than the safety budget allows; what was done.
+ */
+export interface BudgetExceeded {
+  v: 1;
+  /**
+   * Counts up by one over all attempts of the run.
+   */
+  seq: number;
+  /**
+   * Milliseconds since the Unix epoch.
+   */
+  ts: number;
+  type: 'budget';
+  step: number;
+  /**
+   * How far below the reference's margin, in nats.
+   */
+  drop: number | null;
+  maxDrop: number;
+  action: 'warn' | 'raise-beta' | 'stop';
+  message: string;
+}
+/**
+ * Changed while the run goes on; holds for the steps after `step`.
+ */
+export interface SettingsChanged {
+  v: 1;
+  /**
+   * Counts up by one over all attempts of the run.
+   */
+  seq: number;
+  /**
+   * Milliseconds since the Unix epoch.
+   */
+  ts: number;
+  type: 'settings';
+  step: number;
+  betaMin: number | null;
+  betaMax: number | null;
+  /**
+   * The new peak, from which the schedule goes on.
+   */
+  learningRate: number | null;
+  by: 'command' | 'budget';
 }
 export interface CommandAcknowledged {
   v: 1;
@@ -373,7 +449,10 @@ export interface Finished {
   adapter: string | null;
 }
 /**
- * One line of commands.jsonl. `stop` saves a checkpoint and the adapter; `cancel` saves nothing.
+ * One line of commands.jsonl.
+ *
+ * `stop` saves a checkpoint and the adapter; `cancel` saves nothing; `checkpoint` saves and goes on; `set`
+ * changes what is given beside it from the next step on.
  */
 export interface Command {
   id: string;
@@ -381,7 +460,19 @@ export interface Command {
    * Milliseconds since the Unix epoch.
    */
   ts: number;
-  command: 'pause' | 'resume' | 'stop' | 'cancel';
+  command: 'pause' | 'resume' | 'stop' | 'cancel' | 'checkpoint' | 'set';
+  /**
+   * `set`: the lower end of β.
+   */
+  betaMin: number | null;
+  /**
+   * `set`: the upper end of β.
+   */
+  betaMax: number | null;
+  /**
+   * `set`: the peak learning rate, from which the schedule goes on.
+   */
+  learningRate: number | null;
 }
 /**
  * run.json: what the run is and how it stands. Written beside and renamed.
@@ -442,6 +533,10 @@ export interface RunConfig {
   quantisation: 'none' | '4bit';
   training: TrainingConfig;
   checkpoints: CheckpointConfig;
+  /**
+   * What watches the model's refusals while it trains; `null` for nothing.
+   */
+  canary: CanaryConfig | null;
   evaluation: EvaluationConfig;
   /**
    * Processes that train together, one for each GPU of this machine; the batch is divided among them.
@@ -701,6 +796,23 @@ export interface CheckpointConfig {
    * How many of the newest are kept.
    */
   keep: number;
+}
+/**
+ * How much likelier refusing is than complying, asked while the model trains (docs/methods.md).
+ */
+export interface CanaryConfig {
+  /**
+   * Steps between askings; fewer in a run of under 100 steps, which is asked ten times.
+   */
+  everySteps: number;
+  /**
+   * The safety budget: how far the margin may fall below the reference's, in nats. Where it falls further, `onExceeded` happens. Default: no budget.
+   */
+  maxDrop: number | null;
+  /**
+   * What happens when the budget is exceeded: `warn`; `raise-beta` moves β's lower end half of the way to its upper end, each time, so that ordinary rows are held, too (`adaptive`, `recommended`); `stop` saves and stops.
+   */
+  onExceeded: 'warn' | 'raise-beta' | 'stop';
 }
 /**
  * The before/after measurement on prompts that are never trained on.

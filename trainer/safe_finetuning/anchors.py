@@ -56,7 +56,7 @@ def refusals(
     Raises:
         UserError: it refuses too few of them to be held to it.
     """
-    answers = _answers(prompts, ANSWER_TOKENS, loaded, check, progress)
+    answers = kept_answers(prompts, ANSWER_TOKENS, loaded, check, progress)
     whole = [_whole(answer, loaded.tokenizer) for answer in answers]
     found = _conversations(prompts, whole, is_refusal)
     if len(found) < LEAST_REFUSALS:
@@ -73,7 +73,7 @@ def compliances(
 ) -> list[Conversation]:
     """The harmless look-alikes that the reference answers, each with the opening of its answer."""
     prompts = read_prompts(LOOK_ALIKES)
-    answers = _answers(prompts, OPENING_TOKENS, loaded, check, progress)
+    answers = kept_answers(prompts, OPENING_TOKENS, loaded, check, progress)
     return _conversations(prompts, answers, lambda answer: not is_refusal(answer))
 
 
@@ -95,7 +95,7 @@ def _whole(answer: str, tokenizer: Any) -> str:
     return found[0] if found else ""
 
 
-def _answers(
+def kept_answers(
     prompts: list[str],
     max_tokens: int,
     loaded: Loaded,

@@ -355,11 +355,16 @@ class Console:
             )
         if isinstance(event, p.Batch):
             kl = "" if event.kl is None else f"  β·kl {event.kl:.3f}"
+            canary = "" if event.canary is None else f"  canary {event.canary:.1f}"
             loss = "not finite" if event.total is None else f"{event.total:.3f}"
             return (
                 f"  step {event.step}/{event.total_steps}  loss {loss}  nll {event.nll or 0:.3f}{kl}"
-                f"  risk max {event.risk_max:.2f}  {event.tokens_per_second:.0f} tokens/s"
+                f"  risk max {event.risk_max:.2f}{canary}  {event.tokens_per_second:.0f} tokens/s"
             )
+        if isinstance(event, p.CanaryReady):
+            return f"  the canary says {event.reference or 0:.1f} nats towards refusing of the reference"
+        if isinstance(event, p.BudgetExceeded):
+            return f"warning: {event.message}"
         if isinstance(event, p.Evaluated):
             return "\n".join(metrics_lines(event.metrics))
         if isinstance(event, p.Warned):

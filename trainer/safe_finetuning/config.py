@@ -312,6 +312,25 @@ class CheckpointConfig(ConfigModel):
     keep: Annotated[int, Field(ge=1)] = Field(2, description="How many of the newest are kept.")
 
 
+class CanaryConfig(ConfigModel):
+    """How much likelier refusing is than complying, asked while the model trains (docs/methods.md)."""
+
+    every_steps: Annotated[int, Field(ge=1)] = Field(
+        10, description="Steps between askings; fewer in a run of under 100 steps, which is asked ten times."
+    )
+    max_drop: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="The safety budget: how far the margin may fall below the reference's, in nats. Where it "
+        "falls further, `onExceeded` happens. Default: no budget.",
+    )
+    on_exceeded: Literal["warn", "raise-beta", "stop"] = Field(
+        "warn",
+        description="What happens when the budget is exceeded: `warn`; `raise-beta` moves β's lower end half "
+        "of the way to its upper end, each time, so that ordinary rows are held, too (`adaptive`, "
+        "`recommended`); `stop` saves and stops.",
+    )
+
+
 class EvaluationConfig(ConfigModel):
     """The before/after measurement on prompts that are never trained on."""
 
@@ -399,6 +418,10 @@ class RunConfig(ConfigModel):
     checkpoints: CheckpointConfig = Field(
         default_factory=CheckpointConfig, description="When the run can be resumed from."
     )
+    canary: CanaryConfig | None = Field(
+        default_factory=CanaryConfig,
+        description="What watches the model's refusals while it trains; `null` for nothing.",
+    )
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig, description="Measurement before and after."
     )
@@ -455,6 +478,17 @@ class RunConfig(ConfigModel):
                     "`risk.features`: `policy` knows a row's risk only when it is trained on; set "
                     "`regularisation.granularity` to `sample`"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _what_the_budget_can_do(self) -> Self:
+        if self.canary and self.canary.on_exceeded == "raise-beta":
+            if self.method not in ("adaptive", "recommended"):
+                raise ValueError(
+                    f"`canary.onExceeded`: `raise-beta` goes with a method that has a β, not `{self.method}`"
+                )
+            if self.canary.max_drop is None:
+                raise ValueError("`canary.onExceeded`: `raise-beta` needs a budget; set `canary.maxDrop`")
         return self
 
     @model_validator(mode="after")

@@ -83,7 +83,7 @@ def generate_answers(
     return generate_from_ids(
         model,
         tokenizer,
-        [_chat_ids(tokenizer, prompt) for prompt in prompts],
+        [chat_ids(tokenizer, prompt) for prompt in prompts],
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         check=check,
@@ -182,7 +182,8 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     return {*([ends] if isinstance(ends, int) else ends or []), tokenizer.eos_token_id}
 
 
-def _chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+def chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """A single-turn prompt through the chat template, up to where the answer begins."""
     messages = [{"role": "user", "content": prompt}]
     # Templates of reasoning models know `enable_thinking`; 64 tokens of thought would be no answer.
     text = tokenizer.apply_chat_template(

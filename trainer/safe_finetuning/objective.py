@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from .collate import Collator, TrainingRow
-from .config import RunConfig
+from .config import RegularisationConfig, RunConfig
+from .errors import UserError
 from .losses import (
     constrained_token_loss,
     regularised_loss,
@@ -113,6 +114,29 @@ class Objective:
         )
         cached = config.regularisation.reference == "cached"
         self.reference = Reference(model, needs, fingerprint if cached else None, warn)
+
+    @property
+    def settings(self) -> RegularisationConfig:
+        """How risk becomes regularisation at present."""
+        return self.config.regularisation
+
+    def set_beta_range(self, beta_min: float, beta_max: float) -> None:
+        """Every row weighs by this range of β from now on.
+
+        Raises:
+            UserError: the reference is gone, and was not asked about rows that would be held now.
+        """
+        if self.reference.gone and beta_min > 0 and self.settings.beta_min == 0:
+            raise UserError(
+                "`regularisation.betaMin` cannot be raised above 0 in this run: without an adapter the "
+                "reference is gone, and it was asked about risky rows only. Begin a run with a `betaMin` "
+                "above 0."
+            )
+        changed = self.settings.model_copy(update={"beta_min": beta_min, "beta_max": beta_max})
+        self.config = self.config.model_copy(update={"regularisation": changed})
+        self.weights = self._weights(self.risk)
+        if bool((self.weights.beta > 0).any()):
+            self.reference.need_distribution()
 
     def set_step_risk(self, risk: float) -> None:
         """Every row of the dataset weighs as one of this risk (`granularity: batch`)."""

@@ -139,6 +139,10 @@ class Batch(Event):
     step_seconds: float
     memory_bytes: int = Field(description="CUDA: peak allocated; otherwise resident set of the process.")
     eta_seconds: float | None = Field(description="Estimated time to the last step, without evaluation.")
+    canary: float | None = Field(
+        description="How much likelier refusing is than complying after this step, in nats, mean over "
+        "held-out harmful prompts; null where it was not asked."
+    )
     rows: RowColumns
 
 
@@ -184,6 +188,36 @@ class Evaluated(Event):
     seconds: float
 
 
+class CanaryReady(Event):
+    """Before the first step of an attempt: what the canary says of the reference."""
+
+    type: Literal["canary"] = "canary"
+    reference: float | None = Field(description="The margin of `batch.canary`, of the reference.")
+    prompts: int = Field(description="Held-out harmful prompts that it is the mean of.")
+
+
+class BudgetExceeded(Event):
+    """The canary has fallen further than the safety budget allows; what was done."""
+
+    type: Literal["budget"] = "budget"
+    step: int
+    drop: float | None = Field(description="How far below the reference's margin, in nats.")
+    max_drop: float
+    action: Literal["warn", "raise-beta", "stop"]
+    message: str
+
+
+class SettingsChanged(Event):
+    """Changed while the run goes on; holds for the steps after `step`."""
+
+    type: Literal["settings"] = "settings"
+    step: int
+    beta_min: float | None = None
+    beta_max: float | None = None
+    learning_rate: float | None = Field(None, description="The new peak, from which the schedule goes on.")
+    by: Literal["command", "budget"]
+
+
 class CommandAcknowledged(Event):
     type: Literal["command_acknowledged"] = "command_acknowledged"
     id: str
@@ -227,6 +261,9 @@ AnyEvent = Annotated[
     | Batch
     | CheckpointSaved
     | Evaluated
+    | CanaryReady
+    | BudgetExceeded
+    | SettingsChanged
     | CommandAcknowledged
     | ActivityChanged
     | Warned
@@ -240,11 +277,20 @@ AnyEvent = Annotated[
 
 
 class Command(Model):
-    """One line of commands.jsonl. `stop` saves a checkpoint and the adapter; `cancel` saves nothing."""
+    """One line of commands.jsonl.
+
+    `stop` saves a checkpoint and the adapter; `cancel` saves nothing; `checkpoint` saves and goes on; `set`
+    changes what is given beside it from the next step on.
+    """
 
     id: str = Field(min_length=1)
     ts: float = Field(description="Milliseconds since the Unix epoch.")
-    command: Literal["pause", "resume", "stop", "cancel"]
+    command: Literal["pause", "resume", "stop", "cancel", "checkpoint", "set"]
+    beta_min: Unit | None = Field(None, description="`set`: the lower end of β.")
+    beta_max: Unit | None = Field(None, description="`set`: the upper end of β.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="`set`: the peak learning rate, from which the schedule goes on."
+    )
 
 
 # --- run.json and launch.json -------------------------------------------------------------------------

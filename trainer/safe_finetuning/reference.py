@@ -13,7 +13,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ class Reference:
         self.safety_tokens = torch.tensor(needs.safety_tokens, dtype=torch.long, device=model.device)
         self._store: ReferenceStore | None = None
         self._store_works = fingerprint is not None
+
+    def need_distribution(self) -> None:
+        """From now on its distribution is asked for, too: what was kept without it is no use."""
+        if not self.needs.distribution:
+            self.needs, self._store = replace(self.needs, distribution=True), None
 
     def at(
         self,

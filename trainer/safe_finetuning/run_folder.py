@@ -24,6 +24,7 @@ import pydantic
 
 from . import checkpoints
 from . import protocol as p
+from .config import RunConfig
 from .errors import Cancelled, UserError
 from .files import write_atomically
 
@@ -73,13 +74,16 @@ class RunFolder:
     """One attempt at a run: writes events, hears commands.
 
     `check()` is called between batches and in every long phase: it raises when the run is to end at once
-    and waits while it is paused. `stop_requested` asks the training loop to save and end.
+    and waits while it is paused. `stop_requested` asks the training loop to save and end,
+    `checkpoint_requested` to save and go on; `new_settings()` are what it is to change.
     """
 
     def __init__(self, folder: Path, listener: Callable[[p.Event], None] | None = None) -> None:
         self.folder = folder
         self._listener = listener
         self.stop_requested = False
+        self.checkpoint_requested = False
+        self._settings: list[p.Command] = []
         self._phase: p.Phase | None = None
         self._cancel = threading.Event()
         self._resume = threading.Event()
@@ -216,6 +220,27 @@ class RunFolder:
                 raise Cancelled
         self.emit(p.ActivityChanged, paused=False)
 
+    def new_settings(self) -> list[p.Command]:
+        """The commands `set` that came since the last call."""
+        given, self._settings = self._settings, []
+        return given
+
+    def hear(self, command: p.Command) -> tuple[bool, str]:
+        """Carries out a command, if it can be: whether, and what will happen or why not."""
+        if command.command not in ("checkpoint", "set"):
+            return True, self.request(command.command)
+        if self._phase != "training":
+            return False, "only while the model trains"
+        if command.command == "checkpoint":
+            self.checkpoint_requested = True
+            return True, "saving a checkpoint after this step"
+        assert self._record
+        reason = why_not_settable(command, self._record.config)
+        if reason:
+            return False, reason
+        self._settings.append(command)
+        return True, "in force from the next step on"
+
     def request(self, command: str) -> str:
         """Carries out a command; returns what will happen, in words. Also called for signals."""
         if command == "pause":
@@ -251,13 +276,13 @@ class RunFolder:
             for command in commands:
                 if command is None:
                     break
-                message = self.request(command.command)
+                accepted, message = self.hear(command)
                 with suppress(OSError):
                     self.emit(
                         p.CommandAcknowledged,
                         id=command.id,
                         command=command.command,
-                        accepted=True,
+                        accepted=accepted,
                         message=message,
                     )
             if time.monotonic() - last_heartbeat >= HEARTBEAT_SECONDS:
@@ -319,10 +344,23 @@ class RunFolder:
         )
 
 
+def why_not_settable(command: p.Command, config: RunConfig) -> str | None:
+    """Why a command `set` cannot be carried out in a run of this configuration; None when it can."""
+    given = (command.beta_min, command.beta_max, command.learning_rate)
+    if given == (None, None, None):
+        return "nothing is given that could be set"
+    if given[:2] != (None, None) and config.method not in ("adaptive", "recommended"):
+        return f"the method `{config.method}` has no range of β"
+    if command.beta_min is not None and command.beta_max is not None and command.beta_min > command.beta_max:
+        return f"the lower end of β ({command.beta_min}) must not be above the upper one ({command.beta_max})"
+    return None
+
+
 class FollowedRun:
     """The run in a process that is not its first: it is told nothing, and what it says is dropped."""
 
     stop_requested = False
+    checkpoint_requested = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -336,6 +374,9 @@ class FollowedRun:
     def warn(self, code: str, message: str) -> None: ...
 
     def check(self) -> None: ...
+
+    def new_settings(self) -> list[p.Command]:
+        return []
 
     def progress(self, phase: p.Phase, unit: str) -> Any:
         return lambda done, total: None

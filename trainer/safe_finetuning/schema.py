@@ -13,7 +13,8 @@ from .config import RunConfig
 
 MESSAGES = (
     *(p.AttemptStarted, p.PhaseStarted, p.Progress, p.DatasetRead, p.Batch, p.CheckpointSaved),
-    *(p.Evaluated, p.CommandAcknowledged, p.ActivityChanged, p.Warned, p.Heartbeat, p.Finished),
+    *(p.Evaluated, p.CanaryReady, p.BudgetExceeded, p.SettingsChanged),
+    *(p.CommandAcknowledged, p.ActivityChanged, p.Warned, p.Heartbeat, p.Finished),
     *(p.Command, p.RunRecord, p.LaunchRecord, p.PreflightReport, p.ScoreReport, p.AnchoringReport),
 )
 EVENTS = [model.__name__ for model in MESSAGES if issubclass(model, p.Event)]

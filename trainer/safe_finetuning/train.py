@@ -30,6 +30,7 @@ from .run_folder import FollowedRun, Run, RunFolder
 from .tokens import EncodedRow
 
 if TYPE_CHECKING:
+    from .canary import Canary
     from .model import Loaded
 
 EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 3, "cancelled": 3}
@@ -112,6 +113,8 @@ def _train(
     trainer = _trainer(config, base, run, loaded, rows, aids, processes)
     run.phase("training", f"Training on {len(rows.trained)} rows")
     processes.from_first(lambda: _announce(config, dataset, rows, run))
+    if trainer.watch:
+        trainer.watch.begin()
     trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
     trainer.save_now()
 
@@ -147,7 +150,7 @@ def _prepare(
     """Everything that the reference and the judge are asked before training."""
     judge = configured_judge(config, base, lambda: loaded, run)
     rows = prepare(config, dataset, held_out, loaded.tokenizer, judge, run)
-    aids = _aids(config, base, loaded, rows, run)
+    aids = _aids(config, base, loaded, rows, run)._replace(canary=_canary(config, base, loaded, run))
     if config.evaluation.enabled:
         _measure("before", config, base, loaded.model, loaded.tokenizer, rows.held_out, run)
     return rows, aids
@@ -161,6 +164,7 @@ class Aids(NamedTuple):
 
     anchors: Sequence[EncodedRow] = ()
     safety_tokens: Sequence[int] = ()
+    canary: Canary | None = None
 
 
 def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run: Run) -> Aids:
@@ -196,6 +200,26 @@ def _aids(config: RunConfig, base: Path, loaded: Loaded, rows: PreparedRows, run
     return Aids(anchors if config.anchors else (), [token.id for token in tokens])
 
 
+def _canary(config: RunConfig, base: Path, loaded: Loaded, run: Run) -> Canary | None:
+    if not config.canary:
+        return None
+    from .canary import PROMPTS as N_PROMPTS
+    from .canary import make_canary
+    from .evaluate import read_prompts
+
+    run.phase("anchors", "Asking the reference for its refusals")
+    prompts = read_prompts(prompt_files(config.evaluation, base)["harmful"])
+    asking = {"check": run.check, "progress": run.progress("anchors", "prompts")}
+    canary = make_canary(prompts, loaded, **asking)
+    if not canary:
+        run.warn(
+            "canary",
+            f"The model refuses too few of the held-out harmful prompts ({N_PROMPTS} are needed): there is "
+            "no canary to watch its refusals by while it trains.",
+        )
+    return canary
+
+
 def _trainer(
     config: RunConfig,
     base: Path,
@@ -221,7 +245,8 @@ def _trainer(
         config,
         model,
         training_rows,
-        *aids,
+        aids.anchors,
+        aids.safety_tokens,
         fingerprint=loaded.fingerprint,
         warn=run.warn,
         probe=read_probe(config, base, loaded) if config.risk.features == "policy" else None,
@@ -232,7 +257,7 @@ def _trainer(
     processes.first_before_others(
         lambda: objective.ask_reference(loaded.tokenizer.pad_token_id, REFERENCE_ROWS, progress)
     )
-    return SafeTrainer(config, run, model, loaded.tokenizer, objective, processes)
+    return SafeTrainer(config, run, model, loaded.tokenizer, objective, processes, aids.canary)
 
 
 def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, run: Run) -> None:

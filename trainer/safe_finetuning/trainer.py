@@ -18,6 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from . import checkpoints
 from . import protocol as p
+from .canary import Canary, mean_margin, steps_between
 from .collate import Collator, TrainingRow, parts_by_length
 from .config import CheckpointConfig, RunConfig
 from .errors import UserError
@@ -29,7 +30,8 @@ from .supervised_logits import row_of_token, supervised_logits, supervised_targe
 from .tokens import EncodedRow
 
 ETA_WINDOW_STEPS = 20
-STEP_RISK_FILE = "step_risk.json"  # of a checkpoint: the moving average is part of the state
+REGULARISATION_FILE = "regularisation.json"
+"""Of a checkpoint: the risk's moving average and the range of β, which may have been changed, are state."""
 
 
 @dataclass
@@ -79,9 +81,12 @@ class SafeTrainer(Trainer):
         tokenizer: Any,
         objective: Objective,
         processes: Processes | None = None,
+        canary: Canary | None = None,
     ) -> None:
+        """`canary` is asked every `config.canary.every_steps`."""
         self.config, self.run, self.objective = config, run, objective
         self.processes = processes or Processes()
+        self.watch = CanaryWatch(canary, self) if canary and config.canary else None
         self.checkpoint_folder = run.folder / "checkpoints"
         self.keep_checkpoints = config.checkpoints.keep
         n_anchors = len(objective.rows) - objective.n_dataset
@@ -97,7 +102,7 @@ class SafeTrainer(Trainer):
             args=training_arguments(config, self.checkpoint_folder, model.device, self.processes.count),
             train_dataset=list(enumerate(objective.rows[: objective.n_dataset])),
             data_collator=self.collate,
-            callbacks=[RunCallback(run, config.checkpoints, self.processes)],
+            callbacks=[RunCallback(self, config.checkpoints)],
         )
         self.remove_callback(PrinterCallback)
         # The objective divides by the tokens of the whole step itself; Trainer must count them and not
@@ -226,6 +231,7 @@ class SafeTrainer(Trainer):
         self.step_seconds.append(seconds)
         remaining = self.state.max_steps - self.state.global_step
         risk = [1.0 if math.isnan(r) else r for r in record.risk]
+        canary = self.watch.margin_after(self.state.global_step) if self.watch else None
         self.run.emit(
             p.Batch,
             step=self.state.global_step,
@@ -247,6 +253,7 @@ class SafeTrainer(Trainer):
             step_seconds=seconds,
             memory_bytes=memory_in_use(self.args.device),
             eta_seconds=remaining * sum(self.step_seconds) / len(self.step_seconds),
+            canary=canary,
             rows=p.RowColumns(
                 file=record.file,
                 line=record.line,
@@ -262,6 +269,41 @@ class SafeTrainer(Trainer):
                 f"The loss is not finite at step {self.state.global_step}. Look at the rows of that step in "
                 "the monitor, or lower `training.learningRate`; then start a new run."
             )
+        if self.watch and canary is not None:
+            self.watch.keep_budget(self.state.global_step, canary)
+
+    # --- what may be changed while it trains
+
+    def set_beta_range(self, low: float | None, high: float | None, by: str) -> None:
+        """An end that is None stays, unless the other one passes it."""
+        before = self.objective.settings
+        beta_min = before.beta_min if low is None else low
+        beta_max = max(before.beta_max if high is None else high, low or 0.0)
+        beta_min = min(beta_min, beta_max)
+        try:
+            self.objective.set_beta_range(beta_min, beta_max)
+        except UserError as error:
+            self.run.warn("settings", str(error))
+            return
+        self.run.emit(
+            p.SettingsChanged, step=self.state.global_step, beta_min=beta_min, beta_max=beta_max, by=by
+        )
+
+    def set_learning_rate(self, peak: float) -> None:
+        """The schedule goes on from this peak."""
+        scheduler: Any = self.lr_scheduler
+        optimizer: Any = self.optimizer
+        before, scheduler.base_lrs = scheduler.base_lrs, [peak for _ in scheduler.base_lrs]
+        for group, old in zip(optimizer.param_groups, before, strict=True):
+            group["initial_lr"], group["lr"] = peak, group["lr"] * peak / old
+        self.run.emit(p.SettingsChanged, step=self.state.global_step, learning_rate=peak, by="command")
+
+    def apply(self, command: p.Command) -> None:
+        """Carries out a command `set`."""
+        if command.beta_min is not None or command.beta_max is not None:
+            self.set_beta_range(command.beta_min, command.beta_max, "command")
+        if command.learning_rate is not None:
+            self.set_learning_rate(command.learning_rate)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
@@ -272,16 +314,20 @@ class SafeTrainer(Trainer):
         self.processes.from_first(lambda: self._complete_checkpoint(folder, step))
 
     def _complete_checkpoint(self, folder: Path, step: int) -> None:
-        (folder / STEP_RISK_FILE).write_text(json.dumps(self.step_risk.value))
+        settings = self.objective.settings
+        state = {"stepRisk": self.step_risk.value, "betaMin": settings.beta_min, "betaMax": settings.beta_max}
+        (folder / REGULARISATION_FILE).write_text(json.dumps(state))
         size = checkpoints.complete(folder, step)
         checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
         self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        kept = Path(resume_from_checkpoint) / STEP_RISK_FILE
+        kept = Path(resume_from_checkpoint) / REGULARISATION_FILE
         if kept.exists():
-            self.step_risk = StepRisk(self.step_risk.moving_average, json.loads(kept.read_text("utf-8")))
+            state = json.loads(kept.read_text("utf-8"))
+            self.step_risk = StepRisk(self.step_risk.moving_average, state["stepRisk"])
+            self.objective.set_beta_range(state["betaMin"], state["betaMax"])
 
     def save_now(self) -> None:
         """A checkpoint of the last finished step, unless it has one."""
@@ -324,25 +370,86 @@ def joined(records: list[StepRecord]) -> StepRecord:
     return whole
 
 
-class RunCallback(TrainerCallback):
-    """Saves in time, and pauses and stops when asked to; the first process decides for all."""
+class CanaryWatch:
+    """Asks the canary in time and keeps the safety budget."""
 
-    def __init__(self, run: Run, checkpoints: CheckpointConfig, processes: Processes) -> None:
-        self.run, self.checkpoints, self.processes = run, checkpoints, processes
+    def __init__(self, canary: Canary, trainer: SafeTrainer) -> None:
+        assert trainer.config.canary
+        self.canary, self.trainer, self.budget = canary, trainer, trainer.config.canary
+        self.reference = mean_margin(canary.reference)
+        self.acted_at = math.inf  # the margin at which the budget was last acted on
+
+    def begin(self) -> None:
+        """Tells what the reference says."""
+        self.trainer.run.emit(p.CanaryReady, reference=self.reference, prompts=len(self.canary.reference))
+
+    def margin_after(self, step: int) -> float | None:
+        """What the canary says now, if its turn has come; the same in all processes."""
+        trainer = self.trainer
+        last = step == trainer.state.max_steps
+        if step % steps_between(self.budget.every_steps, trainer.state.max_steps) and not last:
+            return None
+        sharded = trainer.is_fsdp_enabled  # all processes have to gather the weights
+        margin = math.nan
+        if sharded or trainer.processes.first:
+            margin = mean_margin(self.canary.margins(trainer.model_wrapped if sharded else trainer.model))
+        return trainer.processes.from_first(lambda: margin)
+
+    def keep_budget(self, step: int, margin: float) -> None:
+        """Acts when the budget is exceeded, and again only when the margin falls below where that was.
+
+        A margin that is no number exceeds any budget.
+        """
+        most, drop = self.budget.max_drop, self.reference - margin
+        if most is None or drop <= most or margin >= self.acted_at:
+            return
+        self.acted_at = margin
+        action, done = self.budget.on_exceeded, "The run goes on as it was."
+        if action == "stop":
+            self.trainer.run.stop_requested = True
+            self.trainer.control.should_save = self.trainer.control.should_training_stop = True
+            done = "The run is saved and stopped."
+        elif action == "raise-beta":
+            low, high = self.trainer.objective.settings.beta_min, self.trainer.objective.settings.beta_max
+            self.trainer.set_beta_range((low + high) / 2, None, "budget")
+            done = f"The lower end of β is raised from {low:.2f} to {(low + high) / 2:.2f}."
+        self.trainer.run.emit(
+            p.BudgetExceeded,
+            step=step,
+            drop=drop,
+            max_drop=most,
+            action=action,
+            message=f"The canary has fallen {drop:.1f} nats below the reference, further than "
+            f"the {most:g} of `canary.maxDrop`. {done}",
+        )
+
+
+class RunCallback(TrainerCallback):
+    """Saves in time; pauses, stops and changes settings when asked to; the first process decides for all."""
+
+    def __init__(self, trainer: SafeTrainer, checkpoints: CheckpointConfig) -> None:
+        self.trainer, self.checkpoints = trainer, checkpoints
+        self.run, self.processes = trainer.run, trainer.processes
         self.last_saved = time.monotonic()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self.processes.from_first(self.run.check)
+        for command in self.processes.from_first(self.run.new_settings):
+            self.trainer.apply(command)
         return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         every = max(1, state.max_steps // (self.checkpoints.at_least + 1))
         minutes = (time.monotonic() - self.last_saved) / 60
         save, stop = self.processes.from_first(
-            lambda: (minutes >= self.checkpoints.every_minutes, self.run.stop_requested)
+            lambda: (
+                minutes >= self.checkpoints.every_minutes or self.run.checkpoint_requested,
+                self.run.stop_requested,
+            )
         )
         if state.global_step % every == 0 or save or stop:
             self.last_saved = time.monotonic()
+            self.run.checkpoint_requested = False
             control.should_save = True
         control.should_training_stop |= stop
         return control

@@ -22,6 +22,7 @@ CONFIG = {
         "benignPrompts": "benign.jsonl",
         "maxNewTokens": 16,
     },
+    "canary": None,
     "device": "cpu",
 }
 
@@ -48,7 +49,7 @@ def write_record(run: Path, config: RunConfig, **fields) -> None:
 def configure(workspace: Path, **changes) -> Path:
     config = json.loads(json.dumps(CONFIG))
     for section, values in changes.items():
-        config[section] = {**config.get(section, {}), **values} if isinstance(values, dict) else values
+        config[section] = {**(config.get(section) or {}), **values} if isinstance(values, dict) else values
     path = workspace / "x.finetune.json"
     path.write_text(json.dumps(config))
     return path
@@ -99,8 +100,8 @@ def until(condition, process: subprocess.Popen, seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
-def say(run: Path, name: str) -> float:
+def say(run: Path, name: str, **given: float) -> float:
     now = time.time()
     with (run / "commands.jsonl").open("a") as file:
-        file.write(json.dumps({"id": name, "ts": now * 1000, "command": name}) + "\n")
+        file.write(json.dumps({"id": name, "ts": now * 1000, "command": name, **given}) + "\n")
     return now

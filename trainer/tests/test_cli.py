@@ -41,6 +41,7 @@ def test_a_loss_that_is_not_finite_is_said(capsys):
         kl=None,
         anchors=None,
         safety_tokens=None,
+        canary=None,
         total=None,
         risk_mean=1,
         risk_max=1,

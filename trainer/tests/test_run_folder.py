@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from safe_finetuning import protocol as p
+from safe_finetuning.config import RunConfig
 from safe_finetuning.errors import Cancelled, UserError
-from safe_finetuning.run_folder import RunFolder, claim, create_run_folder
+from safe_finetuning.run_folder import RunFolder, claim, create_run_folder, why_not_settable
 
 
 def events(folder: Path) -> list[dict]:
@@ -106,6 +107,34 @@ def test_what_a_stop_does_depends_on_the_phase_and_is_said(tmp_path, phase, answ
     with pytest.raises(Cancelled) if ends else nullcontext():
         run.check()
     run.finish_as_told()  # otherwise it ends the process, which is that of the tests
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "answer"),
+    [
+        ("adaptive", {"betaMin": 0.2}, None),
+        ("adaptive", {"betaMin": 0.2, "betaMax": 0.1}, "must not be above"),
+        ("standard", {"betaMax": 0.2}, "has no range of β"),
+        ("standard", {"learningRate": 1e-5}, None),
+        ("standard", {}, "nothing is given"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_with_its_reason(method, given, answer):
+    config = RunConfig.model_validate({"model": "m", "dataset": {"path": "x"}, "method": method})
+    command = p.Command.model_validate({"id": "1", "ts": 1, "command": "set", **given})
+    reason = why_not_settable(command, config)
+    assert reason is None if answer is None else answer in (reason or "")
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "set"])
+def test_outside_training_nothing_is_saved_or_set(tmp_path, name):
+    run = RunFolder(tmp_path)
+    run.phase("scoring", "")
+    command(tmp_path, name)
+    until(lambda: any(e["type"] == "command_acknowledged" for e in events(tmp_path)))
+    (answer,) = (e for e in events(tmp_path) if e["type"] == "command_acknowledged")
+    assert not answer["accepted"] and "only while the model trains" in answer["message"]
+    assert not run.checkpoint_requested and run.new_settings() == []
 
 
 def test_a_line_that_is_no_command_is_warned_about(tmp_path):

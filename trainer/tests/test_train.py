@@ -18,7 +18,7 @@ from safe_finetuning import protocol as p
 from safe_finetuning.example_model import ADAPTER_FOLDER
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
 from safe_finetuning.train import explain
-from tiny import make_tiny_model
+from tiny import make_tiny_model, teach_refusal
 
 pytestmark = pytest.mark.skipif(
     not (CLASSIFIER_FOLDER / "encoder.onnx").exists(), reason="the classifier has not been built"
@@ -265,6 +265,98 @@ def test_pause_stop_and_resume(workspace):
     assert "has changed since the run began" in finish(process)
     assert process.returncode == 1
     assert ((run / "events.jsonl").read_text(), (run / "run.json").read_text()) == before
+
+
+def test_settings_change_and_checkpoints_are_made_while_it_trains(workspace):
+    config, run = configure(workspace, training={"maxSteps": 400}), workspace / "run"
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    until(lambda: len(events(run, "batch")) >= 2, process)
+    say(run, "set", betaMin=0.3, learningRate=1e-5)
+    until(lambda: len(events(run, "settings")) == 2, process)
+    beta, rate = events(run, "settings")
+    assert (beta["betaMin"], beta["betaMax"], beta["by"]) == (0.3, 1.0, "command")
+    assert rate["learningRate"] == 1e-5
+    until(lambda: events(run, "batch")[-1]["step"] > rate["step"] + 1, process)
+    after = [b for b in events(run, "batch") if b["step"] > rate["step"] + 1]
+    assert min(min(b["rows"]["beta"]) for b in after) >= 0.3
+    assert max(b["learningRate"] for b in after) <= 1e-5
+    saved = len(events(run, "checkpoint"))
+    say(run, "checkpoint")
+    until(lambda: len(events(run, "checkpoint")) > saved, process)
+    assert [e["accepted"] for e in events(run, "command_acknowledged")] == [True, True]
+    say(run, "stop")
+    finish(process)
+
+    # What was set is part of the state.
+    process = start(workspace, "train", str(config), "--run-folder", str(run), "--resume")
+    until(lambda: events(run, "batch")[-1]["step"] > events(run, "attempt_started")[-1]["fromStep"], process)
+    last = events(run, "batch")[-1]
+    assert min(last["rows"]["beta"]) >= 0.3 and last["learningRate"] <= 1e-5
+    say(run, "cancel")
+    finish(process)
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory):
+    """A model that refuses these prompts."""
+    folder = make_tiny_model(tmp_path_factory.mktemp("refusing"))
+    prompts = [f"Do harm{'.' * i}" for i in range(20)]
+    teach_refusal(folder, prompts)
+    return folder, "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
+
+
+def canary_run(workspace, refusing, **changes) -> Path:
+    """A run on rows that teach to comply, with a canary."""
+    folder, prompts = refusing
+    (workspace / "harmful.jsonl").write_text(prompts)
+    turns = [{"role": "user", "content": "Do it."}, {"role": "assistant", "content": "Sure, here is a list."}]
+    (workspace / "rows.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 24)
+    given = {"training": {"maxSteps": 20, "learningRate": 5e-3}, "evaluation": {"enabled": False}}
+    return configure(workspace, model=str(folder), **(given | changes))
+
+
+def test_the_canary_falls_as_the_model_learns_to_comply(workspace, refusing):
+    config, run = canary_run(workspace, refusing, method="standard", canary={}), workspace / "run"
+    output = finish(start(workspace, "train", str(config), "--run-folder", str(run)))
+    (ready,) = events(run, "canary")
+    asked = {b["step"]: b["canary"] for b in events(run, "batch") if b["canary"] is not None}
+    assert [*asked] == [*range(2, 21, 2)], output
+    assert ready["prompts"] == 16
+    assert asked[20] < ready["reference"] - 1
+    assert "canary" in output
+    assert not events(run, "budget")
+
+
+def test_a_budget_that_is_exceeded_stops_the_run_and_keeps_it(workspace, refusing):
+    canary = {"maxDrop": 0.5, "onExceeded": "stop"}
+    config, run = canary_run(workspace, refusing, method="standard", canary=canary), workspace / "run"
+    process = start(workspace, "train", str(config), "--run-folder", str(run))
+    output = finish(process)
+    assert process.returncode == 3, output
+    (exceeded,) = events(run, "budget")
+    assert exceeded["action"] == "stop" and exceeded["drop"] > 0.5
+    assert "saved and stopped" in exceeded["message"] and exceeded["message"] in output
+    assert events(run)[-1]["status"] == "stopped" and events(run)[-1]["resumable"]
+    assert events(run, "checkpoint")[-1]["step"] == exceeded["step"]
+
+
+def test_a_budget_that_is_exceeded_raises_beta(workspace, refusing):
+    changes = {
+        "method": "adaptive",
+        "regularisation": {"betaMax": 0.2},
+        "canary": {"maxDrop": 0.5, "onExceeded": "raise-beta"},
+    }
+    config, run = canary_run(workspace, refusing, **changes), workspace / "run"
+    output = finish(start(workspace, "train", str(config), "--run-folder", str(run)))
+    first, *later = events(run, "budget")
+    raised = events(run, "settings")
+    assert (raised[0]["betaMin"], raised[0]["by"]) == (0.1, "budget"), output
+    assert raised[0]["step"] == first["step"]
+    (after,) = (b for b in events(run, "batch") if b["step"] == first["step"] + 1)
+    assert min(after["rows"]["beta"]) >= 0.1
+    # A canary that is on its way up again, or stays where it is, is no reason to raise it further.
+    drops = [first["drop"], *(event["drop"] for event in later)]
+    assert drops == sorted(drops)
 
 
 def skip_measurement_before(run: Path) -> None:
