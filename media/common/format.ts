@@ -19,6 +19,9 @@ export const hundredths = (value: number | null | undefined): string => (isNumbe
 export const exponent = (value: number | null | undefined): string =>
   isNumber(value) ? (value === 0 ? '0' : value.toExponential(1)) : missing;
 
+/** Nats of the canary: its tenths are noise enough. */
+export const tenths = (value: number | null | undefined): string => (isNumber(value) ? value.toFixed(1) : missing);
+
 export const integer = (value: number | null | undefined): string =>
   isNumber(value) ? Math.round(value).toLocaleString('en') : missing;
 

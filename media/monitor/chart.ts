@@ -1,6 +1,6 @@
 /** Charts over the optimiser steps: one cursor for all of them, by mouse or keyboard, in the theme's colours. */
 import uPlot from 'uplot';
-import type { SeriesColumns } from '../../src/views/monitorProtocol';
+import type { RunView, SeriesColumns } from '../../src/views/monitorProtocol';
 import { h, setText } from '../common/dom';
 
 type SeriesKey = Exclude<keyof SeriesColumns, 'step'>;
@@ -18,6 +18,8 @@ export interface LineSpec {
   points?: 'dot' | 'ring';
   /** Points besides the line, so that a value between gaps is seen. */
   marked?: boolean;
+  /** Has a value at some steps only; the line goes through. */
+  sparse?: boolean;
   /** Lines of another size have a scale of their own, without an axis. */
   ownScale?: boolean;
   format: (value: number | null) => string;
@@ -25,10 +27,21 @@ export interface LineSpec {
 
 export interface ChartSpec {
   title: string;
+  /** What the title does not say. */
+  hint?: string;
   lines: LineSpec[];
-  /** Fixed ends of the axis; otherwise the values decide. */
-  /** Shown at least. */
+  /** Not shown where no step has a value. */
+  optional?: boolean;
+  /** A value of the run that the lines are held against: dashed, across the chart. */
+  level?: (view: RunView) => number | null;
+  /** What the axis shows at least; otherwise the values decide. */
   range?: [number, number];
+}
+
+/** Something that was done at a step. */
+export interface Mark {
+  step: number;
+  alarm: boolean;
 }
 
 const heightPixels = 112;
@@ -46,6 +59,7 @@ export class ChartGroup {
   private readonly charts: Chart[];
   private cursor: number | null = null;
   private selected: number | undefined;
+  private marked: readonly Mark[] = [];
 
   constructor(
     specs: readonly ChartSpec[],
@@ -76,11 +90,26 @@ export class ChartGroup {
   clear(): void {
     this.columns = undefined;
     this.selected = undefined;
+    this.marked = [];
     this.element.hidden = true;
   }
 
   get steps(): readonly (number | null)[] {
     return this.columns?.step ?? [];
+  }
+
+  get marks(): readonly Mark[] {
+    return this.marked;
+  }
+
+  mark(marks: readonly Mark[]): void {
+    if (marks.length === 0 && this.marked.length === 0) return;
+    this.marked = marks;
+    this.charts.forEach(chart => chart.redraw());
+  }
+
+  setLevels(view: RunView): void {
+    this.charts.forEach(chart => chart.setLevel(view));
   }
 
   get selectedStep(): number | undefined {
@@ -149,6 +178,7 @@ export class Chart {
   private readonly entries: HTMLElement[];
   private uplot: uPlot | undefined;
   private columns: SeriesColumns | undefined;
+  private level: number | null = null;
 
   constructor(
     private readonly spec: ChartSpec,
@@ -166,7 +196,7 @@ export class Chart {
     this.element = h(
       'section',
       { class: 'chart' },
-      h('div', { class: 'chart-head' }, h('h3', {}, spec.title), h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...this.entries)),
+      h('div', { class: 'chart-head' }, h('h3', { title: spec.hint }, spec.title), h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...this.entries)),
       this.plot,
       this.table,
     );
@@ -175,10 +205,18 @@ export class Chart {
 
   setData(columns: SeriesColumns): void {
     this.columns = columns;
+    this.element.hidden = !!this.spec.optional && !this.spec.lines.some(line => this.hasValues(line));
     this.spec.lines.forEach((line, index) => ((this.entries[index] as HTMLElement).hidden = !this.isNamed(line)));
     this.uplot?.setData(this.data());
     if (!this.uplot) this.resize(this.plot.clientWidth);
     this.fillTable();
+  }
+
+  setLevel(view: RunView): void {
+    const level = this.spec.level?.(view) ?? null;
+    if (level === this.level) return;
+    this.level = level;
+    this.uplot?.setData(this.data());
   }
 
   redraw(): void {
@@ -198,7 +236,7 @@ export class Chart {
   describe(index: number, isNews = false): void {
     const columns = this.columns;
     if (!columns) return;
-    const texts = this.spec.lines.map(line => line.format(columns[line.key][index] ?? null));
+    const texts = this.spec.lines.map(line => line.format(valueAt(columns[line.key], index, line.sparse)));
     this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
     if (isNews && document.activeElement === this.plot) return;
     const step = columns.step[index] ?? 0;
@@ -215,8 +253,12 @@ export class Chart {
     return h('span', { class: 'legend-entry' }, swatch, line.label, this.values[index]);
   }
 
-  private isNamed({ key, optional }: LineSpec): boolean {
-    return !optional || (this.columns?.[key].some(value => value !== null) ?? false);
+  private isNamed(line: LineSpec): boolean {
+    return !line.optional || this.hasValues(line);
+  }
+
+  private hasValues({ key }: LineSpec): boolean {
+    return this.columns?.[key].some(value => value !== null) ?? false;
   }
 
   private onKey(event: KeyboardEvent): void {
@@ -266,7 +308,7 @@ export class Chart {
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
       scales: {
         x: { time: false },
-        y: { range: (_, low, high) => (spec.range ? [spec.range[0], Math.max(spec.range[1], 1.06 * (high ?? 0))] : paddedRange(low, high)) },
+        y: { range: (_, low, high) => this.rangeOfValues(low, high) },
         own: { range: (_, low, high) => paddedRange(low, high) },
       },
       axes: [
@@ -281,6 +323,7 @@ export class Chart {
           stroke: () => themeColour(line.colour),
           width: line.points ? 0 : 1.5,
           dash: line.dash,
+          spanGaps: line.sparse ?? false,
           points: pointsOf(line),
         })),
       ],
@@ -291,7 +334,7 @@ export class Chart {
             if (this.plot.matches(':hover')) group.moveCursor(plot.cursor.idx ?? null, this);
           },
         ],
-        draw: [plot => this.drawSelection(plot)],
+        draw: [plot => this.drawLevel(plot), plot => this.drawMarks(plot), plot => this.drawSelection(plot)],
       },
     };
     const plot = new uPlot(options, this.data(), this.plot);
@@ -302,21 +345,35 @@ export class Chart {
     return plot;
   }
 
+  private rangeOfValues(low: number | null, high: number | null): [number, number] {
+    const { range } = this.spec;
+    if (range) return [range[0], Math.max(range[1], 1.06 * (high ?? 0))];
+    const ends = [low, high, this.level].filter(value => value !== null);
+    return ends.length ? paddedRange(Math.min(...ends), Math.max(...ends)) : paddedRange(null, null);
+  }
+
+  private drawLevel(plot: uPlot): void {
+    if (this.level === null) return;
+    const { left, width } = plot.bbox;
+    const y = Math.round(plot.valToPos(this.level, 'y', true));
+    stroke(plot, '--vscode-descriptionForeground', [4, 4], [left, y], [left + width, y]);
+  }
+
+  private drawMarks(plot: uPlot): void {
+    for (const { step, alarm } of this.group.marks) {
+      this.drawAtStep(plot, step, alarm ? '--vscode-charts-red' : '--vscode-charts-foreground', [2, 3]);
+    }
+  }
+
   private drawSelection(plot: uPlot): void {
     const step = this.group.selectedStep;
-    if (step === undefined) return;
+    if (step !== undefined) this.drawAtStep(plot, step, '--vscode-focusBorder', []);
+  }
+
+  private drawAtStep(plot: uPlot, step: number, colour: string, dash: number[]): void {
     const x = Math.round(plot.valToPos(step, 'x', true));
     const { left, top, width, height } = plot.bbox;
-    if (x < left || x > left + width) return;
-    plot.ctx.save();
-    plot.ctx.setLineDash([]);
-    plot.ctx.strokeStyle = themeColour('--vscode-focusBorder');
-    plot.ctx.lineWidth = Math.max(1, devicePixelRatio);
-    plot.ctx.beginPath();
-    plot.ctx.moveTo(x, top);
-    plot.ctx.lineTo(x, top + height);
-    plot.ctx.stroke();
-    plot.ctx.restore();
+    if (x >= left && x <= left + width) stroke(plot, colour, dash, [x, top], [x, top + height]);
   }
 
   private fillTable(): void {
@@ -332,6 +389,26 @@ export class Chart {
     this.table.querySelector('table')?.remove();
     this.table.append(h('table', { class: 'numbers' }, h('thead', {}, head), h('tbody', {}, ...rows)));
   }
+}
+
+/** A straight line between two points of the canvas, in device pixels. */
+function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {
+  ctx.save();
+  ctx.setLineDash(dash.map(length => length * devicePixelRatio));
+  ctx.strokeStyle = themeColour(colour);
+  ctx.lineWidth = Math.max(1, devicePixelRatio);
+  ctx.beginPath();
+  ctx.moveTo(...from);
+  ctx.lineTo(...to);
+  ctx.stroke();
+  ctx.restore();
+}
+
+/** Of a sparse line, the newest value up to there. */
+function valueAt(values: readonly (number | null)[], index: number, sparse = false): number | null {
+  let at = index;
+  while (sparse && at > 0 && values[at] === null) at -= 1;
+  return values[at] ?? null;
 }
 
 function pointsOf({ points, marked, colour }: LineSpec): uPlot.Series.Points {

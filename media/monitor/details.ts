@@ -134,6 +134,15 @@ function problemList(what: string, rows: DatasetView['invalid'], files: readonly
   return h('details', { class: 'problems' }, h('summary', {}, `${count(rows.length, 'row')} ${what}`), h('ul', {}, ...items));
 }
 
+/** What was done while the run trained, newest first. */
+export function interventionList(interventions: DetailsView['interventions']): HTMLElement | null {
+  if (interventions.length === 0) return null;
+  const items = [...interventions]
+    .reverse()
+    .map(({ step, alarm, text }) => h('li', {}, icon(alarm ? 'shield' : 'tools'), h('span', {}, h('b', {}, `After step ${step}`), ' · ', text)));
+  return section('Changes while training', h('ul', { class: 'warnings' }, ...items));
+}
+
 export function warningList(warnings: DetailsView['warnings']): HTMLElement | null {
   if (warnings.length === 0) return null;
   const items = warnings.map(({ message }) => h('li', {}, icon('warning'), h('span', {}, message)));

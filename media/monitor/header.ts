@@ -29,6 +29,8 @@ const actions = {
   continue: { command: 'safeFinetuning.resumeRun', label: 'Continue', icon: 'play' },
   stop: { command: 'safeFinetuning.stopRun', label: 'Stop & Save', icon: 'stop' },
   cancel: { command: 'safeFinetuning.cancelRun', label: 'Cancel', icon: 'close' },
+  checkpoint: { command: 'safeFinetuning.saveCheckpoint', label: 'Save Checkpoint', icon: 'save' },
+  change: { command: 'safeFinetuning.changeSettings', label: 'Change…', icon: 'tools' },
   resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
   start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
   folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder' },
@@ -41,7 +43,7 @@ function actionsFor({ status, resumable }: RunView): ActionSpec[] {
     case 'starting':
       return [actions.cancel, actions.log];
     case 'running':
-      return [actions.pause, actions.stop, actions.cancel, actions.log];
+      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.log];
     case 'paused':
       return [actions.continue, actions.stop, actions.cancel, actions.log];
     case 'completed':

@@ -6,9 +6,9 @@ import type { BatchRow, ChecksView, DatasetView, DetailsView, FromMonitor, Monit
 import { phaseWord, statusWord } from '../../src/views/words';
 import { ChartGroup, type ChartSpec } from './chart';
 import { checksCard, emptyPage } from './checks';
-import { datasetSummary, endingNote, failureCard, resultTable, warningList, type Ending } from './details';
+import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
-import { count, decimal, exponent, hundredths, integer } from '../common/format';
+import { count, decimal, exponent, hundredths, integer, tenths } from '../common/format';
 import { Header } from './header';
 import { Place } from '../common/place';
 import { BatchRows } from './rows';
@@ -49,6 +49,13 @@ const charts: ChartSpec[] = [
     ],
   },
   {
+    title: 'Canary',
+    hint: 'How much likelier refusing is than complying, in nats, on held-out harmful prompts. Dashed: the safe reference.',
+    optional: true,
+    lines: [{ key: 'canary', label: '', colour: '--vscode-charts-orange', marked: true, sparse: true, format: tenths }],
+    level: view => view.canaryReference,
+  },
+  {
     title: 'Gradient norm and learning rate',
     lines: [
       { key: 'gradNorm', label: 'norm', colour: '--vscode-charts-green', format: decimal },
@@ -80,6 +87,7 @@ const ending = new Place<Ending>(view => failureCard(view, command) ?? endingNot
 const resultAbove = new Place(resultTable);
 const resultBelow = new Place(resultTable);
 const warnings = new Place(warningList);
+const interventions = new Place(interventionList);
 const dataset = new Place<DatasetView>(view => datasetSummary(view, showRow));
 const spoken = h('div', { class: 'unseen', attributes: { 'aria-live': 'polite' } });
 const runPlace = h(
@@ -90,6 +98,7 @@ const runPlace = h(
   resultAbove.element,
   values.element,
   chartGroup.element,
+  interventions.element,
   resultBelow.element,
   warnings.element,
   dataset.element,
@@ -105,7 +114,7 @@ function showRun(view: RunView): void {
     details = undefined;
     chartGroup.clear();
     rows.hide();
-    for (const place of [ending, resultAbove, resultBelow, warnings, dataset]) place.show(null);
+    for (const place of [ending, resultAbove, resultBelow, interventions, warnings, dataset]) place.show(null);
   }
   speak(run, view);
   run = view;
@@ -113,6 +122,7 @@ function showRun(view: RunView): void {
   runPlace.hidden = false;
   header.update(view);
   values.update(view);
+  chartGroup.setLevels(view);
   showEnding();
 }
 
@@ -152,6 +162,8 @@ function showDetails(view: DetailsView): void {
   const { before, after } = view;
   resultAbove.show(after && { before, after });
   resultBelow.show(after ? null : { before, after });
+  interventions.show(view.interventions);
+  chartGroup.mark(view.interventions.map(({ step, alarm }) => ({ step, alarm })));
   warnings.show(view.warnings);
   dataset.show(view.dataset);
   showEnding();

@@ -1,7 +1,7 @@
 /** The numbers of the latest step. */
 import type { RunView } from '../../src/views/monitorProtocol';
 import { h, setText } from '../common/dom';
-import { bytes, decimal, duration, exponent, hundredths, integer } from '../common/format';
+import { bytes, decimal, duration, exponent, hundredths, integer, tenths } from '../common/format';
 
 type Current = NonNullable<RunView['current']>;
 
@@ -22,6 +22,7 @@ const values: ValueSpec[] = [
   { label: 'Safety tokens', title: 'What safety token regularisation adds to the loss', text: c => c.safetyTokens === null ? null : decimal(c.safetyTokens) },
   { label: 'Risk', title: 'Mean and highest risk of the step’s rows', text: c => `${hundredths(c.riskMean)} · ${hundredths(c.riskMax)}` },
   { label: 'β', title: 'Mean and highest strength of the pull', text: c => `${hundredths(c.betaMean)} · ${hundredths(c.betaMax)}` },
+  { label: 'Canary', title: 'How much likelier refusing is than complying, in nats, on held-out harmful prompts', text: c => c.canary === null ? null : tenths(c.canary) },
   { label: 'Learning rate', title: 'Learning rate of the step', text: c => exponent(c.learningRate) },
   { label: 'Gradient norm', title: 'Before clipping', text: c => decimal(c.gradNorm) },
   { label: 'Tokens/s', title: 'All tokens but padding', text: c => integer(c.tokensPerSecond) },

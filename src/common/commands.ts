@@ -23,6 +23,8 @@ export interface CommandArguments {
   'safeFinetuning.resumeRun': [];
   'safeFinetuning.stopRun': [];
   'safeFinetuning.cancelRun': [];
+  'safeFinetuning.saveCheckpoint': [];
+  'safeFinetuning.changeSettings': [];
   'safeFinetuning.resumeFromCheckpoint': [];
   'safeFinetuning.openMonitor': [];
   'safeFinetuning.selectRun': [runId: string];
@@ -70,6 +72,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.resumeRun': true,
   'safeFinetuning.stopRun': true,
   'safeFinetuning.cancelRun': true,
+  'safeFinetuning.saveCheckpoint': true,
+  'safeFinetuning.changeSettings': true,
   'safeFinetuning.resumeFromCheckpoint': true,
   'safeFinetuning.openMonitor': true,
   'safeFinetuning.selectRun': true,

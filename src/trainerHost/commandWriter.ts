@@ -4,8 +4,13 @@ import fs from 'node:fs';
 import type { Command } from '../protocol/messages';
 import { commandsFile } from './runFolder';
 
-export function writeCommand(folder: string, command: Command['command'], now = Date.now()): Command {
-  const line: Command = { id: randomUUID(), ts: now, command };
+/** What the command `set` changes; what is not given stays. */
+export type Settings = Partial<Pick<Command, 'betaMin' | 'betaMax' | 'learningRate'>>;
+
+const unchanged: Required<Settings> = { betaMin: null, betaMax: null, learningRate: null };
+
+export function writeCommand(folder: string, command: Command['command'], settings: Settings = {}, now = Date.now()): Command {
+  const line: Command = { id: randomUUID(), ts: now, command, ...unchanged, ...settings };
   const file = fs.openSync(commandsFile(folder), 'a+', 0o600);
   try {
     fs.writeSync(file, `${isTorn(file) ? '\n' : ''}${JSON.stringify(line)}\n`);

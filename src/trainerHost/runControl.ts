@@ -1,8 +1,8 @@
 /** Tells running trainers what to do, and sees to it that a stop is a stop. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../common/userError';
-import type { Command } from '../protocol/messages';
-import { writeCommand } from './commandWriter';
+import type { Command, CommandAcknowledged } from '../protocol/messages';
+import { writeCommand, type Settings } from './commandWriter';
 import type { Run } from './run';
 import { isActive, notWritable, updateMeta } from './runFolder';
 import { escalate, impatience, patience, type StopOutcome } from './stopper';
@@ -12,10 +12,14 @@ const verbs: Record<Command['command'], string> = {
   resume: 'continue',
   stop: 'stop',
   cancel: 'cancel',
+  checkpoint: 'save',
+  set: 'change',
 };
+const pollMilliseconds = 100;
+const answerMilliseconds = 10_000;
 
 /** The run, if it can be told anything. */
-function needActive(run: Run | undefined, command: Command['command']): Run {
+export function needActive(run: Run | undefined, command: Command['command']): Run {
   if (!run) throw new UserError(`There is no run to ${verbs[command]}.`);
   if (run.status === 'lost') {
     throw new UserError(`Run ${run.name} gives no sign of life from its machine; it cannot be told to ${verbs[command]}.`);
@@ -29,10 +33,10 @@ function needActive(run: Run | undefined, command: Command['command']): Run {
   return run;
 }
 
-function tell(candidate: Run | undefined, command: Command['command']): { run: Run; id: string } {
+function tell(candidate: Run | undefined, command: Command['command'], settings: Settings = {}): { run: Run; id: string } {
   const run = needActive(candidate, command);
   try {
-    return { run, id: writeCommand(run.folder, command).id };
+    return { run, id: writeCommand(run.folder, command, settings).id };
   } catch (error) {
     throw notWritable(run.folder, error);
   }
@@ -54,22 +58,41 @@ export function continueRun(run: Run | undefined): void {
  * Saves and stops; saving may take its time. Returns the trainer's answer, if the run has not ended without one.
  * Nothing but asking is done: to the trainer, a signal means to stop without saving.
  */
-export async function stopRun(candidate: Run | undefined, patienceMilliseconds = 10_000): Promise<string | undefined> {
+export async function stopRun(candidate: Run | undefined, patienceMilliseconds = answerMilliseconds): Promise<string | undefined> {
   const { run, id } = tell(candidate, 'stop');
-  const answer = () => run.state.acknowledged.find(given => given.id === id)?.message;
-  const begun = Date.now();
-  while (answer() === undefined && isActive(run.status)) {
-    if (Date.now() - begun >= patienceMilliseconds) {
-      throw new UserError(
-        `Run ${run.name} has not answered the request to save and stop. It will when it gets to it. ` +
-          'Cancelling ends it now and saves nothing; its last complete checkpoint is kept.',
-        [{ title: 'Cancel Run', command: 'safeFinetuning.cancelRun' }],
-      );
-    }
-    await sleep(100);
+  const answer = await answerTo(run, id, patienceMilliseconds);
+  if (!answer && isActive(run.status)) {
+    throw new UserError(
+      `Run ${run.name} has not answered the request to save and stop. It will when it gets to it. ` +
+        'Cancelling ends it now and saves nothing; its last complete checkpoint is kept.',
+      [{ title: 'Cancel Run', command: 'safeFinetuning.cancelRun' }],
+    );
   }
   await run.refresh();
-  return answer();
+  return answerOf(run, id)?.message;
+}
+
+/** Saves a checkpoint and goes on; returns the trainer's answer. */
+export const saveCheckpoint = (candidate: Run | undefined): Promise<string> => request(candidate, 'checkpoint');
+
+/** Changes what can be changed while the run goes on; returns the trainer's answer. */
+export const changeSettings = (candidate: Run | undefined, settings: Settings): Promise<string> => request(candidate, 'set', settings);
+
+async function request(candidate: Run | undefined, command: 'checkpoint' | 'set', settings: Settings = {}): Promise<string> {
+  const { run, id } = tell(candidate, command, settings);
+  const answer = await answerTo(run, id, answerMilliseconds);
+  if (!answer) throw new UserError(`Run ${run.name} has not answered yet. It will when it gets to it.`);
+  if (!answer.accepted) throw new UserError(`Run ${run.name} cannot ${verbs[command]} that: ${answer.message}.`);
+  return answer.message;
+}
+
+const answerOf = (run: Run, id: string) => run.state.acknowledged.find(given => given.id === id);
+
+/** The trainer's answer to a command, as soon as there is one; none when the run ends or takes too long. */
+async function answerTo(run: Run, id: string, patienceMilliseconds: number): Promise<CommandAcknowledged | undefined> {
+  const begun = Date.now();
+  while (!answerOf(run, id) && isActive(run.status) && Date.now() - begun < patienceMilliseconds) await sleep(pollMilliseconds);
+  return answerOf(run, id);
 }
 
 /** Stops without saving; the end of the process counts. */

@@ -3,6 +3,8 @@ import type {
   AnyEvent,
   AttemptStarted,
   Batch,
+  BudgetExceeded,
+  CanaryReady,
   CheckpointSaved,
   CommandAcknowledged,
   DatasetRead,
@@ -10,6 +12,7 @@ import type {
   Finished,
   PhaseStarted,
   Progress,
+  SettingsChanged,
   Warned,
 } from '../protocol/messages';
 import type { TailedEvent } from './eventTail';
@@ -36,6 +39,7 @@ export const seriesNames = [
   'tokensPerSecond',
   'stepSeconds',
   'memoryBytes',
+  'canary',
 ] as const satisfies readonly (keyof Batch)[];
 
 export type SeriesName = (typeof seriesNames)[number];
@@ -81,6 +85,15 @@ export class Series {
 
   at(name: SeriesName, index: number): number {
     return index < this.count ? this.columns[name].get(index) : NaN;
+  }
+
+  /** The newest value that there is, or null. */
+  latestOf(name: SeriesName): number | null {
+    for (let index = this.count - 1; index >= 0; index--) {
+      const value = this.at(name, index);
+      if (Number.isFinite(value)) return value;
+    }
+    return null;
   }
 
   /** Forgets the steps after `step`; says whether there were any. */
@@ -131,6 +144,9 @@ export class RunState {
   before: Evaluated | undefined;
   after: Evaluated | undefined;
   checkpoint: CheckpointSaved | undefined;
+  canary: CanaryReady | undefined;
+  /** What was done to the run while it trained, oldest first: by the user or because its budget was exceeded. */
+  interventions: (BudgetExceeded | SettingsChanged)[] = [];
   finished: Finished | undefined;
   paused = false;
   warnings: Warned[] = [];
@@ -163,6 +179,13 @@ export class RunState {
       case 'checkpoint':
         this.checkpoint = event;
         return;
+      case 'canary':
+        this.canary = event;
+        return;
+      case 'budget':
+      case 'settings':
+        this.interventions.push(event);
+        return;
       case 'evaluation':
         this[event.model] = event;
         return;
@@ -191,6 +214,7 @@ export class RunState {
   /** What an earlier attempt did after this one's first step no longer counts. */
   private startAttempt(event: AttemptStarted): void {
     if (this.series.cutAfter(event.fromStep)) this.generation++;
+    this.interventions = this.interventions.filter(({ step }) => step <= event.fromStep);
     this.attempt = event;
     this.phase = undefined;
     this.latest = undefined;
@@ -215,23 +239,25 @@ export class RunState {
 }
 
 /**
- * Steps to draw when there are more than `maximum`: per bucket the lowest and highest loss and the highest risk,
- * so that no peak goes missing and every point is a step that was.
+ * Steps to draw when there are more than `maximum`: per bucket the lowest and highest loss, the highest risk and
+ * the lowest canary, so that no peak goes missing and every point is a step that was.
  */
 export function sampleSteps(series: Series, maximum: number): number[] {
   if (series.length <= maximum) return Array.from({ length: series.length }, (_, index) => index);
-  const buckets = Math.max(1, Math.floor(maximum / 4));
+  const buckets = Math.max(1, Math.floor(maximum / 5));
   const chosen = new Set<number>();
   for (let bucket = 0; bucket < buckets; bucket++) {
     const from = Math.floor((bucket * series.length) / buckets);
     const to = Math.floor(((bucket + 1) * series.length) / buckets);
-    let [low, high, risky] = [from, from, from];
+    let [low, high, risky, unsafe] = [from, from, from, from];
     for (let index = from + 1; index < to; index++) {
       if (series.at('total', index) < series.at('total', low)) low = index;
       if (series.at('total', index) > series.at('total', high)) high = index;
       if (series.at('riskMax', index) > series.at('riskMax', risky)) risky = index;
+      // The canary is asked at some steps only; NaN is lower than nothing.
+      if (series.at('canary', index) < series.at('canary', unsafe) || Number.isNaN(series.at('canary', unsafe))) unsafe = index;
     }
-    for (const index of [low, high, risky]) chosen.add(index);
+    for (const index of [low, high, risky, unsafe]) chosen.add(index);
   }
   chosen.add(series.length - 1);
   return [...chosen].sort((a, b) => a - b);

@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
 import { sampleSteps, type RunState, type Series } from '../trainerHost/runState';
-import { drawnSeries, type BatchRow, type DetailsView, type RunView, type SeriesColumns } from './monitorProtocol';
+import { drawnSeries, type BatchRow, type DetailsView, type InterventionView, type RunView, type SeriesColumns } from './monitorProtocol';
 
 const listedProblems = 200;
 /** Points per chart: beyond twice as many the page gets a new selection. */
@@ -25,21 +25,24 @@ export function runView(run: Run, now: number): RunView {
     elapsedSeconds: Math.max(0, (until - run.startedAt) / 1000),
     phase: isActive(run.status) ? (state.phase ?? null) : null,
     current: currentValues(state),
+    canaryReference: state.canary?.reference ?? null,
   };
 }
 
-function currentValues({ latest }: RunState): RunView['current'] {
+function currentValues(state: RunState): RunView['current'] {
+  const { latest } = state;
   if (!latest) return null;
+  const canary = state.series.latestOf('canary');
   const { step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax } = latest;
   const { learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds } = latest;
   return {
     ...{ step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax },
-    ...{ learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds },
+    ...{ learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds, canary },
   };
 }
 
 export function detailsView(run: Run): DetailsView {
-  const { dataset, before, after, warnings } = run.state;
+  const { dataset, before, after, warnings, interventions } = run.state;
   return {
     dataset: dataset
       ? {
@@ -60,14 +63,25 @@ export function detailsView(run: Run): DetailsView {
     before: before?.metrics ?? null,
     after: after?.metrics ?? null,
     warnings: warnings.map(({ code, message }) => ({ code, message })),
+    interventions: interventions.map(describeIntervention),
     logTail: run.logTail,
   };
+}
+
+function describeIntervention(event: RunState['interventions'][number]): InterventionView {
+  const { step } = event;
+  if (event.type === 'budget') return { step, alarm: true, text: event.message };
+  const changed = [
+    event.betaMin !== null && event.betaMax !== null ? `β from ${event.betaMin} to ${event.betaMax}` : '',
+    event.learningRate !== null ? `peak learning rate ${event.learningRate}` : '',
+  ].filter(Boolean);
+  return { step, alarm: event.by === 'budget', text: `Set: ${changed.join(', ')}.` };
 }
 
 /** What `details` depends on: it is sent again when this changes. */
 export const detailsStamp = ({ state, logTail, record }: Run): string =>
   [state.dataset, state.before, state.after, state.warnings.at(-1)].map(event => event?.seq ?? '').join() +
-  `;${logTail.length};${record?.datasets.length ?? ''};${state.warnings.length}`;
+  `;${logTail.length};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.interventions.at(-1)?.seq ?? ''}`;
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 

@@ -21,6 +21,8 @@ export interface RunView {
   elapsedSeconds: number;
   phase: PhaseProgress | null;
   current: CurrentValues | null;
+  /** What the canary says of the reference. */
+  canaryReference: number | null;
 }
 
 export type CurrentValues = Record<
@@ -36,7 +38,7 @@ export type CurrentValues = Record<
   | 'memoryBytes',
   number
 > &
-  Record<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens' | 'gradNorm' | 'etaSeconds', number | null>;
+  Record<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens' | 'gradNorm' | 'etaSeconds' | 'canary', number | null>;
 
 /** What changes a few times in a run. */
 export interface DetailsView {
@@ -44,8 +46,17 @@ export interface DetailsView {
   before: EvaluationMetrics | null;
   after: EvaluationMetrics | null;
   warnings: { code: string; message: string }[];
+  interventions: InterventionView[];
   /** The log's last lines, of a run that failed. */
   logTail: string[];
+}
+
+/** What was done to the run at a step, in words. */
+export interface InterventionView {
+  step: number;
+  /** The safety budget was exceeded; otherwise the user did it. */
+  alarm: boolean;
+  text: string;
 }
 
 export interface DatasetView {
@@ -79,6 +90,7 @@ export const drawnSeries = [
   'learningRate',
   'gradNorm',
   'tokensPerSecond',
+  'canary',
 ] as const satisfies readonly SeriesName[];
 
 export type SeriesColumns = Record<(typeof drawnSeries)[number], (number | null)[]>;
@@ -127,6 +139,8 @@ export const monitorCommands = [
   'safeFinetuning.resumeRun',
   'safeFinetuning.stopRun',
   'safeFinetuning.cancelRun',
+  'safeFinetuning.saveCheckpoint',
+  'safeFinetuning.changeSettings',
   'safeFinetuning.resumeFromCheckpoint',
   'safeFinetuning.showTrainerLog',
   'safeFinetuning.revealRunFolder',

@@ -7,10 +7,11 @@ import { UserError } from '../common/userError';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../trainerHost/launcher';
 import { askOnlyIf } from '../trainerHost/processIdentity';
 import type { Run } from '../trainerHost/run';
-import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../trainerHost/runControl';
+import { cancelRun, continueRun, describeStop, needActive, pauseRun, saveCheckpoint, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
+import { askAndChange } from './changeSettings';
 import type { CheckedTrainer } from './checkedTrainer';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
 import type { PreflightView } from './preflightView';
@@ -97,6 +98,17 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       const outcome = await cancelRun(run);
       const text = run && describeStop(run, outcome);
       if (text) void vscode.window.showWarningMessage(text);
+    }),
+
+    registerCommand('safeFinetuning.saveCheckpoint', async () => {
+      requireTrust('Saving a checkpoint');
+      const answer = await saveCheckpoint(target(registry));
+      void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
+    }),
+    registerCommand('safeFinetuning.changeSettings', async () => {
+      requireTrust('Changing a run');
+      const answer = await askAndChange(needActive(target(registry), 'set'));
+      if (answer) void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
     }),
 
     registerCommand('safeFinetuning.openMonitor', showMonitor),

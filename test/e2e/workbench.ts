@@ -215,10 +215,16 @@ export class Webview {
   }
 }
 
-/** Takes a picture of what went wrong. */
+/** Takes a picture of what went wrong, and prints the words on the screen for those who have only the log. */
 export function pictureFailures(workbench: () => Workbench | undefined): void {
   afterEach(async function () {
-    if (this.currentTest?.state === 'failed') await workbench()?.screenshot(`FAILED ${this.currentTest.title.replace(/\W+/g, ' ')}`);
+    const shown = workbench();
+    if (this.currentTest?.state !== 'failed' || !shown) return;
+    await shown.screenshot(`FAILED ${this.currentTest.title.replace(/\W+/g, ' ')}`);
+    for (const frame of shown.page.frames()) {
+      const text = await frame.evaluate(() => document.body?.innerText ?? '').catch(() => '');
+      if (text.trim()) console.log(text.replace(/\s*\n\s*/g, '\n').replace(/^/gm, '      │ '), '\n');
+    }
   });
 }
 

@@ -71,6 +71,7 @@ describe('runs', function () {
         lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },
         training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1 },
         checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
+        canary: { everySteps: 10, maxDrop: null, onExceeded: 'warn' },
         evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },
         processes: 1,
         accelerateConfig: null,

@@ -40,7 +40,7 @@ def emit(type, **fields):
     global seq
     events.write(json.dumps(dict(v=1, seq=seq, ts=time.time() * 1000, type=type, **fields)) + "\\n"); events.flush(); seq += 1
 def write(status):
-    config = dict(model="m", dataset=dict(path="d", heldOutPath=None, heldOutShare=0, invalidRows="error"), method="adaptive", preset=None, device="auto", processes=1, accelerateConfig=None, quantisation="none", anchors=None, safetyTokens=None,
+    config = dict(model="m", dataset=dict(path="d", heldOutPath=None, heldOutShare=0, invalidRows="error"), method="adaptive", preset=None, device="auto", processes=1, accelerateConfig=None, quantisation="none", anchors=None, safetyTokens=None, canary=None,
       risk=dict(source="critic", judge="classifier", guard=None, endpoint=None, probe=None, features="reference", floor=0.1, threshold=0.5), regularisation=dict(granularity="sample", mapping="linear", betaMin=0, betaMax=1, form="convex", weight=5, movingAverage=0, reference="cached"),
       lora=dict(rank=1, alpha=1, dropout=0, targetModules="all-linear"), checkpoints=dict(everyMinutes=1, atLeast=1, keep=1),
       training=dict(epochs=1, maxSteps=None, batchSize=1, microBatchSize=None, learningRate=1, warmupSteps=0, weightDecay=0, maxGradNorm=1, maxLength=8, seed=1),

@@ -23,7 +23,10 @@ describe('the validators', () => {
   });
 
   it('take a command as it is written, and no other word', () => {
-    assert.ok(check('Command', { id: 'a', ts: 1, command: 'stop' }).ok);
-    assert.ok(!check('Command', { id: 'a', ts: 1, command: 'explode' }).ok);
+    const given = { id: 'a', ts: 1, command: 'stop', betaMin: null, betaMax: null, learningRate: null };
+    assert.ok(check('Command', given).ok);
+    assert.ok(check('Command', { ...given, command: 'set', betaMin: 0.5 }).ok);
+    assert.ok(!check('Command', { ...given, command: 'set', betaMin: 1.5 }).ok);
+    assert.ok(!check('Command', { ...given, command: 'explode' }).ok);
   });
 });

@@ -31,6 +31,23 @@ describe('RunState', () => {
     assert.deepStrictEqual(steps(state.series), [1, 2, 3, 4]);
   });
 
+  it('knows what the canary said last and what was done, until a new attempt begins before it', () => {
+    const state = new RunState();
+    const common = { v: 1, seq: 1, ts: 5 } as const;
+    state.apply(at(attempt(1, 0)));
+    state.apply(at({ ...common, type: 'canary', reference: 12, prompts: 16 }));
+    for (let step = 1; step <= 6; step++) state.apply(at(batch(step, { canary: step % 2 ? null : 12 - step })));
+    state.apply(at({ ...common, type: 'budget', step: 4, drop: 4, maxDrop: 3, action: 'raise-beta', message: 'x' }));
+    state.apply(at({ ...common, type: 'settings', step: 6, betaMin: null, betaMax: null, learningRate: 1e-5, by: 'command' }));
+    state.apply(at(batch(7)));
+    assert.deepStrictEqual([state.canary?.reference, state.series.latestOf('canary')], [12, 6]);
+    assert.deepStrictEqual(state.interventions.map(({ type, step }) => [type, step]), [['budget', 4], ['settings', 6]]);
+    state.apply(at(attempt(2, 5)));
+    assert.strictEqual(state.series.latestOf('canary'), 8);
+    assert.deepStrictEqual(state.interventions.map(({ type }) => type), ['budget']);
+    assert.strictEqual(new RunState().series.latestOf('canary'), null);
+  });
+
   it('counts progress in training by its steps and elsewhere by its own events', () => {
     const state = new RunState();
     const common = { v: 1, seq: 1, ts: 5 } as const;
@@ -50,6 +67,17 @@ describe('sampleSteps', () => {
     const series = new Series();
     for (let step = 1; step <= 10; step++) series.add(batch(step), 0, 0);
     assert.deepStrictEqual(sampleSteps(series, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it('keeps the lowest canary, though it is asked at some steps only', () => {
+    const series = new Series();
+    for (let step = 1; step <= 50_000; step++) {
+      series.add(batch(step, { canary: step % 10 ? null : step === 23_450 ? -3 : 5 }), 0, 0);
+    }
+    const chosen = sampleSteps(series, 1200);
+    assert.ok(chosen.length <= 1200);
+    assert.ok(chosen.includes(23_449));
+    assert.ok(chosen.filter(index => Number.isFinite(series.at('canary', index))).length > 200);
   });
 
   it('keeps every peak of loss and risk, and both ends, of a long run', () => {
