@@ -141,7 +141,8 @@ def trained(
         folder = Path(name)
         (folder / "rows.jsonl").write_text("".join(json.dumps(x) + "\n" for x in shuffled), "utf-8")
         dataset = {"path": "rows.jsonl", "heldOutShare": 0}
-        complete = config | {"model": "example", "dataset": dataset, "evaluation": {"enabled": False}}
+        complete = {"canary": None} | config
+        complete |= {"model": "example", "dataset": dataset, "evaluation": {"enabled": False}}
         (folder / "run.finetune.json").write_text(json.dumps(complete), "utf-8")
         batches = train(folder / "run.finetune.json", folder / "run")
         yield folder / "run" / "adapter", batches

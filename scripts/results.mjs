@@ -3,7 +3,7 @@ import { inRoot, python } from './paths.mjs';
 import { fail, handleInterrupts, pythonEnvironment, runProgram, UserError } from './run.mjs';
 import { setUp } from './setup.mjs';
 
-const scripts = { anchoring: 'bench/anchoring.py', example: 'bench/example.py', matrix: 'bench/matrix.py', tuning: 'bench/tuning.py', refusals: 'bench/refusals.py', classifier: 'bench/classifier.py' };
+const scripts = { anchoring: 'bench/anchoring.py', canary: 'bench/canary.py', example: 'bench/example.py', matrix: 'bench/matrix.py', tuning: 'bench/tuning.py', refusals: 'bench/refusals.py', classifier: 'bench/classifier.py' };
 
 async function results([name, ...rest]) {
   const script = scripts[name];
