@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
-import { host } from './paths.mjs';
+import { host, inRoot } from './paths.mjs';
 import { interrupted, mustRun, UserError } from './run.mjs';
 import { findBrowser } from './setup.mjs';
 
@@ -25,11 +25,20 @@ const quietSettings = {
   'security.workspace.trust.startupPrompt': 'never',
 };
 
+const { contributes } = JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8'));
+const machineSettings = new Set(
+  [contributes.configuration].flat().flatMap(({ properties }) =>
+    Object.entries(properties)
+      .filter(([, { scope }]) => scope?.startsWith('machine'))
+      .map(([name]) => name),
+  ),
+);
+
 /**
  * @typedef {object} Server
  * @property {string} url
  * @property {string} log path of the server's own output
- * @property {(settings: Record<string, unknown>) => void} setSettings user settings, beside the quiet ones
+ * @property {(settings: Record<string, unknown>) => void} setSettings those of the user, beside the quiet ones, and of the machine
  * @property {() => Promise<void>} stop ends the server and whatever it started, but not detached trainers
  */
 
@@ -37,7 +46,7 @@ const quietSettings = {
  * Starts the server.
  * @param {object} [options]
  * @param {string[]} [options.extensions] VSIX files to install
- * @param {Record<string, unknown>} [options.settings] user settings
+ * @param {Record<string, unknown>} [options.settings] of the user and the machine
  * @param {boolean} [options.trusted] every folder is trusted (default), or none is
  * @param {boolean} [options.testDriver] lets a window load an extension and its tests from source
  * @param {Record<string, string>} [options.env] for the extension host
@@ -46,11 +55,18 @@ const quietSettings = {
  */
 export async function startServer({ extensions = [], settings = {}, trusted = true, testDriver = false, env = {}, port = 0 } = {}) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'safe-finetuning-code-'));
-  const settingsFile = path.join(folder, 'user', 'User', 'settings.json');
+  // Of the settings of a user, a window on a remote machine, as these are, in time drops those of a machine.
   const setSettings = added => {
-    fs.writeFileSync(settingsFile, JSON.stringify({ ...quietSettings, 'security.workspace.trust.enabled': !trusted, ...added }, null, 2));
+    const [ofMachine, ofUser] = [true, false].map(machine =>
+      Object.fromEntries(Object.entries(added).filter(([name]) => machineSettings.has(name) === machine)),
+    );
+    write('Machine', ofMachine);
+    write('User', { ...quietSettings, 'security.workspace.trust.enabled': !trusted, ...ofUser });
   };
-  fs.mkdirSync(path.dirname(settingsFile), { recursive: true });
+  const write = (whose, values) => {
+    fs.mkdirSync(path.join(folder, 'user', whose), { recursive: true });
+    fs.writeFileSync(path.join(folder, 'user', whose, 'settings.json'), JSON.stringify(values, null, 2));
+  };
   fs.writeFileSync(path.join(folder, 'config.yaml'), '');
   setSettings(settings);
 

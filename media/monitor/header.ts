@@ -22,6 +22,8 @@ interface ActionSpec {
   command: MonitorCommand;
   label: string;
   icon: IconName;
+  /** Wished for less often: the icon alone. */
+  quiet?: boolean;
 }
 
 const actions = {
@@ -29,13 +31,13 @@ const actions = {
   continue: { command: 'safeFinetuning.resumeRun', label: 'Continue', icon: 'play' },
   stop: { command: 'safeFinetuning.stopRun', label: 'Stop & Save', icon: 'stop' },
   cancel: { command: 'safeFinetuning.cancelRun', label: 'Cancel', icon: 'close' },
-  checkpoint: { command: 'safeFinetuning.saveCheckpoint', label: 'Save Checkpoint', icon: 'save' },
-  change: { command: 'safeFinetuning.changeSettings', label: 'Change…', icon: 'tools' },
+  checkpoint: { command: 'safeFinetuning.saveCheckpoint', label: 'Save Checkpoint Now', icon: 'save', quiet: true },
+  change: { command: 'safeFinetuning.changeSettings', label: 'Change β or Learning Rate…', icon: 'tools', quiet: true },
   resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
   start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
-  folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder' },
-  log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log' },
-} as const satisfies Record<string, ActionSpec>;
+  folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder', quiet: true },
+  log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log', quiet: true },
+} satisfies Record<string, ActionSpec>;
 
 /** What is offered, the most likely wish first. */
 function actionsFor({ status, resumable }: RunView): ActionSpec[] {
@@ -45,7 +47,7 @@ function actionsFor({ status, resumable }: RunView): ActionSpec[] {
     case 'running':
       return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.log];
     case 'paused':
-      return [actions.continue, actions.stop, actions.cancel, actions.log];
+      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.log];
     case 'completed':
       return [actions.start, actions.folder, actions.log];
     case 'stopped':
@@ -104,8 +106,8 @@ export class Header {
     if (this.shown.buttons === key) return;
     this.shown.buttons = key;
     const hadFocus = this.buttons.contains(document.activeElement);
-    const elements = offered.map(({ command, label, icon: name }, index) =>
-      button({ label, icon: icon(name), primary: index === 0 && view.status !== 'failed', onClick: () => this.run(command) }),
+    const elements = offered.map(({ command, label, icon: name, quiet }, index) =>
+      button({ label, icon: icon(name), iconOnly: quiet, primary: index === 0 && view.status !== 'failed', onClick: () => this.run(command) }),
     );
     this.buttons.replaceChildren(...elements);
     if (hadFocus) elements[0]?.focus();

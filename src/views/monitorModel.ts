@@ -81,7 +81,7 @@ function describeIntervention(event: RunState['interventions'][number]): Interve
 /** What `details` depends on: it is sent again when this changes. */
 export const detailsStamp = ({ state, logTail, record }: Run): string =>
   [state.dataset, state.before, state.after, state.warnings.at(-1)].map(event => event?.seq ?? '').join() +
-  `;${logTail.length};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.interventions.at(-1)?.seq ?? ''}`;
+  `;${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.interventions.at(-1)?.seq ?? ''}`;
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 

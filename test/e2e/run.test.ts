@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
-import type { Evaluated, RunRecord } from '../../src/protocol/messages';
+import type { CheckpointSaved, Evaluated, RunRecord } from '../../src/protocol/messages';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Workbench } from './workbench';
 
 const steps = 500;
@@ -32,6 +32,7 @@ describe('a run', () => {
   const runsFolder = () => path.join(folder, '.safe-finetuning', 'runs');
   const runFolders = () => (fs.existsSync(runsFolder()) ? fs.readdirSync(runsFolder()).filter(name => !name.startsWith('.')).sort() : []);
   const inRun = (index: number, ...parts: string[]) => path.join(runsFolder(), runFolders()[index] ?? 'no run', ...parts);
+  const events = () => fs.readFileSync(inRun(0, 'events.jsonl'), 'utf8').trim().split('\n').map(line => JSON.parse(line) as { type: string });
   const runRecords = (): RunRecord[] =>
     runFolders()
       .map((_, index) => inRun(index, 'run.json'))
@@ -106,10 +107,10 @@ describe('a run', () => {
     await monitor.status('Paused').waitFor();
     const at = await monitor.step();
     assert.ok(at < steps);
-    for (const label of ['Loss', 'NLL', 'Risk', 'β', 'Learning rate', 'Tokens/s', 'Memory']) {
+    for (const label of ['Loss', 'NLL', 'Risk', 'β', 'Learning rate', 'Tokens/s', 'Memory', 'Canary']) {
       assert.match(await monitor.value(label).innerText(), /\d/, label);
     }
-    assert.strictEqual(await monitor.page.locator('.chart canvas').count(), 4);
+    assert.strictEqual(await monitor.page.locator('.chart canvas').count(), 5);
     await workbench.statusBar('Paused').waitFor();
     await workbench.screenshot('paused');
     assert.strictEqual(await monitor.step(), at, 'a paused run makes no step');
@@ -125,6 +126,28 @@ describe('a run', () => {
     await workbench.page.locator('.tab.active', { hasText: 'rows.jsonl' }).waitFor();
     await workbench.cursorIsAt(line);
     await workbench.screenshot('row');
+  });
+
+  it('has a setting changed and a checkpoint saved from the next step on', async () => {
+    const { monitor, page } = workbench;
+    await workbench.command('Safe Fine-Tuning: Change β or Learning Rate…');
+    await page.locator('.quick-input-list .monaco-list-row', { hasText: 'Lower end of β' }).click();
+    const value = page.locator('.quick-input-box input');
+    await value.fill('2');
+    await page.locator('.quick-input-message', { hasText: 'β lies between 0 and 1' }).waitFor();
+    await value.fill('0.3');
+    await value.press('Enter');
+    await workbench.command('Safe Fine-Tuning: Save Checkpoint Now');
+    const at = await monitor.step();
+    await monitor.button('Continue').click();
+    await monitor.reaches(at + 2);
+    await workbench.command('Safe Fine-Tuning: Pause Run');
+    await monitor.status('Paused').waitFor();
+    const change = monitor.page.locator('section', { hasText: 'Changes while training' }).locator('li');
+    assert.match(await change.innerText(), new RegExp(`After step ${at}.*β.* 0\\.3`));
+    const saved = events().filter(({ type }) => type === 'checkpoint').map(event => (event as unknown as CheckpointSaved).step);
+    assert.ok(saved.includes(at + 1), `it is saved after the next step, ${at + 1}, not only after ${saved.join()}`);
+    await workbench.screenshot('changed');
   });
 
   it('goes on when the window is loaded anew, which shows its history and follows it', async () => {
@@ -158,8 +181,7 @@ describe('a run', () => {
 
   it('ends with the adapter and with what was measured before and after', async () => {
     assert.ok(fs.existsSync(inRun(0, 'adapter', 'adapter_model.safetensors')));
-    const events = fs.readFileSync(inRun(0, 'events.jsonl'), 'utf8').trim().split('\n');
-    const evaluated = events.map(line => JSON.parse(line) as { type: string }).filter(({ type }) => type === 'evaluation');
+    const evaluated = events().filter(({ type }) => type === 'evaluation');
     const [before, after] = evaluated as unknown as [Evaluated, Evaluated];
     const cells = (label: string) => workbench.monitor.page.locator(`.result tr:has(th:text-is("${label}")) td`);
     const percent = (share: number) => `${(100 * share).toFixed(0)}`;
@@ -251,6 +273,8 @@ describe('a run', () => {
       });
       const ratio = contrast(text, background);
       await workbench.screenshot(`theme-${name}`);
+      await workbench.monitor.page.locator('.chart', { hasText: 'Canary' }).scrollIntoViewIfNeeded();
+      await workbench.screenshot(`theme-${name}-charts`);
       assert.ok(ratio >= 4.5, `text against background: ${ratio.toFixed(1)} to 1`);
     });
   }

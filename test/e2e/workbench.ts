@@ -37,12 +37,17 @@ export function exampleWorkspace(name: string): string {
   return folder;
 }
 
-/** A workspace whose model is random and tiny: a real run takes seconds. */
+/** A workspace whose model is tiny and random, but that it refuses some prompts: a real run takes seconds. */
 export function tinyWorkspace(name: string): string {
   const folder = path.join(temporary, name);
   fs.mkdirSync(folder);
-  const make = 'import sys; from pathlib import Path; from tiny import make_tiny_model; make_tiny_model(Path(sys.argv[1]))';
-  execFileSync(python, ['-c', make, path.join(folder, 'model')], { env: { ...process.env, PYTHONPATH: inRoot('trainer/tests') }, stdio: 'pipe' });
+  const prompts = Array.from({ length: 20 }, (_, i) => `Question ${i}?`);
+  const make = [
+    'import json, sys; from pathlib import Path; from tiny import make_tiny_model, teach_refusal',
+    'folder = Path(sys.argv[1]); make_tiny_model(folder); teach_refusal(folder, json.loads(sys.argv[2]))',
+  ].join('\n');
+  const env = { ...process.env, PYTHONPATH: inRoot('trainer/tests') };
+  execFileSync(python, ['-c', make, path.join(folder, 'model'), JSON.stringify(prompts)], { env, stdio: 'pipe' });
   const row = (user: string, assistant: string) =>
     JSON.stringify({ messages: [{ role: 'user', content: user }, { role: 'assistant', content: assistant }] });
   const ordinary = Array.from({ length: 20 }, (_, i) => row(`Where is my parcel ${i}?`, `Parcel ${i} will be with you tomorrow.`));
@@ -52,7 +57,7 @@ export function tinyWorkspace(name: string): string {
   const write = (file: string, text: string) => fs.writeFileSync(path.join(folder, file), text);
   write('rows.jsonl', [...ordinary, ...risky].join('\n') + '\n');
   write('heldout.jsonl', ordinary.slice(0, 4).join('\n') + '\n');
-  write('prompts.jsonl', Array.from({ length: 4 }, (_, i) => JSON.stringify({ prompt: `Question ${i}?` })).join('\n') + '\n');
+  write('prompts.jsonl', prompts.map(prompt => JSON.stringify({ prompt })).join('\n') + '\n');
   return folder;
 }
 
@@ -222,7 +227,7 @@ export function pictureFailures(workbench: () => Workbench | undefined): void {
     if (this.currentTest?.state !== 'failed' || !shown) return;
     await shown.screenshot(`FAILED ${this.currentTest.title.replace(/\W+/g, ' ')}`);
     for (const frame of shown.page.frames()) {
-      const text = await frame.evaluate(() => document.body?.innerText ?? '').catch(() => '');
+      const text = await frame.evaluate(() => (document.querySelector('script[nonce], .monaco-workbench') ? document.body.innerText : '')).catch(() => '');
       if (text.trim()) console.log(text.replace(/\s*\n\s*/g, '\n').replace(/^/gm, '      │ '), '\n');
     }
   });
