@@ -52,7 +52,7 @@ const charts: ChartSpec[] = [
     title: 'Canary',
     hint: 'How much likelier refusing is than complying, in nats, on held-out harmful prompts. Dashed: the safe reference.',
     optional: true,
-    lines: [{ key: 'canary', label: '', colour: '--vscode-charts-orange', marked: true, sparse: true, format: tenths }],
+    lines: [{ key: 'canary', label: '', colour: '--vscode-charts-blue', marked: true, sparse: true, format: tenths }],
     level: view => view.canaryReference,
   },
   {

@@ -80,7 +80,7 @@ async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<P
       installed ? `${name} ${installed} is older than ${needed}` : `${name} is missing`,
     );
     const more = names.length > shownPackages ? ` and ${names.length - shownPackages} more` : '';
-    const message = `${names.slice(0, shownPackages).join(', ')}${more}. "Set Up Environment" installs what the trainer needs.`;
+    const message = `${names.slice(0, shownPackages).join(', ')}${more} in ${interpreter}. "Set Up Environment" installs what the trainer needs.`;
     return line('packages', 'Packages', 'error', message, 'set-up-environment');
   }
   const shown = packages.filter(({ name }) => ['torch', 'transformers', 'peft'].includes(name));
