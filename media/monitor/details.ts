@@ -135,12 +135,14 @@ function problemList(what: string, rows: DatasetView['invalid'], files: readonly
 }
 
 /** What was done while the run trained, newest first. */
+const happened = { budget: 'shield', settings: 'tools', note: 'note' } as const;
+
 export function interventionList(interventions: DetailsView['interventions']): HTMLElement | null {
   if (interventions.length === 0) return null;
   const items = [...interventions]
     .reverse()
-    .map(({ step, alarm, text }) => h('li', {}, icon(alarm ? 'shield' : 'tools'), h('span', {}, h('b', {}, `After step ${step}`), ' · ', text)));
-  return section('Changes while training', h('ul', { class: 'warnings' }, ...items));
+    .map(({ step, kind, text }) => h('li', {}, icon(happened[kind]), h('span', {}, h('b', {}, `After step ${step}`), ' · ', text)));
+  return section('Changes and notes', h('ul', { class: 'warnings' }, ...items));
 }
 
 export function warningList(warnings: DetailsView['warnings']): HTMLElement | null {

@@ -35,6 +35,7 @@ const actions = {
   change: { command: 'safeFinetuning.changeSettings', label: 'Change β or Learning Rate…', icon: 'tools', quiet: true },
   resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
   start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
+  notes: { command: 'safeFinetuning.editNotes', label: 'Notes at Steps…', icon: 'note', quiet: true },
   folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder', quiet: true },
   log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log', quiet: true },
 } satisfies Record<string, ActionSpec>;
@@ -45,17 +46,17 @@ function actionsFor({ status, resumable }: RunView): ActionSpec[] {
     case 'starting':
       return [actions.cancel, actions.log];
     case 'running':
-      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.log];
+      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.notes, actions.log];
     case 'paused':
-      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.log];
+      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.notes, actions.log];
     case 'completed':
-      return [actions.start, actions.folder, actions.log];
+      return [actions.start, actions.notes, actions.folder, actions.log];
     case 'stopped':
     case 'cancelled':
-      return [...(resumable ? [actions.resume] : []), actions.start, actions.log];
+      return [...(resumable ? [actions.resume] : []), actions.start, actions.notes, actions.log];
     case 'failed':
     case 'lost': // the card that says why offers the rest
-      return [actions.start, actions.folder];
+      return [actions.start, actions.notes, actions.folder];
   }
 }
 
@@ -73,7 +74,8 @@ export class Header {
   }
 
   update(view: RunView): void {
-    setText(this.name, view.configuration.replace(/\.finetune\.json$/, '') || view.name);
+    const given = view.name !== view.id && view.name;
+    setText(this.name, given || view.configuration.replace(/\.finetune\.json$/, '') || view.id);
     this.name.title = `${view.name}\nModel: ${view.model || 'not known yet'}`;
     this.updateStatus(view);
     this.updateAbout(view);

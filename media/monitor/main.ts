@@ -163,7 +163,7 @@ function showDetails(view: DetailsView): void {
   resultAbove.show(after && { before, after });
   resultBelow.show(after ? null : { before, after });
   interventions.show(view.interventions);
-  chartGroup.mark(view.interventions.map(({ step, alarm }) => ({ step, alarm })));
+  chartGroup.mark(view.interventions.map(({ step, kind }) => ({ step, alarm: kind === 'budget' })));
   warnings.show(view.warnings);
   dataset.show(view.dataset);
   showEnding();

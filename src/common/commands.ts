@@ -30,6 +30,12 @@ export interface CommandArguments {
   'safeFinetuning.selectRun': [runId: string];
   'safeFinetuning.showTrainerLog': [run?: { runId: string }];
   'safeFinetuning.revealRunFolder': [run?: { runId: string }];
+  'safeFinetuning.renameRun': [run?: { runId: string }];
+  'safeFinetuning.tagRun': [run?: { runId: string }];
+  'safeFinetuning.editNotes': [run?: { runId: string }];
+  'safeFinetuning.copyRunConfiguration': [run?: { runId: string }];
+  'safeFinetuning.startRunAgain': [run?: { runId: string }];
+  'safeFinetuning.deleteRun': [run?: { runId: string }];
   'safeFinetuning.exportModel': [run?: { runId: string }];
   'safeFinetuning.evaluateModel': [run?: { runId: string }];
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
@@ -79,6 +85,12 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.selectRun': true,
   'safeFinetuning.showTrainerLog': true,
   'safeFinetuning.revealRunFolder': true,
+  'safeFinetuning.renameRun': true,
+  'safeFinetuning.tagRun': true,
+  'safeFinetuning.editNotes': true,
+  'safeFinetuning.copyRunConfiguration': true,
+  'safeFinetuning.startRunAgain': true,
+  'safeFinetuning.deleteRun': true,
   'safeFinetuning.exportModel': true,
   'safeFinetuning.evaluateModel': true,
   'safeFinetuning.trainProbe': true,

@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 
 export interface ContextKeys {
+  'safeFinetuning.hasRun': boolean;
   'safeFinetuning.runActive': boolean;
   'safeFinetuning.runPaused': boolean;
   'safeFinetuning.runResumable': boolean;

@@ -23,17 +23,20 @@ import {
   readMeta,
   readRunRecord,
   runFile,
+  updateMeta,
   type RunMeta,
   type RunStatus,
 } from './runFolder';
 import { RunState } from './runState';
 
-/** `status`: what the run is or how it stands has changed. `events`: its state has grown. */
-export type RunChange = 'status' | 'events';
+/** `status`: what the run is or how it stands has changed. `events`: its state has grown. `budget`: it is exceeded now. */
+export type RunChange = 'status' | 'events' | 'budget';
 
 /** A process that has written an event so recently need not be looked for. */
 const surelyAliveMilliseconds = 3000;
 const badLinesLogged = 5;
+/** What is older was told of when it happened, or in another window. */
+const newsMilliseconds = 60_000;
 
 export class Run extends Disposable {
   private readonly changed = this.register(new Emitter<RunChange>());
@@ -97,6 +100,12 @@ export class Run extends Disposable {
         badLine: reason => this.reportBadLine(reason),
       }),
     );
+  }
+
+  /** Changes what the user keeps of the run beside it. */
+  keep(change: Pick<RunMeta, 'name' | 'tags' | 'notes'>): void {
+    this.meta = updateMeta(this.folder, change);
+    this.derive();
   }
 
   /** Looks at the folder and the process again. */
@@ -171,7 +180,8 @@ export class Run extends Disposable {
     this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
     this.logTail = this.status === 'failed' ? logTail(this.folder) : [];
     this.message = this.explain();
-    const shown = [this.status, this.message, this.resumable, this.name, this.record?.attempt].join();
+    const { status, message, resumable, meta } = this;
+    const shown = JSON.stringify([status, message, resumable, meta.name, meta.tags, meta.notes, record?.attempt]);
     if (shown !== this.shown) {
       this.shown = shown;
       this.changed.fire('status');
@@ -191,6 +201,7 @@ export class Run extends Disposable {
     for (const event of batch) this.state.apply(event);
     this.noticeMisjudgement();
     this.changed.fire('events');
+    if (batch.some(({ event }) => event.type === 'budget' && Date.now() - event.ts < newsMilliseconds)) this.changed.fire('budget');
     // What a file does not say as well must not wait for one: the last word of a run on a full disk, for one.
     if (batch.some(({ event }) => event.type === 'activity' || event.type === 'finished')) this.derive();
     if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();

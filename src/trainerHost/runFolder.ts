@@ -14,10 +14,17 @@ export const metaFile = (folder: string) => path.join(folder, 'meta.json');
 export const logFile = (folder: string) => path.join(folder, 'trainer.log');
 
 /** What the extension keeps about a run. */
+/** What a user has to say about a run at a step. */
+export interface RunNote {
+  step: number;
+  text: string;
+}
+
 export interface RunMeta {
   name?: string;
   tags?: string[];
-  notes?: string;
+  /** By step. */
+  notes?: RunNote[];
   /** The process that was started last; it is the run's until run.json names a later one. */
   launched?: ProcessRecord;
   /** How that process ended, where a window saw it. */
@@ -127,12 +134,32 @@ export function readMeta(folder: string): RunMeta {
   try {
     const meta = readJson(metaFile(folder));
     if (typeof meta !== 'object' || meta === null) return {};
-    const { name, launched, ...rest } = meta as RunMeta; // people edit it, and a folder may be a stranger's
+    const { name, tags, notes, launched, ...rest } = meta as RunMeta; // people edit it, and a folder may be a stranger's
     const process = asProcessRecord(launched);
-    return { ...rest, ...(typeof name === 'string' && { name }), ...(process && { launched: process }) };
+    return {
+      ...rest,
+      ...(typeof name === 'string' && { name }),
+      ...(Array.isArray(tags) && { tags: tags.filter(tag => typeof tag === 'string') }),
+      ...(notes !== undefined && { notes: asNotes(notes) }),
+      ...(process && { launched: process }),
+    };
   } catch {
     return {}; // a convenience: the run does not depend on it
   }
+}
+
+/** A text without a step is about the run as a whole. */
+const asNotes = (value: unknown): RunNote[] =>
+  typeof value === 'string' ? [{ step: 0, text: value }] : Array.isArray(value) ? value.filter(isNote) : [];
+
+const isNote = (value: unknown): value is RunNote =>
+  typeof value === 'object' && value !== null && 'step' in value && Number.isInteger(value.step) && 'text' in value && typeof value.text === 'string';
+
+/** One note a step: another at the same step replaces it, an empty one takes it away. */
+export function withNote(notes: readonly RunNote[], note: RunNote): RunNote[] | undefined {
+  const others = notes.filter(({ step }) => step !== note.step);
+  const all = note.text ? [...others, note].sort((a, b) => a.step - b.step) : others;
+  return all.length ? all : undefined;
 }
 
 export function updateMeta(folder: string, change: Partial<RunMeta>): RunMeta {

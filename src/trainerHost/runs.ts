@@ -16,6 +16,7 @@ export class RunRegistry extends Disposable {
   private readonly listChanged = this.register(new Emitter<void>());
   private readonly currentChanged = this.register(new Emitter<Run | undefined>());
   private readonly ended = this.register(new Emitter<Run>());
+  private readonly overBudget = this.register(new Emitter<Run>());
   private scanning: Promise<void> | undefined;
   private shown: Run | undefined;
 
@@ -25,6 +26,9 @@ export class RunRegistry extends Disposable {
   readonly onDidChangeCurrent = this.currentChanged.event;
   /** A run that was active has ended. */
   readonly onDidEnd = this.ended.event;
+
+  /** The safety budget of a run has just been exceeded. */
+  readonly onDidExceedBudget = this.overBudget.event;
 
   /** @param folders the folders that hold one subfolder per run */
   constructor(
@@ -103,6 +107,7 @@ export class RunRegistry extends Disposable {
     this.runsByFolder.set(folder, run);
     run.onDidChange(change => {
       if (change === 'status') this.statusChanged(run);
+      if (change === 'budget') this.overBudget.fire(run);
     });
     return run;
   }

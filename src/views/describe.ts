@@ -21,6 +21,12 @@ export function configurationName(run: Run): string {
   return run.configPath ? path.basename(run.configPath).replace(/\.finetune\.json$/, '') : run.id;
 }
 
+/** What a run is called in lists: as its user named it, or by configuration and method. */
+export function runLabel(run: Run, { named } = { named: true }): string {
+  const usual = [configurationName(run), run.record?.config.method].filter(Boolean).join(' · ');
+  return (named && run.meta.name) || usual;
+}
+
 /** Where the run is, in a few words: "Training 45 %". */
 export function progressText(run: Run): string {
   const { phase } = run.state;

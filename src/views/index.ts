@@ -12,10 +12,11 @@ import { CloseRows } from './closeRows';
 import { DatasetsTree } from './datasetsTree';
 import { DatasetViewers } from './datasetViewer';
 import { registerEnvironmentCommand } from './environmentCommand';
+import { registerKeepingRuns } from './keepingRuns';
 import { registerModelCommands } from './modelCommands';
 import { registerJudgeCommands } from './judgeCommands';
 import { Monitor } from './monitor';
-import { notifyOfEnds } from './notifications';
+import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
 import { registerRunCommands } from './runCommands';
@@ -36,7 +37,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
     new DatasetsTree(datasets.index),
     new DatasetViewers(context.extensionUri, datasets, log),
     new StatusBar(registry),
-    notifyOfEnds(registry),
+    ...notifyOfRuns(registry),
     registry.onDidChange(() => setContextKeys(registry)),
     vscode.workspace.onDidChangeWorkspaceFolders(() => void registry.scan()),
   );
@@ -48,6 +49,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   const checked = checkedTrainer(context, checks);
   registerRunCommands(services, registry, checks, checked);
   registerJudgeCommands(services, datasets.opinions, closeRows, checked);
+  registerKeepingRuns(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
@@ -56,6 +58,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
 }
 
 function setContextKeys({ active, current }: RunRegistry): void {
+  setContext('safeFinetuning.hasRun', current !== undefined);
   setContext('safeFinetuning.runActive', active !== undefined);
   setContext('safeFinetuning.runPaused', active?.status === 'paused');
   setContext('safeFinetuning.runResumable', !active && !!current && !isActive(current.status) && current.resumable);

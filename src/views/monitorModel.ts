@@ -63,25 +63,28 @@ export function detailsView(run: Run): DetailsView {
     before: before?.metrics ?? null,
     after: after?.metrics ?? null,
     warnings: warnings.map(({ code, message }) => ({ code, message })),
-    interventions: interventions.map(describeIntervention),
+    interventions: [
+      ...interventions.map(describeIntervention),
+      ...(run.meta.notes ?? []).map(({ step, text }): InterventionView => ({ step, kind: 'note', text })),
+    ].sort((a, b) => a.step - b.step),
     logTail: run.logTail,
   };
 }
 
 function describeIntervention(event: RunState['interventions'][number]): InterventionView {
   const { step } = event;
-  if (event.type === 'budget') return { step, alarm: true, text: event.message };
+  if (event.type === 'budget') return { step, kind: 'budget', text: event.message };
   const changed = [
     event.betaMin !== null && event.betaMax !== null ? `β from ${event.betaMin} to ${event.betaMax}` : '',
     event.learningRate !== null ? `peak learning rate ${event.learningRate}` : '',
   ].filter(Boolean);
-  return { step, alarm: event.by === 'budget', text: `Set: ${changed.join(', ')}.` };
+  return { step, kind: event.by === 'budget' ? 'budget' : 'settings', text: `Set: ${changed.join(', ')}.` };
 }
 
 /** What `details` depends on: it is sent again when this changes. */
-export const detailsStamp = ({ state, logTail, record }: Run): string =>
+export const detailsStamp = ({ state, logTail, record, meta }: Run): string =>
   [state.dataset, state.before, state.after, state.warnings.at(-1)].map(event => event?.seq ?? '').join() +
-  `;${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.interventions.at(-1)?.seq ?? ''}`;
+  `;${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 

@@ -52,10 +52,11 @@ export interface DetailsView {
 }
 
 /** What was done to the run at a step, in words. */
+/** What happened at a step beside the training itself. */
 export interface InterventionView {
   step: number;
-  /** The safety budget was exceeded; otherwise the user did it. */
-  alarm: boolean;
+  /** `budget`: the safety budget was exceeded; `settings`: the user changed some; `note`: the user wrote one. */
+  kind: 'budget' | 'settings' | 'note';
   text: string;
 }
 
@@ -140,6 +141,7 @@ export const monitorCommands = [
   'safeFinetuning.stopRun',
   'safeFinetuning.cancelRun',
   'safeFinetuning.saveCheckpoint',
+  'safeFinetuning.editNotes',
   'safeFinetuning.changeSettings',
   'safeFinetuning.resumeFromCheckpoint',
   'safeFinetuning.showTrainerLog',

@@ -1,15 +1,28 @@
-/** Says when a run has ended, with what can be done next. */
+/** Says when a run has ended or exceeded its safety budget, with what can be done next. */
 import * as vscode from 'vscode';
 import type { IDisposable } from '../common/disposable';
 import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
-import { outcomeText } from './describe';
+import { configurationName, outcomeText } from './describe';
 
-export function notifyOfEnds(registry: RunRegistry): IDisposable {
-  return registry.onDidEnd(run => void notify(registry, run));
+export function notifyOfRuns(registry: RunRegistry): IDisposable[] {
+  return [registry.onDidEnd(run => void notifyOfEnd(registry, run)), registry.onDidExceedBudget(run => void notifyOfBudget(registry, run))];
 }
 
-async function notify(registry: RunRegistry, run: Run): Promise<void> {
+async function notifyOfBudget(registry: RunRegistry, run: Run): Promise<void> {
+  const exceeded = run.state.interventions.findLast(event => event.type === 'budget');
+  if (!exceeded) return;
+  const actions = {
+    'Show Monitor': () => vscode.commands.executeCommand('safeFinetuning.openMonitor'),
+    'Change…': () => vscode.commands.executeCommand('safeFinetuning.changeSettings'),
+  };
+  const chosen = await vscode.window.showWarningMessage(`Run ${configurationName(run)}: ${exceeded.message}`, ...Object.keys(actions));
+  if (!chosen) return;
+  registry.select(run);
+  await actions[chosen as keyof typeof actions]();
+}
+
+async function notifyOfEnd(registry: RunRegistry, run: Run): Promise<void> {
   const failed = run.status === 'failed' || run.status === 'lost';
   const actions = {
     'Show Monitor': () => vscode.commands.executeCommand('safeFinetuning.openMonitor'),

@@ -15,6 +15,7 @@ import { askAndChange } from './changeSettings';
 import type { CheckedTrainer } from './checkedTrainer';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
 import type { PreflightView } from './preflightView';
+import { needRun } from './runsTree';
 
 const answerMilliseconds = 10_000;
 
@@ -131,11 +132,6 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     }),
     registerCommand('safeFinetuning.showLog', () => log.show()),
   );
-}
-
-function needRun(run: Run | undefined): Run {
-  if (!run) throw new UserError('There is no run yet.', [{ title: 'Start Run', command: 'safeFinetuning.startRun' }]);
-  return run;
 }
 
 /** Whom a command means: the run shown, or the running one when the shown one has ended. */

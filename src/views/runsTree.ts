@@ -1,9 +1,11 @@
 /** The list of runs, newest first. */
 import * as vscode from 'vscode';
 import { Disposable } from '../common/disposable';
-import type { RunStatus } from '../trainerHost/runFolder';
+import { UserError } from '../common/userError';
+import type { Run } from '../trainerHost/run';
+import { isActive, type RunStatus } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
-import { configurationName, outcomeText, statusIcon, statusWord } from './describe';
+import { outcomeText, runLabel, statusIcon, statusWord } from './describe';
 
 /** What the tree's menus pass to commands. */
 export interface RunItem {
@@ -36,10 +38,11 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     const item = new vscode.TreeItem(runId);
     const run = this.registry.byId(runId);
     if (!run) return item;
-    const method = run.record?.config.method;
     item.id = runId;
-    item.label = run.meta.name ?? [configurationName(run), method].filter(Boolean).join(' · ');
-    item.description = `${statusWord[run.status]}, ${when(run.startedAt)}`;
+    item.label = runLabel(run);
+    const tags = run.meta.tags?.map(tag => `#${tag} `).join('') ?? '';
+    item.description = `${tags}${statusWord[run.status]}, ${when(run.startedAt)}`;
+    item.contextValue = isActive(run.status) ? 'activeRun' : 'endedRun';
     const colour = colours[run.status];
     item.iconPath = new vscode.ThemeIcon(statusIcon[run.status], colour ? new vscode.ThemeColor(colour) : undefined);
     item.tooltip = `${outcomeText(run)}\n${run.folder}`;
@@ -47,6 +50,11 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     item.accessibilityInformation = { label: `${item.label}, ${item.description}` };
     return item;
   }
+}
+
+export function needRun(run: Run | undefined): Run {
+  if (!run) throw new UserError('There is no run yet.', [{ title: 'Start Run', command: 'safeFinetuning.startRun' }]);
+  return run;
 }
 
 /** The time of day for today, the date for other days. */

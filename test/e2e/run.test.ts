@@ -143,7 +143,7 @@ describe('a run', () => {
     await monitor.reaches(at + 2);
     await workbench.command('Safe Fine-Tuning: Pause Run');
     await monitor.status('Paused').waitFor();
-    const change = monitor.page.locator('section', { hasText: 'Changes while training' }).locator('li');
+    const change = monitor.page.locator('section', { hasText: 'Changes and notes' }).locator('li');
     assert.match(await change.innerText(), new RegExp(`After step ${at}.*β.* 0\\.3`));
     const saved = events().filter(({ type }) => type === 'checkpoint').map(event => (event as unknown as CheckpointSaved).step);
     assert.ok(saved.includes(at + 1), `it is saved after the next step, ${at + 1}, not only after ${saved.join()}`);
@@ -278,6 +278,34 @@ describe('a run', () => {
       assert.ok(ratio >= 4.5, `text against background: ${ratio.toFixed(1)} to 1`);
     });
   }
+
+  it('is renamed, tagged, annotated, and deleted once it is of no more use', async () => {
+    const { page, monitor } = workbench;
+    const runs = page.locator('.pane', { has: page.locator('.pane-header', { hasText: 'Runs' }) }).locator('.monaco-list-row');
+    const typed = async (command: string, text: string) => {
+      await workbench.command(`Safe Fine-Tuning: ${command}`);
+      const input = page.locator('.quick-input-widget:visible .quick-input-box input');
+      await input.fill(text);
+      await input.press('Enter');
+      await input.waitFor({ state: 'hidden' });
+    };
+    const before = runFolders().length;
+    await typed('Rename Run…', 'My <b>best</b>');
+    await monitor.page.locator('h1', { hasText: 'My <b>best</b>' }).waitFor();
+    await typed('Tag Run…', 'keep, keep, lr 1e-4');
+    await runs.filter({ hasText: 'My <b>best</b>' }).filter({ hasText: '#keep #lr 1e-4' }).waitFor();
+    await typed('Notes at Steps…', 'Here it was good');
+    await monitor.page.locator('section', { hasText: 'Changes and notes' }).locator('li', { hasText: 'Here it was good' }).waitFor();
+    await workbench.screenshot('annotated');
+    await workbench.command('Safe Fine-Tuning: Delete Run…');
+    await page.locator('.monaco-dialog-box', { hasText: 'My <b>best</b>' }).locator('.monaco-button', { hasText: 'Cancel' }).click();
+    assert.strictEqual(runFolders().length, before, 'nothing is deleted by asking');
+    await workbench.command('Safe Fine-Tuning: Delete Run…');
+    await page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Move to Trash' }).click();
+    await page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Delete Permanently' }).click(); // no trash on a server
+    await runs.filter({ hasText: 'My <b>best</b>' }).waitFor({ state: 'detached' });
+    assert.strictEqual(runFolders().length, before - 1);
+  });
 });
 
 /** Complete checkpoints: their manifest is written last. */

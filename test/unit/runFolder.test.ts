@@ -19,6 +19,7 @@ import {
   runFile,
   runsFolderIn,
   updateMeta,
+  withNote,
   type StatusFacts,
 } from '../../src/trainerHost/runFolder';
 
@@ -130,14 +131,35 @@ describe('a run folder', () => {
   it('keeps what others wrote into meta.json', () => {
     const folder = create();
     updateMeta(folder, { name: 'my run' });
-    updateMeta(folder, { notes: 'n' });
-    assert.deepStrictEqual(readMeta(folder), { name: 'my run', notes: 'n' });
+    updateMeta(folder, { tags: ['a'] });
+    assert.deepStrictEqual(readMeta(folder), { name: 'my run', tags: ['a'] });
     fs.writeFileSync(path.join(folder, 'meta.json'), '{ torn');
     assert.deepStrictEqual(readMeta(folder), {});
     for (const pid of ['1; calc', '1', 1.5, -1, 0]) {
-      fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ notes: 'n', launched: { ...processAt(1), pid } }));
-      assert.deepStrictEqual(readMeta(folder), { notes: 'n' });
+      fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify({ name: 'n', launched: { ...processAt(1), pid } }));
+      assert.deepStrictEqual(readMeta(folder), { name: 'n' });
     }
+  });
+
+  it('has tags and notes as people write them into meta.json', () => {
+    const folder = create();
+    const written = (meta: unknown) => {
+      fs.writeFileSync(path.join(folder, 'meta.json'), JSON.stringify(meta));
+      return readMeta(folder);
+    };
+    assert.deepStrictEqual(written({ notes: 'try 5e-5' }), { notes: [{ step: 0, text: 'try 5e-5' }] });
+    assert.deepStrictEqual(written({ notes: [{ step: 3, text: 'here' }, { step: 'x' }, null], tags: ['a', 1] }), {
+      notes: [{ step: 3, text: 'here' }],
+      tags: ['a'],
+    });
+    assert.deepStrictEqual(written({ name: 1, notes: 7, tags: 'a' }), { notes: [] });
+  });
+
+  it('has one note a step, in their order', () => {
+    const at = (step: number, text: string) => ({ step, text });
+    assert.deepStrictEqual(withNote([at(5, 'e')], at(2, 'b')), [at(2, 'b'), at(5, 'e')]);
+    assert.deepStrictEqual(withNote([at(2, 'b'), at(5, 'e')], at(5, 'f')), [at(2, 'b'), at(5, 'f')]);
+    assert.deepStrictEqual(withNote([at(2, 'b')], at(2, '')), undefined);
   });
 
   it('keeps a meta.json that cannot be read beside the new one', () => {

@@ -1,0 +1,117 @@
+/** What users do with runs that they keep: name, tags, notes, start again, and away with them. */
+import fs from 'node:fs';
+import path from 'node:path';
+import * as vscode from 'vscode';
+import type { Services } from '../common/services';
+import { errorText } from '../common/log';
+import { UserError } from '../common/userError';
+import type { Run } from '../trainerHost/run';
+import { isActive, withNote } from '../trainerHost/runFolder';
+import type { RunRegistry } from '../trainerHost/runs';
+import { requireTrust } from '../trainerHost/workspace';
+import { runLabel, statusWord } from './describe';
+import { needRun, type RunItem } from './runsTree';
+
+export function registerKeepingRuns({ context, registerCommand }: Services, registry: RunRegistry): void {
+  const chosen = (item: RunItem | undefined): Run => needRun(item ? registry.byId(item.runId) : registry.current);
+
+  context.subscriptions.push(
+    registerCommand('safeFinetuning.renameRun', async item => {
+      const run = chosen(item);
+      const usual = runLabel(run, { named: false });
+      const name = await vscode.window.showInputBox({
+        title: `Rename ${run.name}`,
+        prompt: `Left empty, it is called "${usual}" again. Its folder keeps its name.`,
+        value: run.meta.name ?? usual,
+      });
+      if (name !== undefined) run.keep({ name: name.trim() || undefined });
+    }),
+
+    registerCommand('safeFinetuning.tagRun', async item => {
+      const run = chosen(item);
+      const used = [...new Set(registry.runs.flatMap(({ meta }) => meta.tags ?? []))].sort();
+      const text = await vscode.window.showInputBox({
+        title: `Tags of ${run.name}`,
+        prompt: `Separated by commas.${used.length ? ` In use: ${used.join(', ')}.` : ''}`,
+        value: run.meta.tags?.join(', ') ?? '',
+      });
+      if (text === undefined) return;
+      const tags = [...new Set(text.split(',').map(tag => tag.trim()))].filter(Boolean);
+      run.keep({ tags: tags.length ? tags : undefined });
+    }),
+
+    registerCommand('safeFinetuning.editNotes', async item => editNotes(chosen(item))),
+
+    registerCommand('safeFinetuning.copyRunConfiguration', async item => {
+      const run = chosen(item);
+      if (!run.record) throw new UserError(`Run ${run.name} ended before its configuration was read: there is none to copy.`);
+      await vscode.env.clipboard.writeText(`${JSON.stringify(run.record.config, null, 2)}\n`);
+      void vscode.window.showInformationMessage(
+        `The configuration of ${run.name}, with every default, is on the clipboard. Paths in it are relative to ${path.dirname(run.record.configPath)}.`,
+      );
+    }),
+
+    registerCommand('safeFinetuning.startRunAgain', item => {
+      const run = chosen(item);
+      const { configPath } = run;
+      if (!configPath || !fs.existsSync(configPath)) {
+        throw new UserError(`The configuration of run ${run.name}, ${configPath ?? 'unknown'}, is gone. What it said can still be copied.`, [
+          { title: 'Copy Configuration', command: 'safeFinetuning.copyRunConfiguration', arguments: [{ runId: run.id }] },
+        ]);
+      }
+      return vscode.commands.executeCommand<string | undefined>('safeFinetuning.startRun', vscode.Uri.file(configPath));
+    }),
+
+    registerCommand('safeFinetuning.deleteRun', async item => {
+      requireTrust('Deleting a run');
+      const run = chosen(item);
+      if (isActive(run.status)) throw new UserError(`Run ${run.name} is ${statusWord[run.status]}: stop or cancel it before it is deleted.`);
+      if (await moveToTrash(run)) await registry.lookAgain();
+    }),
+  );
+}
+
+async function editNotes(run: Run): Promise<void> {
+  const notes = run.meta.notes ?? [];
+  const { series } = run.state;
+  const now = series.length ? series.at('step', series.length - 1) : 0;
+  const edit = async (step: number, before: string) => {
+    const text = await vscode.window.showInputBox({
+      title: `Note at step ${step} of ${run.name}`,
+      prompt: before ? 'Left empty, the note is removed.' : 'Shown in the charts at this step.',
+      value: before,
+    });
+    if (text !== undefined) run.keep({ notes: withNote(run.meta.notes ?? [], { step, text: text.trim() }) });
+  };
+  if (notes.length === 0) return edit(now, '');
+  const items = [
+    ...(notes.some(({ step }) => step === now) ? [] : [{ label: `$(add) New note at step ${now}`, step: now, text: '' }]),
+    ...notes.map(({ step, text }) => ({ label: `Step ${step}`, description: text, step, text })),
+  ];
+  const chosen = await vscode.window.showQuickPick(items, { title: `Notes of ${run.name}`, placeHolder: 'Which note?', matchOnDescription: true });
+  if (chosen) await edit(chosen.step, chosen.text);
+}
+
+/** Whether it is gone. Where there is no trash, as on many servers, the user is asked once more. */
+async function moveToTrash(run: Run): Promise<boolean> {
+  const folder = vscode.Uri.file(run.folder);
+  const detail = `${run.folder}\nIts measurements, checkpoints and adapter go with it.`;
+  const remove = 'Move to Trash';
+  const asked = await vscode.window.showWarningMessage(`Delete run ${runLabel(run)}?`, { modal: true, detail }, remove);
+  if (asked !== remove) return false;
+  try {
+    await vscode.workspace.fs.delete(folder, { recursive: true, useTrash: true });
+    return true;
+  } catch (error) {
+    const reason = errorText(error);
+    const forever = 'Delete Permanently';
+    const sure = await vscode.window.showWarningMessage(
+      `Run ${runLabel(run)} could not be moved to the trash. Delete it for good?`,
+      { modal: true, detail: `${reason}\n${detail}` },
+      forever,
+    );
+    if (sure !== forever) return false;
+    await vscode.workspace.fs.delete(folder, { recursive: true, useTrash: false });
+    return true;
+  }
+}
