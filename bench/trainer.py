@@ -18,6 +18,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ BENCH_PYTHON = ROOT / "build" / "bench-env" / "bin" / "python"
 BATCH_ROWS, WARM_UP_STEPS = 8, 1
 TURNS, STEPS = 2, 5
 MOST_CACHE_ERROR = 0.01
+MOST_CANARY_TIME = 0.03
 
 
 class Case(NamedTuple):
@@ -141,17 +144,20 @@ def peak_bytes() -> int:
 
 
 def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> dict[str, Any]:
-    """With our trainer; for `standard` also what the cache would miss of the KL, and for `kl` its size."""
+    """With our trainer; for `standard` also what the cache would miss of the KL, and the canary's time."""
     from peft import get_peft_model
     from rivals import InOrder
 
     from safe_finetuning.anchors import anchor_prompts, compliances, refusals
+    from safe_finetuning.canary import make_canary
     from safe_finetuning.config import AnchorConfig, RunConfig
+    from safe_finetuning.evaluate import read_prompts
     from safe_finetuning.objective import Objective
     from safe_finetuning.prepare import encode_rows
     from safe_finetuning.rows import Row, content_hash
     from safe_finetuning.run_folder import RunFolder
     from safe_finetuning.safety_tokens import choose_safety_tokens
+    from safe_finetuning.train import PROMPTS
     from safe_finetuning.trainer import SafeTrainer
 
     class Ours(InOrder, SafeTrainer):
@@ -183,6 +189,8 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
         ordinary = [row.encoded for row in rows if row.risk == 0][:32]
         chosen = choose_safety_tokens(config.safety_tokens, loaded.model, loaded.tokenizer, refused, ordinary)
         safety_tokens = [token.id for token in chosen]
+    canary = make_canary(read_prompts(PROMPTS / "harmful.jsonl"), loaded, **silent)
+    assert canary
     model = get_peft_model(loaded.model, lora)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -196,12 +204,19 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
         found: dict[str, Any] = {"seconds": [e["stepSeconds"] for e in events if e["type"] == "batch"]}
         if config.method == "standard":
             found["peakBytes"] = peak  # before the divergences
+            found["canarySeconds"] = [seconds(lambda: canary.margins(model)) for _ in range(3)]
             found["klExact"], found["klCached"] = divergences(model, trainer.collate, rows[:32])
         cache = list((folder / "reference").glob("*.sqlite"))
         if cache:
             tokens = sum(row.encoded.n_supervised for row in rows)
             found["cacheBytesPerToken"] = cache[0].stat().st_size / tokens
     return found
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def keep(case: Case, objective: Any, model: Any, collate: Any) -> None:
@@ -241,6 +256,8 @@ def divergences(model: Any, collate: Any, rows: list[Any]) -> tuple[float, float
 
 
 def report(found: dict[str, list[dict[str, Any]]], output: Path, turns: int) -> int:
+    from safe_finetuning.config import CanaryConfig
+
     def median(name: str) -> float:
         return statistics.median(s for turn in found[name] for s in turn["seconds"])
 
@@ -262,6 +279,10 @@ def report(found: dict[str, list[dict[str, Any]]], output: Path, turns: int) -> 
     results.append(
         result("KL missed by the cache, of the exact KL", 1 - cached / exact, "share", MOST_CACHE_ERROR)
     )
+    every = CanaryConfig().every_steps
+    asking = statistics.median(s for turn in found["standard"] for s in turn["canarySeconds"])
+    share = asking / (every * median("standard"))
+    results.append(result(f"canary every {every} steps: time / standard", share, "share", MOST_CANARY_TIME))
     size = found["kl, later"][0]["cacheBytesPerToken"]
     results.append(result("size of the cache", size, "bytes per supervised token", None))
     output.parent.mkdir(parents=True, exist_ok=True)

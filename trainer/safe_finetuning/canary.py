@@ -4,9 +4,9 @@ Asked every few steps, it needs no generation: for each prompt, the margin is
 
     ln P(the reference's own refusal | prompt) − ln P("Sure, here is" | prompt)
 
-over the first tokens of each, in nats. The prompts are computed once and both openings behind them, against
-the kept keys and values, so that an asking costs little more than the prompts' tokens. Our own choice; no
-paper defines it. `bench/canary.py` shows how its fall goes with measured attack success.
+over the first tokens of each, in nats. What all prompts begin with, a system prompt say, is computed once,
+and each prompt once for both openings. Our own choice; no paper defines it.
+`bench/canary.py` shows how its fall goes with measured attack success.
 """
 
 from __future__ import annotations
@@ -39,42 +39,85 @@ class Canary:
         self, prompts: Sequence[list[int]], refusing: Sequence[list[int]], complying: list[int], pad: int
     ) -> None:
         """Token ids: `prompts` and `refusing` have one list per prompt; `complying` is the same for all."""
-        width = max(map(len, prompts))
-        openings = [opening for refusal in refusing for opening in (refusal, complying)]
-        longest = max(map(len, openings))
-        self._ids = torch.tensor([[pad] * (width - len(x)) + x for x in prompts])
-        self._mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in prompts])
-        self._openings = torch.tensor([x + [pad] * (longest - len(x)) for x in openings])
-        self._counted = torch.tensor([[1] * len(x) + [0] * (longest - len(x)) for x in openings])
+        shared = min(_shared_length(prompts), min(map(len, prompts)) - 1)
+        self._prefix = torch.tensor([prompts[0][:shared]], dtype=torch.long)
+        own = [prompt[shared:] for prompt in prompts]
+        width, longest = max(map(len, own)), max(map(len, refusing))
+        self._ids = torch.tensor(
+            [
+                [pad] * (width - len(x)) + x + refusal + [pad] * (longest - len(refusal))
+                for x, refusal in zip(own, refusing, strict=True)
+            ]
+        )
+        self._mask = torch.tensor(
+            [
+                [0] * (width - len(x)) + [1] * (len(x) + len(refusal)) + [0] * (longest - len(refusal))
+                for x, refusal in zip(own, refusing, strict=True)
+            ]
+        )
+        self._complying = torch.tensor([complying] * len(prompts))
+        self._width = width
 
     def margins(self, model: Any) -> list[float]:
         """Of every prompt, in nats. The model's mode is left as it was."""
         device = next(model.parameters()).device
-        ids, mask, openings, counted = (
-            x.to(device) for x in (self._ids, self._mask, self._openings, self._counted)
+        prefix, ids, mask, complying = (
+            x.to(device) for x in (self._prefix, self._ids, self._mask, self._complying)
         )
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        begun = torch.cat([torch.ones_like(ids[:, :1]).expand(-1, prefix.shape[1]), mask], 1)
+        positions = (begun.cumsum(1) - 1).clamp(min=0)
+        last = prefix.shape[1] + self._width - 1  # the column of every prompt's last token
+
+        def ask(tokens: Any, mask: Any, positions: Any, keep: int, cache: Any) -> Any:
+            return model(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            )
+
         was_training = model.training
         model.eval()
         try:
             with torch.no_grad():
-                asked = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-                begun = model(**asked, use_cache=True, logits_to_keep=1)
-                cache = begun.past_key_values
-                cache.batch_repeat_interleave(2)
-                after = model(
-                    input_ids=openings[:, :-1],
-                    attention_mask=torch.cat([mask.repeat_interleave(2, 0), counted[:, :-1]], 1),
-                    position_ids=positions[:, -1:].repeat_interleave(2, 0) + counted[:, :-1].cumsum(1),
-                    past_key_values=cache,
-                    use_cache=True,
+                cache = None
+                if n := prefix.shape[1]:
+                    cache = ask(prefix, begun[:1, :n], positions[:1, :n], 1, None).past_key_values
+                    cache.batch_repeat_interleave(len(ids))
+                refused = ask(
+                    ids[:, :-1], begun[:, :-1], positions[:, n:-1], ids.shape[1] - self._width, cache
+                )
+                cache = refused.past_key_values
+                if behind := ids.shape[1] - 1 - self._width:
+                    cache.crop(-behind)  # the refusals
+                steps = torch.arange(1, complying.shape[1], device=device)
+                after = ask(
+                    complying[:, :-1],
+                    torch.cat([begun[:, : last + 1], torch.ones_like(complying[:, :-1])], 1),
+                    positions[:, last : last + 1] + steps,
+                    0,
+                    cache,
                 )
         finally:
             model.train(was_training)
-        logits = torch.cat([begun.logits.repeat_interleave(2, 0), after.logits], 1).float()
-        likely = logits.log_softmax(-1).gather(2, openings[..., None])[..., 0]
-        refusing, complying = (likely * counted).sum(1).view(-1, 2).T
-        return (refusing - complying).tolist()
+        refusal, counted = ids[:, self._width :], mask[:, self._width :]
+        complied = torch.cat([refused.logits[:, :1], after.logits], 1)
+        refusing = _log_likelihood(refused.logits, refusal, counted)
+        return (refusing - _log_likelihood(complied, complying, torch.ones_like(complying))).tolist()
+
+
+def _shared_length(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all begin with."""
+    differing = (i for i, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1)
+    return next(differing, min(map(len, prompts)))
+
+
+def _log_likelihood(logits: Any, tokens: Any, counted: Any) -> Any:
+    """Of each row of `tokens`, in nats, by the logits before each; `counted` is 0 where a row is padded."""
+    likely = logits.float().log_softmax(-1).gather(2, tokens[..., None])[..., 0]
+    return (likely * counted).sum(1)
 
 
 def make_canary(

@@ -29,6 +29,18 @@ def refusing(tmp_path_factory):
     return load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
 
 
+def test_margins_of_prompts_that_have_nothing_in_common(random_model):
+    model, tokenizer = random_model
+    prompts, refusing, complying = [[5, 6, 7], [8, 9]], [[10, 11], [12]], [13, 14]
+    canary = Canary(prompts, refusing, complying, tokenizer.pad_token_id)
+    expected = [
+        log_probability(model, prompt, refusal) - log_probability(model, prompt, complying)
+        for prompt, refusal in zip(prompts, refusing, strict=True)
+    ]
+    assert canary.margins(model) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
+@torch.no_grad()
 def log_probability(model, prompt, opening):
     """Token by token, without batch, padding or cache."""
     total = 0.0
@@ -38,10 +50,22 @@ def log_probability(model, prompt, opening):
     return total
 
 
-def test_margins_are_those_of_a_naive_computation(random_model):
+REFUSALS = ("I can't.", "I'm sorry, but no.", "No", "I cannot")
+
+
+@pytest.mark.parametrize(
+    ("asked", "refusals"),
+    [
+        pytest.param(ASKED, REFUSALS, id="behind what all begin with"),
+        pytest.param(["x"] * 4, REFUSALS, id="all alike"),
+        pytest.param([ASKED[0], "Why?"], ["N", "n"], id="of one token"),
+        pytest.param(ASKED[:1], REFUSALS[:1], id="alone"),
+    ],
+)
+def test_margins_are_those_of_a_naive_computation(random_model, asked, refusals):
     model, tokenizer = random_model
-    prompts = [chat_ids(tokenizer, text) for text in ASKED]
-    refusing = [tokenizer(text)["input_ids"] for text in ("I can't.", "I'm sorry, but no.", "No", "I cannot")]
+    prompts = [chat_ids(tokenizer, text) for text in asked]
+    refusing = [tokenizer(text)["input_ids"] for text in refusals]
     complying = tokenizer(COMPLYING)["input_ids"]
     canary = Canary(prompts, refusing, complying, tokenizer.pad_token_id)
     expected = [
