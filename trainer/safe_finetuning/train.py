@@ -57,8 +57,7 @@ def train(
         status, message = _train(config, config_path, run, resume, processes)
         run.finish(status, message)
         processes.leave()
-        # The launcher of several processes takes every exit code but 0 for a failure.
-        return EXIT_CODES[status] if processes.count == 1 else 0
+        return EXIT_CODES[status]
     except Cancelled:
         run.finish_as_told()
         return EXIT_CODES["cancelled"]
