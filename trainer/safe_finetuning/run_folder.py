@@ -98,7 +98,7 @@ class RunFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             events = folder / "events.jsonl"
-            self._seq, self.attempt = self._continue_events(events)
+            self._seq, self.attempt, self._heard = self._continue_events(events)
             self._events = events.open("a", encoding="utf-8", newline="\n")
         except OSError as error:
             raise _not_writable(folder, error) from None
@@ -293,7 +293,9 @@ class RunFolder:
     def _commands(self) -> Iterator[p.Command | None]:
         """New commands as they are appended; None when there is none at present.
 
-        Commands given before this process began belong to an earlier attempt.
+        What an earlier attempt has answered, and what was given before this process began, was not for this
+        one. Neither would do alone: a process that was killed answers nothing, and where the clock has been
+        set the start of a process is only known to the seconds that it was set by.
         """
         path, position, rest = self.folder / "commands.jsonl", 0, b""
         not_before = self._process.start_time * 1000 - 1000  # the clock of process starts is coarse
@@ -313,14 +315,16 @@ class RunFolder:
                     with suppress(OSError):  # a full disk must not end the listening
                         self.warn("command", "A line of commands.jsonl is not a command; it was ignored.")
                     continue
-                if command.ts >= not_before:
+                if command.ts >= not_before and command.id not in self._heard:
                     yield command
             yield None
 
-    def _continue_events(self, path: Path) -> tuple[int, int]:
-        """Ends a torn last line; returns the next sequence number and this attempt's number."""
+    def _continue_events(self, path: Path) -> tuple[int, int, set[str]]:
+        """Ends a torn last line; returns the next sequence number, this attempt's number, and the commands
+        that earlier attempts have answered, by id."""
+        heard: set[str] = set()
         if not path.exists():
-            return 0, 1
+            return 0, 1, heard
         seq = attempt = 0
         torn = False
         with path.open("rb") as file:
@@ -330,12 +334,14 @@ class RunFolder:
                     event = json.loads(line)
                     seq = max(seq, int(event["seq"]) + 1)
                     attempt += event["type"] == "attempt_started"
+                    if event["type"] == "command_acknowledged":
+                        heard.add(event["id"])
                 except (ValueError, KeyError, TypeError):
                     continue
         if torn:
             with path.open("ab") as file:
                 file.write(b"\n")
-        return seq, attempt + 1
+        return seq, attempt + 1, heard
 
     def _write_record(self) -> None:
         assert self._record

@@ -103,5 +103,5 @@ def until(condition, process: subprocess.Popen, seconds: float = 90) -> None:
 def say(run: Path, name: str, **given: float) -> float:
     now = time.time()
     with (run / "commands.jsonl").open("a") as file:
-        file.write(json.dumps({"id": name, "ts": now * 1000, "command": name, **given}) + "\n")
+        file.write(json.dumps({"id": f"{name}-{now}", "ts": now * 1000, "command": name, **given}) + "\n")
     return now

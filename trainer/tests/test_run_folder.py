@@ -75,6 +75,20 @@ def test_pause_and_resume(tmp_path):
     until(lambda: sum(e["type"] == "command_acknowledged" for e in events(tmp_path)) == 2)
 
 
+def test_what_an_earlier_attempt_has_answered_is_not_done_again(tmp_path):
+    first = RunFolder(tmp_path)
+    first.phase("training", "")
+    command(tmp_path, "stop")
+    until(lambda: first.stop_requested)
+    first.finish("stopped", "")
+    second = RunFolder(tmp_path)  # so soon that the clock of process starts cannot tell the two apart
+    second.phase("training", "")
+    command(tmp_path, "checkpoint")
+    until(lambda: second.checkpoint_requested)
+    assert not second.stop_requested
+    second.finish("completed", "")
+
+
 def test_stop_and_cancel(tmp_path):
     run = RunFolder(tmp_path)
     run.phase("training", "")
