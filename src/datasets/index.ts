@@ -54,7 +54,7 @@ export class DatasetFeature extends Disposable {
       }),
     );
     const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
-    const cache = this.register(new ScoreCache(path.join(storage, 'scores.txt'), log));
+    const cache = this.register(new ScoreCache(path.join(storage, 'scores.bin'), log));
     this.opinions = this.register(new Opinions(path.join(storage, 'judged'), log));
     const { opinions } = this;
     this.annotations = this.register(new Annotations({ scorer, cache, opinions, log }));
@@ -169,7 +169,8 @@ export class DatasetFeature extends Disposable {
     for (const file of new Set(rows.map(row => row.path))) await act(rows.filter(row => row.path === file));
   }
 
-  private selectedRows(): RowLocation[] {
+  /** Those of the open dataset file that the selection touches; at least one. */
+  selectedRows(): RowLocation[] {
     const editor = vscode.window.activeTextEditor;
     const dataset = editor && this.annotations.get(editor.document);
     const selected = dataset?.rowsIn(editor!.selection) ?? [];

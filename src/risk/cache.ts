@@ -1,29 +1,29 @@
 /**
  * Scores of rows by content hash, for one judge: a row is judged once, however often its file is opened.
- * Kept in memory up to a bound (the least recently used go first) and in one file, which is written beside
+ * Kept in memory up to a bound (those not used for long go first) and in one file, which is written beside
  * and renamed. A file that cannot be understood is discarded: it holds nothing that cannot be made again.
  */
+import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import type { IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
 import { Pace } from '../common/pace';
+import { ScoreTable, WORDS, type RowScore } from './scoreTable';
 
-export interface RowScore {
-  /** The highest over the row's training pairs, in [0, 1], to six decimal places. */
-  risk: number;
-  /** Every answer is a refusal: safety data. */
-  refusal: boolean;
-  /** Index of the message that the risk is about. */
-  messageIndex: number;
-}
+export type { RowScore };
 
-const FORMAT = 'safe-finetuning-scores 1';
+const FORMAT = 'safe-finetuning-scores 2';
 const SAVE_DELAY_MS = 2000;
+const CAPACITY = 3_000_000; // some 80 MB of memory, and 48 MB on the disk
+const SCORE_BYTES = 4 * WORDS;
+const DIGEST_BYTES = 32;
+/** So many scores are read in one go. */
+const PACK = 4096;
 
 export class ScoreCache implements IDisposable {
-  private readonly scores = new Map<string, RowScore>();
+  private readonly scores: ScoreTable;
   private judgeId: string | undefined;
   private opening: Promise<void> = Promise.resolve();
   private saveTimer: NodeJS.Timeout | undefined;
@@ -32,8 +32,10 @@ export class ScoreCache implements IDisposable {
   constructor(
     private readonly file: string,
     private readonly log: Log,
-    private readonly capacity = 250_000,
-  ) {}
+    capacity = CAPACITY,
+  ) {
+    this.scores = new ScoreTable(capacity);
+  }
 
   /** Makes the cache that of `judgeId`: its scores are read, those of another judge are dropped. */
   open(judgeId: string): Promise<void> {
@@ -46,14 +48,12 @@ export class ScoreCache implements IDisposable {
   }
 
   get(hash: string): RowScore | undefined {
-    const score = this.scores.get(hash);
-    if (score) this.put(hash, score); // now the most recently used
-    return score;
+    return this.scores.get(hash);
   }
 
   /** Keeps a score of the judge that the cache is open for. */
   set(hash: string, score: RowScore): void {
-    this.put(hash, score);
+    this.scores.set(hash, score);
     this.saveTimer ??= setTimeout(() => void this.save(), SAVE_DELAY_MS).unref();
   }
 
@@ -72,46 +72,61 @@ export class ScoreCache implements IDisposable {
     this.forgetTimer();
     try {
       mkdirSync(path.dirname(this.file), { recursive: true });
-      writeFileSync(this.beside, [header(this.judgeId!), ...[...this.scores].map(formatScore)].join(''));
+      writeFileSync(this.beside, Buffer.concat([...formatted(this.judgeId!, this.scores)]));
       renameSync(this.beside, this.file);
     } catch (error) {
       this.warnOfWriting(error);
     }
   }
 
-  private put(hash: string, score: RowScore): void {
-    this.scores.delete(hash);
-    this.scores.set(hash, score);
-    if (this.scores.size > this.capacity) this.scores.delete(this.scores.keys().next().value!);
-  }
-
   private async read(judgeId: string): Promise<void> {
-    let content: string;
+    let content: Buffer;
     try {
-      content = await readFile(this.file, 'utf8');
+      content = await readFile(this.file);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       this.log.warn(`${this.file} cannot be read (${errorText(error)}): rows are scored anew.`);
       return;
     }
-    const scores = await parseScores(content, judgeId);
-    if (scores === 'damaged') {
-      this.log.warn(`${this.file} is damaged and is discarded: rows are scored anew.`);
-      return;
+    if (await this.takeIn(content, judgeId)) return;
+    this.log.warn(`${this.file} is damaged and is discarded: rows are scored anew.`);
+  }
+
+  /** Of another judge, nothing; false where the file is damaged. */
+  private async takeIn(content: Buffer, judgeId: string): Promise<boolean> {
+    const from = content.indexOf('\n') + 1;
+    const header = content.toString('utf8', 0, from);
+    const [scores, digest] = [content.subarray(from, -DIGEST_BYTES), content.subarray(-DIGEST_BYTES)];
+    if (!header.startsWith(`${FORMAT} `) || scores.length % SCORE_BYTES !== 0) return false;
+    const pace = new Pace();
+    const hash = createHash('sha256').update(header);
+    for (const pack of packsIn(scores)) {
+      hash.update(pack);
+      await pace.step();
     }
-    if (this.judgeId !== judgeId) return;
-    for (const [hash, score] of scores) if (!this.scores.has(hash)) this.put(hash, score);
+    if (!hash.digest().equals(digest)) return false;
+    if (header !== headerOf(judgeId)) return true;
+    for (const pack of packsIn(scores)) {
+      if (this.judgeId !== judgeId) return true;
+      // A copy, as words may only begin at every fourth byte.
+      if (!this.scores.unpack(new Uint32Array(new Uint8Array(pack).buffer))) return false;
+      await pace.step();
+    }
+    return true;
   }
 
   private async write(): Promise<void> {
     const pace = new Pace();
-    const parts = [header(this.judgeId!)];
-    for (const entry of [...this.scores]) {
-      parts.push(formatScore(entry));
-      await pace.step();
-    }
     await mkdir(path.dirname(this.file), { recursive: true });
-    await writeFile(this.beside, parts.join(''));
+    const file = await open(this.beside, 'w');
+    try {
+      for (const part of formatted(this.judgeId!, this.scores)) {
+        await file.appendFile(part);
+        await pace.step();
+      }
+    } finally {
+      await file.close();
+    }
     await rename(this.beside, this.file);
   }
 
@@ -129,23 +144,18 @@ export class ScoreCache implements IDisposable {
   }
 }
 
-const header = (judgeId: string): string => `${FORMAT} ${judgeId}\n`;
+const headerOf = (judgeId: string): string => `${FORMAT} ${judgeId}\n`;
 
-const formatScore = ([hash, { risk, refusal, messageIndex }]: [string, RowScore]): string =>
-  `${hash} ${risk} ${messageIndex} ${refusal ? 1 : 0}\n`;
+/** A header, the scores, and the digest of both. */
+function* formatted(judgeId: string, scores: ScoreTable): Generator<Uint8Array> {
+  const hash = createHash('sha256');
+  const part = (bytes: Uint8Array): Uint8Array => (hash.update(bytes), bytes);
+  yield part(Buffer.from(headerOf(judgeId)));
+  for (const { buffer } of scores.packs()) yield part(new Uint8Array(buffer));
+  yield hash.digest();
+}
 
-/** The scores in a cache file, none where they are another judge's. */
-async function parseScores(content: string, judgeId: string): Promise<Map<string, RowScore> | 'damaged'> {
-  const [first, ...lines] = content.split('\n');
-  if (!first!.startsWith(`${FORMAT} `) || lines.pop() !== '') return 'damaged';
-  const scores = new Map<string, RowScore>();
-  if (`${first}\n` !== header(judgeId)) return scores;
-  const pace = new Pace();
-  for (const line of lines) {
-    const [, hash, risk, messageIndex, refusal] = /^([0-9a-f]{16}) ([01](?:\.\d+)?) (\d+) ([01])$/.exec(line) ?? [];
-    if (hash === undefined || Number(risk) > 1) return 'damaged';
-    scores.set(hash, { risk: Number(risk), refusal: refusal === '1', messageIndex: Number(messageIndex) });
-    await pace.step();
-  }
-  return scores;
+function* packsIn(scores: Buffer): Generator<Buffer> {
+  const bytes = PACK * SCORE_BYTES;
+  for (let at = 0; at < scores.length; at += bytes) yield scores.subarray(at, at + bytes);
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -24,7 +25,7 @@ describe('the score cache', () => {
 
   beforeEach(() => {
     folder = mkdtempSync(path.join(os.tmpdir(), 'scores-'));
-    file = path.join(folder, 'made', 'scores.txt');
+    file = path.join(folder, 'made', 'scores.bin');
     warnings = [];
   });
   afterEach(() => rmSync(folder, { recursive: true }));
@@ -63,13 +64,31 @@ describe('the score cache', () => {
     assert.equal(next.get('1'.repeat(16)), undefined);
   });
 
-  it('drops the least recently used when it is full', async () => {
-    const cache = await opened('judge', 3);
-    for (const key of ['a', 'b', 'c']) cache.set(key, half);
-    cache.get('a');
-    cache.set('d', half);
-    assert.deepEqual(['a', 'b', 'c', 'd'].filter(key => cache.get(key)), ['a', 'c', 'd']);
+  it('drops what has not been used for long when it is full, and no more than a quarter', async () => {
+    const perPart = 100;
+    const cache = await opened('judge', 256 * perPart);
+    const key = (index: number): string => `00${index.toString(16).padStart(14, '0')}`; // all in one part
+    for (let index = 0; index < perPart; index++) cache.set(key(index), half);
+    for (let index = 0; index < 10; index++) cache.get(key(index));
+    cache.set(key(perPart), half);
+    const left = Array.from({ length: perPart + 1 }, (_, index) => index).filter(index => cache.get(key(index)));
+    const used = Array.from({ length: 10 }, (_, index) => index);
+    assert.deepEqual(left, [...used, ...Array.from({ length: 66 }, (_, index) => 35 + index)]);
     cache.dispose();
+  });
+
+  it('holds as many rows as a large dataset has', async function () {
+    this.timeout(30_000);
+    const cache = await opened();
+    const rows = 300_000;
+    const key = (index: number): string => createHash('sha256').update(String(index)).digest('hex').slice(0, 16);
+    for (let index = 0; index < rows; index++) cache.set(key(index), { risk: (index % 1000) / 1000, refusal: index % 2 === 0, messageIndex: index });
+    await cache.save();
+    const next = await opened();
+    for (let index = 0; index < rows; index += 97) {
+      assert.deepEqual(next.get(key(index)), { risk: (index % 1000) / 1000, refusal: index % 2 === 0, messageIndex: index });
+    }
+    assert.equal(next.get(key(rows)), undefined);
   });
 
   it('discards a damaged file with a word about it, wherever the damage is', async () => {
@@ -77,14 +96,15 @@ describe('the score cache', () => {
     cache.set('0123456789abcdef', half);
     cache.set('fedcba9876543210', { risk: 1, refusal: true, messageIndex: 0 });
     await cache.save();
-    const whole = readFileSync(file, 'utf8');
-    const damages = ['', 'PNG', whole.slice(0, -5), whole.replace(' 0.5 ', ' 1.5 '), whole.replace('0.5', 'NaN'), `${whole}x\n`];
+    const whole = readFileSync(file);
+    const flipped = (at: number): Buffer => Buffer.from(whole.map((byte, index) => (index === at ? byte ^ 4 : byte)));
+    const damages = [Buffer.from(''), Buffer.from('PNG'), whole.subarray(0, -5), Buffer.concat([whole, whole.subarray(-32)]), ...[...whole.keys()].map(flipped)];
     for (const damaged of damages) {
       warnings = [];
       writeFileSync(file, damaged);
       const next = await opened();
-      assert.equal(next.get('0123456789abcdef'), undefined, damaged);
-      assert.match(warnings[0]!, /scores\.txt is damaged/);
+      assert.equal(next.get('0123456789abcdef'), undefined, damaged.toString('latin1'));
+      assert.match(warnings[0]!, /scores\.bin is damaged/);
     }
   });
 
@@ -92,7 +112,7 @@ describe('the score cache', () => {
     const cache = await opened();
     cache.set('0123456789abcdef', half);
     await cache.save();
-    assert.deepEqual(readdirSync(path.dirname(file)), ['scores.txt']);
+    assert.deepEqual(readdirSync(path.dirname(file)), ['scores.bin']);
     rmSync(path.dirname(file), { recursive: true });
     writeFileSync(path.dirname(file), 'a file in the place of the folder');
     cache.set('fedcba9876543210', half);
