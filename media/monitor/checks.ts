@@ -65,7 +65,7 @@ export function emptyPage(trusted: boolean, send: (command: MonitorCommand) => v
       'section',
       { class: 'empty' },
       icon('shield'),
-      h('h2', {}, 'This workspace is not trusted'),
+      h('h1', {}, 'This workspace is not trusted'),
       h('p', {}, 'Dataset rows are judged as you open them. Training starts a Python process and needs your trust.'),
       button({ label: 'Manage Workspace Trust', primary: true, onClick: manageTrust }),
     );
@@ -74,7 +74,7 @@ export function emptyPage(trusted: boolean, send: (command: MonitorCommand) => v
     'section',
     { class: 'empty' },
     icon('shield'),
-    h('h2', {}, 'No run yet'),
+    h('h1', {}, 'No run yet'),
     h('p', {}, 'Fine-tune a model on your conversations, held near its safe reference where the data is risky. What happens shows up here, batch by batch.'),
     h(
       'ol',

@@ -193,6 +193,10 @@ function receive(message: ToMonitor): void {
       if (message.replace) chartGroup.replace(message.columns);
       else chartGroup.append(message.columns);
       return restore();
+    case 'select': {
+      const first = chartGroup.chartAt(0);
+      return first && select(message.step, first);
+    }
     case 'rows':
       rows.update(message);
       return setText(spoken, `Step ${message.step}: ${count(message.rows.length, 'row')}, listed below the chart`);

@@ -55,6 +55,7 @@ export interface CommandArguments {
   'safeFinetuning.markReviewed': RowArguments;
   'safeFinetuning.unmarkReviewed': RowArguments;
   'safeFinetuning.showRow': [row: RowLocation];
+  'safeFinetuning.showRowInTraining': [row?: RowLocation | { fsPath: string }];
   'safeFinetuning.showClassifierCard': [];
   'safeFinetuning.nextFlaggedRow': [];
   'safeFinetuning.previousFlaggedRow': [];
@@ -110,6 +111,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.markReviewed': true,
   'safeFinetuning.unmarkReviewed': true,
   'safeFinetuning.showRow': true,
+  'safeFinetuning.showRowInTraining': true,
   'safeFinetuning.showClassifierCard': true,
   'safeFinetuning.nextFlaggedRow': true,
   'safeFinetuning.previousFlaggedRow': true,

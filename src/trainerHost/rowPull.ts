@@ -1,7 +1,5 @@
 /** How far each row of a run pulled the model away from its safe reference, from the events of the run. */
-import { createReadStream } from 'node:fs';
-import readline from 'node:readline';
-import type { AnyEvent } from '../protocol/messages';
+import { seenRows, type SeenRow } from './batches';
 
 export interface RowPull {
   /** Mean KL(reference ‖ model) in nats a token, over the steps in which the row was regularised. */
@@ -13,47 +11,20 @@ export interface RowPull {
 /** By index into the run's datasets and content hash. Rows that were never regularised have no KL, and are left out. */
 export type RowPulls = ReadonlyMap<number, ReadonlyMap<string, RowPull>>;
 
-interface Seen {
-  step: number;
-  file: number;
-  hash: string;
-  kl: number;
-}
-
 export async function readRowPulls(eventsFile: string): Promise<RowPulls> {
-  let seen: Seen[] = [];
-  for await (const line of readline.createInterface({ input: createReadStream(eventsFile), crlfDelay: Infinity })) {
-    const event = parse(line);
-    if (event?.type === 'attempt_started') seen = seen.filter(({ step }) => step <= event.fromStep); // the others were taken back
-    if (event?.type !== 'batch') continue;
-    const { file, hash, kl } = event.rows;
-    for (const [index, value] of kl.entries()) {
-      if (value !== null) seen.push({ step: event.step, file: file[index]!, hash: hash[index]!, kl: value });
-    }
-  }
-  return pulls(seen);
+  return pulls(await seenRows(eventsFile, ({ kl }) => kl !== null));
 }
 
-function pulls(seen: readonly Seen[]): RowPulls {
+function pulls(seen: readonly SeenRow[]): RowPulls {
   const sums = new Map<number, Map<string, { kl: number; times: number }>>();
   for (const { file, hash, kl } of seen) {
     const ofFile = sums.get(file) ?? new Map<string, { kl: number; times: number }>();
     const sum = ofFile.get(hash) ?? { kl: 0, times: 0 };
-    ofFile.set(hash, { kl: sum.kl + kl, times: sum.times + 1 });
+    ofFile.set(hash, { kl: sum.kl + kl!, times: sum.times + 1 });
     sums.set(file, ofFile);
   }
   const means = [...sums.values()].flatMap(ofFile => [...ofFile.values()].map(({ kl, times }) => kl / times)).sort((a, b) => a - b);
   const median = means[Math.floor(means.length / 2)] ?? 0;
   const pullOf = ({ kl, times }: { kl: number; times: number }): RowPull => ({ kl: kl / times, timesMedian: median > 0 ? kl / times / median : 0 });
   return new Map([...sums].map(([file, ofFile]) => [file, new Map([...ofFile].map(([hash, sum]) => [hash, pullOf(sum)]))]));
-}
-
-/** The events of interest; a torn line is none. */
-function parse(line: string): AnyEvent | undefined {
-  if (!line.includes('"type":"batch"') && !line.includes('"type":"attempt_started"')) return undefined;
-  try {
-    return JSON.parse(line) as AnyEvent;
-  } catch {
-    return undefined;
-  }
 }

@@ -19,6 +19,7 @@ import { Monitor } from './monitor';
 import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
+import { registerRowInTraining } from './rowInTraining';
 import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
@@ -49,6 +50,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   const checked = checkedTrainer(context, checks);
   registerRunCommands(services, registry, checks, checked);
   registerJudgeCommands(services, datasets.opinions, closeRows, checked);
+  registerRowInTraining(services, datasets, registry, monitor);
   registerKeepingRuns(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);

@@ -24,6 +24,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private following: { run: Run; feed: SeriesFeed; details: string } | undefined;
   private subscription: IDisposable | undefined;
   private checks: ChecksView | null = null;
+  /** To be shown as soon as the page has the steps. */
+  private wanted: { run: Run; step: number } | undefined;
 
   /** The user wants the check of this index mended. */
   readonly onDidAskForFix = this.fix.event;
@@ -44,6 +46,12 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   showChecks(checks: ChecksView | null): void {
     this.checks = checks;
     this.post({ type: 'checks', checks });
+  }
+
+  /** Shows the rows of a step, once the run is the current one and its steps have been read. */
+  showStep(run: Run, step: number): void {
+    this.wanted = { run, step };
+    this.sendSoon();
   }
 
   resolveWebviewView(view: vscode.WebviewView): void {
@@ -139,6 +147,10 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     }
     const series = feed.next(run.state);
     if (series) this.post({ type: 'series', ...series });
+    if (this.wanted?.run === run && run.state.series.indexOf(this.wanted.step) >= 0) {
+      this.post({ type: 'select', step: this.wanted.step });
+      this.wanted = undefined;
+    }
   }
 
   private async sendRows(step: number): Promise<void> {

@@ -1,5 +1,6 @@
 /** A run as the monitor's page sees it. Pure. */
 import path from 'node:path';
+import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
 import { sampleSteps, type RunState, type Series } from '../trainerHost/runState';
@@ -119,15 +120,5 @@ function columnsAt(series: Series, indices: readonly number[]): SeriesColumns {
 /** The rows of a batch, riskiest first; unscored ones count as risky. */
 export function batchRows(rows: Awaited<ReturnType<Run['rowsOf']>>): BatchRow[] {
   if (!rows) return [];
-  return rows.hash
-    .map((hash, index) => ({
-      hash,
-      file: rows.file[index] ?? 0,
-      line: rows.line[index] ?? 1,
-      risk: rows.risk[index] ?? null,
-      beta: rows.beta[index] ?? 0,
-      nll: rows.nll[index] ?? null,
-      kl: rows.kl[index] ?? null,
-    }))
-    .sort((a, b) => (b.risk ?? 1) - (a.risk ?? 1) || a.line - b.line);
+  return rowsOf(rows).sort((a, b) => (b.risk ?? 1) - (a.risk ?? 1) || a.line - b.line);
 }

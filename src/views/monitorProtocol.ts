@@ -1,6 +1,7 @@
 /** Everything that the extension and the monitor's page say to each other. */
 import type { CommandId } from '../common/commands';
 import type { EvaluationMetrics, RowProblem } from '../protocol/messages';
+import type { StepRow } from '../trainerHost/batches';
 import type { Fix, PreflightCheck } from '../trainerHost/preflight';
 import type { RunStatus } from '../trainerHost/runFolder';
 import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
@@ -96,17 +97,7 @@ export const drawnSeries = [
 
 export type SeriesColumns = Record<(typeof drawnSeries)[number], (number | null)[]>;
 
-/** A row of one batch. Its text is never here. */
-export interface BatchRow {
-  /** Index into `files`. */
-  file: number;
-  line: number;
-  hash: string;
-  risk: number | null;
-  beta: number;
-  nll: number | null;
-  kl: number | null;
-}
+export type BatchRow = StepRow;
 
 /** What a check's button says. */
 export const fixTitles: Record<Fix, string> = {
@@ -128,6 +119,8 @@ export type ToMonitor =
   | { type: 'run'; run: RunView }
   | { type: 'details'; details: DetailsView }
   | { type: 'series'; replace: boolean; columns: SeriesColumns }
+  /** Shows the rows of a step, as if it had been chosen. */
+  | { type: 'select'; step: number }
   | { type: 'rows'; step: number; files: string[]; threshold: number; rows: BatchRow[] }
   | { type: 'checks'; checks: ChecksView | null };
 

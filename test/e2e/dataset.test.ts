@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { python } from '../../scripts/paths.mjs';
 import { quickInput } from '../../scripts/vscode-host.mjs';
+import { assertAccessible } from './accessibility';
 import { exampleWorkspace, pictureFailures, tinyConfiguration, tinyWorkspace, until, Webview, Workbench } from './workbench';
 
 const lines = (file: string) => fs.readFileSync(file, 'utf8').trim().split('\n');
@@ -156,6 +157,7 @@ describe('a folder of datasets', () => {
     await workbench.page.keyboard.press('Home');
     await viewer.find('.verdict', 'triage, not a verdict').waitFor();
     await workbench.screenshot('viewer');
+    await assertAccessible(workbench, 'viewer');
   });
 
   it('follows the threshold and the list of reviewed rows in the viewer', async () => {

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
 import type { CheckpointSaved, Evaluated, RunRecord } from '../../src/protocol/messages';
+import { assertAccessible } from './accessibility';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Workbench } from './workbench';
 
 const steps = 500;
@@ -113,6 +114,7 @@ describe('a run', () => {
     assert.strictEqual(await monitor.page.locator('.chart canvas').count(), 5);
     await workbench.statusBar('Paused').waitFor();
     await workbench.screenshot('paused');
+    await assertAccessible(workbench, 'monitor');
     assert.strictEqual(await monitor.step(), at, 'a paused run makes no step');
   });
 
@@ -126,6 +128,17 @@ describe('a run', () => {
     await workbench.page.locator('.tab.active', { hasText: 'rows.jsonl' }).waitFor();
     await workbench.cursorIsAt(line);
     await workbench.screenshot('row');
+    await assertAccessible(workbench, 'monitor');
+  });
+
+  it('leads back from a row in the file to the steps in which it was trained on', async () => {
+    await workbench.command('Safe Fine-Tuning: Show Where Row Was Trained On');
+    const steps = workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: /Step \d+.*risk .*nll/s });
+    await steps.first().waitFor();
+    const step = /Step (\d+)/.exec(await steps.first().innerText())![1];
+    await workbench.screenshot('row-in-training');
+    await steps.first().click();
+    await workbench.monitor.page.locator('.rows h2', { hasText: `Step ${step}: 4 rows` }).waitFor();
   });
 
   it('has a setting changed and a checkpoint saved from the next step on', async () => {
@@ -172,6 +185,7 @@ describe('a run', () => {
     assert.match(await card.locator('pre').innerText(), /step \d+/);
     await workbench.notification('failed').waitFor();
     await workbench.screenshot('failed');
+    await assertAccessible(workbench, 'monitor');
     await card.locator('vscode-button', { hasText: 'Resume' }).click();
     await monitor.page.locator('vscode-tag', { hasText: 'attempt 2' }).waitFor();
     await monitor.status('Completed').waitFor({ timeout: 120_000 });
@@ -275,6 +289,7 @@ describe('a run', () => {
       await workbench.screenshot(`theme-${name}`);
       await workbench.monitor.page.locator('.chart', { hasText: 'Canary' }).scrollIntoViewIfNeeded();
       await workbench.screenshot(`theme-${name}-charts`);
+      await assertAccessible(workbench, 'monitor');
       assert.ok(ratio >= 4.5, `text against background: ${ratio.toFixed(1)} to 1`);
     });
   }

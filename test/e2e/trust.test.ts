@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Server } from '../../scripts/vscode-host.mjs';
+import { assertAccessible } from './accessibility';
 import { exampleWorkspace, pictureFailures, untrustingServer, Workbench } from './workbench';
 
 describe('a workspace that is not trusted', () => {
@@ -31,6 +32,7 @@ describe('a workspace that is not trusted', () => {
     const monitor = await workbench.openMonitor();
     await monitor.page.getByText('This workspace is not trusted').waitFor();
     await workbench.screenshot('untrusted');
+    await assertAccessible(workbench, 'monitor');
     assert.ok(!fs.existsSync(path.join(workbench.folder, '.safe-finetuning')));
   });
 });

@@ -154,6 +154,21 @@ describe('runs', function () {
     assert.doesNotMatch(await hovers(1), /nats a token/);
   });
 
+  it('say in which steps a row was trained on, and that another was in none', async () => {
+    const dataset = vscode.Uri.file(path.join(workspace, 'tiny.jsonl'));
+    await vscode.window.showTextDocument(dataset);
+    await api.datasets.whenScored(dataset);
+    const { hash, line } = (await run(api.runs.current!.id).rowsOf(1))!;
+    const found = vscode.commands.executeCommand('safeFinetuning.showRowInTraining', { path: dataset.fsPath, line: line[0]!, hash: hash[0]! });
+    await until('the steps are offered', async () => {
+      await vscode.commands.executeCommand('workbench.action.acceptSelectedQuickOpenItem');
+      return Promise.race([found.then(() => true), new Promise<boolean>(resolve => setTimeout(() => resolve(false), 200))]);
+    });
+    assert.equal(await found, 1, 'the first step of several');
+    const other = { path: dataset.fsPath, line: 1, hash: '0'.repeat(16) };
+    assert.equal(await vscode.commands.executeCommand('safeFinetuning.showRowInTraining', other), undefined);
+  });
+
   it('have their rows judged by the judge of a configuration, which the editor shows until it is told not to', async () => {
     const configuration = tinyConfiguration('probed.finetune.json', 4);
     const config = JSON.parse(fs.readFileSync(configuration.fsPath, 'utf8')) as object;
