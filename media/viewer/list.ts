@@ -204,18 +204,20 @@ export class RowList {
     });
     element.dataset['position'] = String(position);
     if (!row) return element;
-    const bar = h('span', { class: 'risk number' }, row.state === 'refusal' || row.risk === undefined ? '–' : hundredths(row.risk));
-    if (row.risk !== undefined && row.state !== 'refusal') bar.style.setProperty('--risk', String(row.risk));
+    const isJudged = row.risk !== undefined && row.state !== 'refusal';
+    const bar = h('span', { class: 'risk number' }, unseen(isJudged ? 'risk ' : 'risk: '), isJudged ? hundredths(row.risk) : '–');
+    if (isJudged) bar.style.setProperty('--risk', String(row.risk));
     element.append(
       bar,
-      h('span', { class: 'line number' }, integer(row.line)),
+      h('span', { class: 'line number' }, unseen(', line '), integer(row.line)),
+      unseen(': '),
       h('span', { class: 'texts' }, h('span', { class: 'prompt' }, row.prompt || row.answer), h('span', { class: 'answer' }, row.prompt ? row.answer : '')),
     );
     const words = [STATE_WORDS[row.state], ...row.labels].filter(Boolean).join(' · ');
     if (words) element.append(h('span', { class: 'state' }, words));
-    const risk = row.risk === undefined ? 'not judged' : `risk ${hundredths(row.risk)}`;
-    const said = [STATE_WORDS[row.state] || risk, ...row.labels].join(', ');
-    element.setAttribute('aria-label', `Line ${row.line}, ${said}: ${row.prompt || row.answer}`);
     return element;
   }
 }
+
+/** For those who hear the row. */
+const unseen = (text: string): HTMLElement => h('span', { class: 'unseen' }, text);

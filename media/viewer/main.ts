@@ -94,8 +94,9 @@ details.element.addEventListener('keydown', event => {
   if (event.key === 'Escape') list.element.focus();
 });
 
+const heading = h('h1', { class: 'unseen' });
 document.getElementById('viewer')?.append(
-  h('header', {}, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': 'Rows to show' } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, otherJudge.element, progress, histogram.element),
+  h('header', {}, heading, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': 'Rows to show' } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, otherJudge.element, progress, histogram.element),
   h('div', { class: 'body' }, h('div', { class: 'list-place' }, list.element, nothing), details.element),
 );
 
@@ -158,6 +159,7 @@ function receive(message: ToViewer): void {
     case 'file':
       file = message.file;
       document.title = file.name;
+      setText(heading, file.name);
       return list.clear(kept?.position);
     case 'summary':
       return showSummary(message.summary, message.unavailable, message.otherJudge);
