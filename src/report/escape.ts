@@ -14,8 +14,10 @@ export const xml = (text: string): string => printable(text).replace(/[&<>"']/g,
 export const markdown = (text: string): string =>
   printable(text)
     .replace(/\s+/g, ' ')
-    .replace(/[\\`*_[\]<>|~&$]|:(?=\/\/)|(?<=\bwww)\./gi, '\\$&')
-    .replace(/^( ?)([#+=-]|\d+(?=[.)]))/, (_, space: string, mark: string) => (/\d/.test(mark) ? `${space}${mark}\\` : `${space}\\${mark}`));
+    .replace(/[\\`*_[\]<>|~&$]|:(?=\/\/)|(?<=\bwww)\./gi, '\\$&');
+
+/** The same where a line begins: no heading, list or rule either. */
+export const markdownLine = (text: string): string => markdown(text.trimStart()).replace(/^(?:[#+=-]|\d+(?=[.)]))/, mark => (/\d/.test(mark) ? `${mark}\\` : `\\${mark}`));
 
 /** A fenced block that nothing in the text ends. */
 export function fenced(text: string, language = ''): string {

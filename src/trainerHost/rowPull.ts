@@ -1,7 +1,8 @@
 /** How far each row of a run pulled the model away from its safe reference, from the events of the run. */
 import { createReadStream } from 'node:fs';
 import readline from 'node:readline';
-import type { AnyEvent } from '../protocol/messages';
+import type { AttemptStarted, Batch } from '../protocol/messages';
+import { parseEvent } from './eventTail';
 
 export interface RowPull {
   /** Mean KL(reference ‖ model) in nats a token, over the steps in which the row was regularised. */
@@ -21,39 +22,46 @@ interface Seen {
 }
 
 export async function readRowPulls(eventsFile: string): Promise<RowPulls> {
-  let seen: Seen[] = [];
-  for await (const line of readline.createInterface({ input: createReadStream(eventsFile), crlfDelay: Infinity })) {
-    const event = parse(line);
-    if (event?.type === 'attempt_started') seen = seen.filter(({ step }) => step <= event.fromStep); // the others were taken back
-    if (event?.type !== 'batch') continue;
+  const pulls = new PullsSoFar();
+  for await (const event of rowEvents(eventsFile)) pulls.add(event);
+  return pulls.result();
+}
+
+/** What a run's events say of rows, from the first on. Rejects once `signal` is aborted. */
+export async function* rowEvents(eventsFile: string, signal?: AbortSignal): AsyncGenerator<AttemptStarted | Batch> {
+  for await (const line of readline.createInterface({ input: createReadStream(eventsFile, { signal }), crlfDelay: Infinity })) {
+    if (!line.includes('"type":"batch"') && !line.includes('"type":"attempt_started"')) continue;
+    const parsed = parseEvent(line); // a torn line is none
+    if ('event' in parsed && (parsed.event.type === 'attempt_started' || parsed.event.type === 'batch')) yield parsed.event;
+  }
+}
+
+/** Adds up rows event by event. */
+export class PullsSoFar {
+  private seen: Seen[] = [];
+
+  add(event: AttemptStarted | Batch): void {
+    if (event.type === 'attempt_started') {
+      this.seen = this.seen.filter(({ step }) => step <= event.fromStep); // the others were taken back
+      return;
+    }
     const { file, hash, kl } = event.rows;
     for (const [index, value] of kl.entries()) {
-      if (value !== null) seen.push({ step: event.step, file: file[index]!, hash: hash[index]!, kl: value });
+      if (value !== null) this.seen.push({ step: event.step, file: file[index]!, hash: hash[index]!, kl: value });
     }
   }
-  return pulls(seen);
-}
 
-function pulls(seen: readonly Seen[]): RowPulls {
-  const sums = new Map<number, Map<string, { kl: number; times: number }>>();
-  for (const { file, hash, kl } of seen) {
-    const ofFile = sums.get(file) ?? new Map<string, { kl: number; times: number }>();
-    const sum = ofFile.get(hash) ?? { kl: 0, times: 0 };
-    ofFile.set(hash, { kl: sum.kl + kl, times: sum.times + 1 });
-    sums.set(file, ofFile);
-  }
-  const means = [...sums.values()].flatMap(ofFile => [...ofFile.values()].map(({ kl, times }) => kl / times)).sort((a, b) => a - b);
-  const median = means[Math.floor(means.length / 2)] ?? 0;
-  const pullOf = ({ kl, times }: { kl: number; times: number }): RowPull => ({ kl: kl / times, timesMedian: median > 0 ? kl / times / median : 0 });
-  return new Map([...sums].map(([file, ofFile]) => [file, new Map([...ofFile].map(([hash, sum]) => [hash, pullOf(sum)]))]));
-}
-
-/** The events of interest; a torn line is none. */
-function parse(line: string): AnyEvent | undefined {
-  if (!line.includes('"type":"batch"') && !line.includes('"type":"attempt_started"')) return undefined;
-  try {
-    return JSON.parse(line) as AnyEvent;
-  } catch {
-    return undefined;
+  result(): RowPulls {
+    const sums = new Map<number, Map<string, { kl: number; times: number }>>();
+    for (const { file, hash, kl } of this.seen) {
+      const ofFile = sums.get(file) ?? new Map<string, { kl: number; times: number }>();
+      const sum = ofFile.get(hash) ?? { kl: 0, times: 0 };
+      ofFile.set(hash, { kl: sum.kl + kl, times: sum.times + 1 });
+      sums.set(file, ofFile);
+    }
+    const means = [...sums.values()].flatMap(ofFile => [...ofFile.values()].map(({ kl, times }) => kl / times)).sort((a, b) => a - b);
+    const median = means[Math.floor(means.length / 2)] ?? 0;
+    const pullOf = ({ kl, times }: { kl: number; times: number }): RowPull => ({ kl: kl / times, timesMedian: median > 0 ? kl / times / median : 0 });
+    return new Map([...sums].map(([file, ofFile]) => [file, new Map([...ofFile].map(([hash, sum]) => [hash, pullOf(sum)]))]));
   }
 }

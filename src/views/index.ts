@@ -19,6 +19,7 @@ import { Monitor } from './monitor';
 import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
+import { registerReportCommand } from './reportCommand';
 import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
@@ -50,6 +51,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerRunCommands(services, registry, checks, checked);
   registerJudgeCommands(services, datasets.opinions, closeRows, checked);
   registerKeepingRuns(services, registry);
+  registerReportCommand(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
