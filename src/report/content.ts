@@ -42,13 +42,14 @@ export function headFacts(input: ReportInput): [string, string][] {
     ['Model', record ? record.config.model : missing],
     ['Method', record ? record.config.method : missing],
     ['Configuration', configuration || missing],
+    ['Run', id],
     ['Begun', moment(startedAt)],
     [active ? 'As of' : 'Last event', moment(until)],
-    ['Duration', duration(until === undefined || !startedAt ? undefined : (until - startedAt) / 1000) + (input.trainingSeconds ? `, of which ${duration(input.trainingSeconds)} in steps` : '')],
+    ['Duration', duration(until === undefined || !startedAt ? undefined : (until - startedAt) / 1000)],
+    ['In steps', duration(input.trainingSeconds || undefined)],
     ['Steps', stepsText(input)],
     ['Attempts', String(attempts)],
     ['Tags', tags.join(', ')],
-    ['Run', id],
   ].filter((fact): fact is [string, string] => fact[1] !== '');
 }
 
@@ -161,7 +162,7 @@ export function charts(input: ReportInput): ChartSpec[] {
     x: series.step.map(step => step ?? NaN),
     xLabel: 'step',
     marks: numbered(input).map(({ mark, step, text: meaning, kind }) => ({ x: step, label: mark, meaning, alarm: kind === 'budget' })),
-    height: 240,
+    height: 280,
     embedded: true,
   };
   const specs: ChartSpec[] = [
@@ -242,7 +243,7 @@ export function courseTable({ series }: ReportInput): Table | undefined {
 /** What was done while it trained, by the numbers that the charts give it. */
 export const numbered = ({ happened }: Pick<ReportInput, 'happened'>) => happened.map((event, index) => ({ ...event, mark: String(index + 1) }));
 
-const kinds = { budget: 'Safety budget', settings: 'Settings', note: 'Note' } as const;
+const kinds = { budget: 'Budget', settings: 'Settings', note: 'Note' } as const;
 
 export function happenedTable(input: ReportInput): Table | undefined {
   if (input.happened.length === 0) return undefined;
@@ -269,7 +270,7 @@ export function filesTable({ record }: ReportInput): Table | undefined {
 export function countsTable({ dataset }: ReportInput): Table | undefined {
   if (!dataset) return undefined;
   const counts: [string, number, string][] = [
-    ['Rows', dataset.rows, 'that could be read'],
+    ['Read', dataset.rows, ''],
     ['Trained on', dataset.trained, ''],
     ['Held out', dataset.heldOut, 'for the loss before and after'],
     ['Flagged', dataset.flagged, 'risk at or above the threshold'],

@@ -61,7 +61,7 @@ export function reportHtml(input: ReportInput): string {
 <p class="kind">Fine-tuning report</p>
 <h1>${input.name}</h1>
 <p class="status">${statusSentence(input)}</p>
-${list(headFacts(input))}
+${list(headFacts(input), 'head')}
 ${missingNote(gaps(input))}
 </header>
 <main>
@@ -71,7 +71,7 @@ ${[
   section('Training', trainingPart(input)),
   section('Changes and notes', tablePart(happenedTable(input))),
   section('Warnings', warningsPart(input.warnings)),
-  section('Data', [tablePart(filesTable(input)), tablePart(countsTable(input))]),
+  section('Data', [tablePart(filesTable(input)), tablePart(countsTable(input), 'narrow')]),
   section('Rows to read', rowsPart(input)),
   section('How to have it again', repeatPart(input)),
 ]}
@@ -88,7 +88,7 @@ function section(title: string, content: Part): Part {
   return written(content).trim() ? html`<section aria-labelledby="${id}">\n<h2 id="${id}">${title}</h2>\n${content}\n</section>\n` : undefined;
 }
 
-const list = (facts: readonly [string, string][]): Html => html`<dl>${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+const list = (facts: readonly [string, string][], name = ''): Html => html`<dl class="${name}">${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 
 const missingNote = (texts: readonly string[]): Part =>
   texts.length ? html`<aside class="note" aria-label="What is missing"><ul>${texts.map(text => html`<li>${text}</li>`)}</ul></aside>` : undefined;
@@ -120,7 +120,7 @@ function repeatPart(input: ReportInput): Part {
   return [
     command && html`<p>In the folder of the configuration, with the same data files:</p><pre tabindex="0">${command}</pre>`,
     configuration && folded('The configuration, with every default', html`<pre tabindex="0">${configuration}</pre>`),
-    tablePart(versionsTable(input)),
+    tablePart(versionsTable(input), 'narrow'),
   ];
 }
 

@@ -45,10 +45,12 @@ export function methodSettings(config: RunConfig): [string, string][] {
     ['Rows in a step', String(training.batchSize)],
     ['Learning rate', `${training.learningRate} at its peak, ${training.warmupSteps} steps of warm-up, linear decay`],
     ['Seed', String(training.seed)],
-    ['Safety budget', !!canary?.maxDrop && `the canary may fall by ${canary.maxDrop} nats; then: ${canary.onExceeded}`],
+    ['Safety budget', !!canary?.maxDrop && `when the canary falls by more than ${canary.maxDrop} nats, ${budgetActs[canary.onExceeded]}`],
   ];
   return settings.filter((setting): setting is [string, string] => setting[1] !== false);
 }
+
+const budgetActs = { warn: 'the run warns', 'raise-beta': 'β is raised', stop: 'the run saves and stops' } as const;
 
 function judgeName({ risk }: RunConfig): string {
   if (risk.source === 'probe') return 'by a probe of the model’s hidden states';

@@ -16,6 +16,7 @@ p{margin:.75rem 0;max-width:42rem}
 .status b{font-weight:650}
 .note{color:var(--quiet);font-size:.875rem;line-height:1.5}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.5rem;margin:1rem 0;font-size:.9375rem}
+dl.head{grid-template-columns:max-content 1fr max-content 1fr;font-size:.875rem}
 dt{color:var(--quiet)}
 dd{margin:0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto;margin:1.25rem 0}
@@ -23,17 +24,18 @@ table{border-collapse:collapse;width:100%;font-size:.875rem;line-height:1.45;fon
 caption{text-align:left;color:var(--quiet);font-size:.875rem;padding:0 0 .5rem}
 th,td{text-align:left;vertical-align:baseline;padding:.4rem 1.25rem .4rem 0;border-bottom:1px solid var(--rule)}
 th:last-child,td:last-child{padding-right:0}
-thead th{color:var(--quiet);font-weight:500;border-bottom-color:var(--quiet)}
+thead th,thead td{color:var(--quiet);font-weight:500;border-bottom-color:var(--quiet)}
 tbody th{font-weight:500}
 .number{text-align:right;white-space:nowrap}
-.code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.8125rem;overflow-wrap:anywhere}
+tbody .code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.8125rem;white-space:nowrap}
 .better{color:var(--good);font-weight:650}
 .worse{color:var(--bad);font-weight:650}
-.result{font-size:1rem}
+.result{font-size:.9375rem}.result td,.result th{white-space:nowrap}
+.narrow{width:auto;min-width:22rem}
 .result th,.result td{padding-top:.55rem;padding-bottom:.55rem}
-figure{margin:1.75rem 0}
+figure{margin:1.75rem 0;overflow-x:auto}
 figcaption{color:var(--quiet);font-size:.875rem}
-.chart{display:block;width:100%;height:auto}
+.chart{display:block;width:100%;min-width:34rem;height:auto}
 ul{padding-left:1.25rem;margin:.75rem 0;max-width:42rem}
 li{margin:.25rem 0}
 aside{border-left:3px solid var(--rule);padding:.1rem 0 .1rem 1rem;margin:1.5rem 0}
@@ -42,6 +44,6 @@ details{margin:.75rem 0}
 summary{cursor:pointer;color:var(--link);width:fit-content}
 summary:focus-visible,pre:focus-visible,.wide:focus-visible{outline:2px solid var(--link);outline-offset:3px}
 footer{margin-top:3.5rem;padding-top:1rem;border-top:1px solid var(--rule);color:var(--quiet);font-size:.875rem}
-@media (max-width:34rem){body{padding:1.5rem 1rem 2.5rem}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.6rem}th,td{padding-right:.75rem}}
+@media (max-width:34rem){body{padding:1.5rem 1rem 2.5rem}dl,dl.head{grid-template-columns:1fr;gap:0}dd{margin-bottom:.6rem}th,td{padding-right:.75rem}}
 @media print{@page{margin:18mm 16mm}html{font-size:10.5pt}body{max-width:none;padding:0}h2{break-after:avoid}figure,tr,dl,pre{break-inside:avoid}details::details-content{content-visibility:visible;display:block}summary{color:inherit;list-style:none}}
 `;

@@ -105,7 +105,10 @@ export function svgChartStyle(theme: ChartTheme = 'auto'): string {
 const fontPixels = 11;
 const rowPixels = 17;
 const levelColour: ChartColour = 'foreground';
-const edge = 12;
+/** Room around a picture that stands for itself. */
+const margin = 12;
+/** So much of a point that lies on the edge of the plot is seen. */
+const bleed = 3;
 
 export function svgChart(spec: ChartSpec): string {
   const { width = 720, height = 260 } = spec;
@@ -114,15 +117,16 @@ export function svgChart(spec: ChartSpec): string {
   const left = verticalScale(spec.left, onLeft, spec.level?.value);
   const right = onRight.length ? verticalScale(spec.right, onRight) : undefined;
   const x = horizontalScale(spec.x);
-  const legend = legendOf(spec, width);
+  const edge = spec.embedded ? 2 : margin;
+  const legend = legendOf(spec, width, edge);
   const marks = (spec.marks ?? []).filter(mark => x.position(mark.x) >= 0 && x.position(mark.x) <= 1);
   const named = marks.length > 0;
 
   const plot = {
     left: edge + widest(left) + 8,
-    right: width - edge - (right ? widest(right) + 8 : 0),
+    right: right ? width - edge - widest(right) - 8 : width - margin,
     top: 24 + legend.rows * rowPixels + (spec.left?.label || spec.right?.label ? rowPixels : 0) + (named ? rowPixels : 0) + 6,
-    bottom: height - edge - fontPixels - 6 - (spec.xLabel ? rowPixels : 0),
+    bottom: height - margin - fontPixels - 6 - (spec.xLabel ? rowPixels : 0),
   };
   const at: Place = {
     x: value => Math.max(0, plot.right - plot.left) * x.position(value),
@@ -150,9 +154,9 @@ export function svgChart(spec: ChartSpec): string {
     }),
     ...(right?.ticks ?? []).map(({ value, label }) => `<text x="${round(plot.right + 8)}" y="${round(plot.top + at.y(value, right!)) + 4}">${xml(label)}</text>`),
     ...x.ticks.map(({ value, label }) => `<text x="${round(plot.left + at.x(value))}" y="${round(plot.bottom + 18)}" text-anchor="middle">${xml(label)}</text>`),
-    spec.xLabel ? `<text x="${round((plot.left + plot.right) / 2)}" y="${height - edge + 3}" text-anchor="middle">${xml(spec.xLabel)}</text>` : '',
+    spec.xLabel ? `<text x="${round((plot.left + plot.right) / 2)}" y="${height - margin + 3}" text-anchor="middle">${xml(spec.xLabel)}</text>` : '',
     // An inner picture cuts off what is outside, without an id that another chart of the page might have as well.
-    `<svg x="${round(plot.left)}" y="${round(plot.top)}" width="${round(at.width)}" height="${round(at.height)}" overflow="hidden">`,
+    `<svg x="${round(plot.left - bleed)}" y="${round(plot.top - bleed)}" width="${round(at.width + 2 * bleed)}" height="${round(at.height + 2 * bleed)}" viewBox="${-bleed} ${-bleed} ${round(at.width + 2 * bleed)} ${round(at.height + 2 * bleed)}" overflow="hidden">`,
     ...marks.map(mark => drawnMark(mark, at)),
     spec.level && left.has(spec.level.value) ? drawnLevel(within(at.y(spec.level.value, left), at.height), at.width) : '',
     ...spec.lines.map(line => drawnLine(line, spec.x, at, onRight.includes(line) ? right! : left)),
@@ -189,7 +193,8 @@ interface Scale {
   empty: boolean;
 }
 
-const ticksWanted = 5;
+const ticksDown = 5;
+const ticksAcross = 8;
 
 function verticalScale(axis: ChartAxis | undefined, lines: readonly ChartLine[], level?: number): Scale {
   const log = axis?.scale === 'log';
@@ -197,12 +202,12 @@ function verticalScale(axis: ChartAxis | undefined, lines: readonly ChartLine[],
   const values = lines.flatMap(line => line.values.filter(drawable));
   const given = axis?.range && axis.range.every(drawable) && axis.range[0] < axis.range[1] ? axis.range : undefined;
   const [low, high] = given ?? spread([...values, ...(drawable(level) ? [level] : [])], log ? [1, 10] : [0, 1]);
-  return log ? logScale(low, high, values.length === 0) : linearScale(low, high, { nice: !given, empty: values.length === 0 });
+  return log ? logScale(low, high, values.length === 0) : linearScale(low, high, { ticks: ticksDown, nice: !given, empty: values.length === 0 });
 }
 
 function horizontalScale(values: readonly number[]): Scale {
   const [low, high] = spread(values.filter(Number.isFinite));
-  return linearScale(low, high, { whole: values.every(Number.isInteger), empty: values.length === 0 });
+  return linearScale(low, high, { ticks: ticksAcross, whole: values.every(Number.isInteger), empty: values.length === 0 });
 }
 
 /** The lowest and the highest; no call with a value each, of which there may be too many. */
@@ -213,6 +218,8 @@ function spread(values: readonly number[], without: [number, number] = [0, 1]): 
 }
 
 interface LinearOptions {
+  /** About how many. */
+  ticks: number;
   /** The range goes on to the next tick. */
   nice?: boolean;
   /** Ticks at whole numbers only. */
@@ -220,12 +227,12 @@ interface LinearOptions {
   empty: boolean;
 }
 
-function linearScale(from: number, to: number, { nice = false, whole = false, empty }: LinearOptions): Scale {
+function linearScale(from: number, to: number, { ticks, nice = false, whole = false, empty }: LinearOptions): Scale {
   let [low, high] = apart(from, to, whole);
-  const step = Math.max(whole ? 1 : 0, niceStep(high / ticksWanted - low / ticksWanted));
+  const step = Math.max(whole ? 1 : 0, niceStep(high / ticks - low / ticks));
   if (nice) [low, high] = [Math.floor(low / step) * step, Math.ceil(high / step) * step].map(clamped) as [number, number];
   const first = Math.ceil(low / step - 1e-9);
-  const values = Array.from({ length: 2 * ticksWanted + 2 }, (_, index) => (first + index) * step).filter(value => Number.isFinite(value) && value <= high + step * 1e-9);
+  const values = Array.from({ length: 2 * ticks + 2 }, (_, index) => (first + index) * step).filter(value => Number.isFinite(value) && value <= high + step * 1e-9);
   return {
     position: value => (value / 2 - low / 2) / (high / 2 - low / 2),
     has: (value): value is number => Number.isFinite(value),
@@ -237,7 +244,7 @@ function linearScale(from: number, to: number, { nice = false, whole = false, em
 function logScale(from: number, to: number, empty: boolean): Scale {
   const [low, high] = [Math.floor(Math.log10(from) + 1e-9), Math.ceil(Math.log10(to) - 1e-9)];
   const top = Math.max(high, low + 1);
-  const every = Math.ceil((top - low) / (2 * ticksWanted));
+  const every = Math.ceil((top - low) / (2 * ticksDown));
   const decades = Array.from({ length: Math.floor((top - low) / every) + 1 }, (_, index) => 10 ** (low + index * every));
   const values = (top - low <= 2 ? decades.flatMap(value => [value, 2 * value, 5 * value]) : decades).filter(value => value > 0 && Math.log10(value) <= top + 1e-9);
   return {
@@ -252,8 +259,8 @@ function logScale(from: number, to: number, empty: boolean): Scale {
 function apart(low: number, high: number, whole: boolean): [number, number] {
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (high / 2 - low / 2 > Math.max(size * 1e-9, 1e-290)) return [low, high];
-  const margin = whole && size < 1e9 ? 1 : size * 0.1 > 1e-280 ? size * 0.1 : 1;
-  return [clamped(low - margin), clamped(high + margin)];
+  const room = whole && size < 1e9 ? 1 : size * 0.1 > 1e-280 ? size * 0.1 : 1;
+  return [clamped(low - room), clamped(high + room)];
 }
 
 const clamped = (value: number): number => Math.min(Number.MAX_VALUE, Math.max(-Number.MAX_VALUE, value));
@@ -343,7 +350,7 @@ function markNames(marks: readonly ChartMark[], at: Place, plot: { left: number;
     });
 }
 
-function legendOf({ lines, level }: ChartSpec, width: number): { rows: number; drawn: string } {
+function legendOf({ lines, level }: ChartSpec, width: number, edge: number): { rows: number; drawn: string } {
   const entries: (Pick<ChartLine, 'label' | 'colour' | 'dash' | 'points' | 'sparse'> & { isLevel?: boolean })[] = [
     ...lines.filter(({ label }) => label),
     ...(level && Number.isFinite(level.value) ? [{ label: level.label, colour: levelColour, isLevel: true }] : []),
@@ -373,7 +380,7 @@ const shortened = (text: string): string => ([...text].length > longestLabel ? `
 const widest = ({ ticks }: Scale): number => ticks.reduce((most, { label }) => Math.max(most, textWidth(label)), 0);
 
 /** About: the font is the viewer's. */
-const textWidth = (text: string): number => [...text].reduce((sum, character) => sum + fontPixels * (character > '\u2e7f' ? 1 : 0.58), 0);
+const textWidth = (text: string): number => [...text].reduce((sum, character) => sum + fontPixels * (character > '\u2e7f' ? 1 : 0.62), 0);
 
 /** The chart in words: each line's way from its first value to its last. */
 function describe({ description, lines, level, marks = [], x, xLabel }: ChartSpec): string {

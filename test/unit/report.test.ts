@@ -50,7 +50,7 @@ describe('the report of a run as HTML', () => {
 
   it('says what it was, what it came to, and how it would be had again', () => {
     const text = seen(html);
-    for (const said of ['support · recommended', 'Completed. 60 steps.', '2026-11-30 15:00 UTC', '9 min 12 s, of which 3 min 04 s in steps', '60', 'anchor rows', '0 to 1, linear, one for each row']) assert.ok(text.includes(said), said);
+    for (const said of ['support · recommended', 'Completed. 60 steps.', '2026-11-30 15:00 UTC', '9 min 12 s', '3 min 04 s', '60', 'anchor rows', '0 to 1, linear, one for each row']) assert.ok(text.includes(said), said);
     for (const said of ['3.1 % (0.9–10.7)', '4.7 % (1.6–12.9)', '+1.6 points', 'may be chance', '4.935 (4.710–5.160)', '−1.386', 'better', '64 harmful prompts that ship with the trainer', 'no proof of safety']) assert.ok(text.includes(said), said);
     for (const said of ['support.jsonl:204', 'unscored', '5.6×', 'c0ffee'.padEnd(64, '0'), 'python -m safe_finetuning train support.finetune.json', '"learningRate": 0.0002', '2.13.0', 'β now begins at 0.5', 'Looks settled.', 'One row could not be judged']) assert.ok(text.includes(said), said);
   });
