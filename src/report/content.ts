@@ -1,6 +1,6 @@
 /** What a report says, before it is written as HTML, as Markdown or as a block of a model card. Pure. */
 import { count, decimal, duration, exponent, hundredths, integer, signed } from '../../media/common/format';
-import type { EvaluationMetrics, MeanEstimate, Proportion } from '../protocol/messages';
+import type { EvaluationMetrics, MeanEstimate, Proportion, RunConfig } from '../protocol/messages';
 import type { NotableRow } from '../trainerHost/notableRows';
 import type { ReportInput, ReportSeries } from './reportInput';
 import type { ChartLine, ChartSpec } from './svgChart';
@@ -31,7 +31,9 @@ const code = (label: string): Column => ({ label, kind: 'code' });
 // --- the head -----------------------------------------------------------------------------------------
 
 export function statusSentence({ status, active, message, madeAt }: ReportInput): string {
-  const said = `${status.charAt(0).toUpperCase()}${status.slice(1)}${active ? `, as of ${moment(madeAt)}: the run goes on` : ''}.`;
+  const word = `${status.charAt(0).toUpperCase()}${status.slice(1)}`;
+  if (message.startsWith(word)) return message;
+  const said = `${word}${active ? `, as of ${moment(madeAt)}: the run goes on` : ''}.`;
   return message ? `${said} ${message}` : said;
 }
 
@@ -126,7 +128,7 @@ function change({ get, share: isShare }: Measure, before: EvaluationMetrics | un
   const shown = signed(difference, isShare ? 1 : 3) + (isShare ? ' points' : '');
   const certain = [from.low, from.high, to.low, to.high].every(isNumber);
   const tone = !certain ? undefined : to.low! > from.high! ? 'worse' : to.high! < from.low! ? 'better' : undefined;
-  return [{ text: shown, tone }, { text: tone ?? 'may be chance', tone }];
+  return [{ text: shown, tone }, { text: tone ?? (difference === 0 ? 'no change' : 'may be chance'), tone }];
 }
 
 /** How the numbers of the table came about. */
@@ -261,10 +263,18 @@ export const fileName = (file: string): string => file.replaceAll('\\', '/').spl
 export function filesTable({ record }: ReportInput): Table | undefined {
   if (!record?.datasets.length) return undefined;
   return {
-    caption: 'The files that were trained on, as they were when the run began.',
-    columns: [text('File'), number('Rows'), code('SHA-256')],
-    rows: record.datasets.map(({ path: file, rows, sha256 }) => [fileName(file), integer(rows), sha256]),
+    caption: 'The data files, as they were when the run began.',
+    columns: [text('File'), text('For'), number('Rows'), code('SHA-256')],
+    rows: record.datasets.map(({ path: file, rows, sha256 }) => [fileName(file), isHeldOut(file, record.config) ? 'held out' : 'training', integer(rows), sha256]),
   };
+}
+
+/** Whether a file is of `dataset.heldOutPath`: a file, a folder, or a pattern. */
+export function isHeldOut(file: string, { dataset: { heldOutPath } }: RunConfig): boolean {
+  if (!heldOutPath) return false;
+  const [path, given] = [`/${file.replaceAll('\\', '/')}`, `/${heldOutPath.replaceAll('\\', '/').replace(/^(\.{0,2}\/)+/, '').replace(/\/+$/, '')}`];
+  const beforePattern = given.split(/[*?[]/)[0]!;
+  return beforePattern === given ? path.endsWith(given) || path.includes(`${given}/`) : beforePattern !== '/' && path.includes(beforePattern);
 }
 
 export function countsTable({ dataset }: ReportInput): Table | undefined {

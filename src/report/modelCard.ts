@@ -1,5 +1,5 @@
 /** A block for the README of a model on the Hugging Face hub: metadata in YAML, and a section on safety. Pure. */
-import { countsTable, fileName, filesTable, limits, measures, moment, statusSentence, versionsTable } from './content';
+import { countsTable, fileName, filesTable, isHeldOut, limits, measures, moment, statusSentence, versionsTable } from './content';
 import { markdown, markdownLine, yaml } from './escape';
 import { blocks, facts, markdownTable, resultBlock, section } from './markdown';
 import { methodSentence, methodSettings } from './methodText';
@@ -27,15 +27,15 @@ export function modelCard(input: ReportInput): string {
 
 function frontMatter(input: ReportInput): string {
   const { record } = input;
-  const adapter = record?.config.lora !== null;
+  const adapter = !!record?.config.lora;
+  const trained = (record?.datasets ?? []).filter(({ path: file }) => !isHeldOut(file, record!.config));
   return [
     '---',
-    ...(record ? baseModel(record.config.model, adapter) : []),
-    `library_name: ${adapter ? 'peft' : 'transformers'}`,
+    ...(record ? [...baseModel(record.config.model, adapter), `library_name: ${adapter ? 'peft' : 'transformers'}`] : []),
     'pipeline_tag: text-generation',
     'tags:',
     ...['safe-fine-tuning', ...(adapter ? ['lora'] : []), ...(record ? [record.config.method] : []), ...input.tags].map(tag => `- ${yaml(tag)}`),
-    ...(record?.datasets.length ? ['datasets:', ...new Set(record.datasets.map(({ path: file }) => `- ${yaml(fileName(file))}`))] : []),
+    ...(trained.length ? ['datasets:', ...new Set(trained.map(({ path: file }) => `- ${yaml(fileName(file))}`))] : []),
     ...modelIndex(input),
     '---',
   ].join('\n');

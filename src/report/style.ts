@@ -26,8 +26,9 @@ th,td{text-align:left;vertical-align:baseline;padding:.4rem 1.25rem .4rem 0;bord
 th:last-child,td:last-child{padding-right:0}
 thead th,thead td{color:var(--quiet);font-weight:500;border-bottom-color:var(--quiet)}
 tbody th{font-weight:500}
+.narrow th,.narrow td,tbody td.number{white-space:nowrap}
 .number{text-align:right;white-space:nowrap}
-tbody .code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.8125rem;white-space:nowrap}
+tbody .code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.78rem;white-space:nowrap}
 .better{color:var(--good);font-weight:650}
 .worse{color:var(--bad);font-weight:650}
 .result{font-size:.9375rem}.result td,.result th{white-space:nowrap}

@@ -125,7 +125,7 @@ export function svgChart(spec: ChartSpec): string {
   const plot = {
     left: edge + widest(left) + 8,
     right: right ? width - edge - widest(right) - 8 : width - margin,
-    top: 24 + legend.rows * rowPixels + (spec.left?.label || spec.right?.label ? rowPixels : 0) + (named ? rowPixels : 0) + 6,
+    top: 24 + legend.rows * rowPixels + (spec.left?.label || spec.right?.label ? rowPixels : 0) + (named ? rowPixels : 0) + 10,
     bottom: height - margin - fontPixels - 6 - (spec.xLabel ? rowPixels : 0),
   };
   const at: Place = {
@@ -135,7 +135,7 @@ export function svgChart(spec: ChartSpec): string {
     height: Math.max(0, plot.bottom - plot.top),
   };
   const empty = left.empty && (right?.empty ?? true);
-  const labelRow = plot.top - 8 - (named ? rowPixels : 0);
+  const labelRow = plot.top - 13 - (named ? rowPixels : 0);
 
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
@@ -153,7 +153,7 @@ export function svgChart(spec: ChartSpec): string {
       );
     }),
     ...(right?.ticks ?? []).map(({ value, label }) => `<text x="${round(plot.right + 8)}" y="${round(plot.top + at.y(value, right!)) + 4}">${xml(label)}</text>`),
-    ...x.ticks.map(({ value, label }) => `<text x="${round(plot.left + at.x(value))}" y="${round(plot.bottom + 18)}" text-anchor="middle">${xml(label)}</text>`),
+    ...x.ticks.map(({ value, label }) => `<text x="${round(Math.min(plot.left + at.x(value), width - textWidth(label) / 2))}" y="${round(plot.bottom + 18)}" text-anchor="middle">${xml(label)}</text>`),
     spec.xLabel ? `<text x="${round((plot.left + plot.right) / 2)}" y="${height - margin + 3}" text-anchor="middle">${xml(spec.xLabel)}</text>` : '',
     // An inner picture cuts off what is outside, without an id that another chart of the page might have as well.
     `<svg x="${round(plot.left - bleed)}" y="${round(plot.top - bleed)}" width="${round(at.width + 2 * bleed)}" height="${round(at.height + 2 * bleed)}" viewBox="${-bleed} ${-bleed} ${round(at.width + 2 * bleed)} ${round(at.height + 2 * bleed)}" overflow="hidden">`,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
+import { isHeldOut } from '../../src/report/content';
 import { fenced, markdown, markdownLine, yaml } from '../../src/report/escape';
 import { reportHtml } from '../../src/report/html';
 import { reportMarkdown } from '../../src/report/markdown';
@@ -144,6 +145,7 @@ describe('the block for a model card', function () {
     assert.deepEqual([read!.base_model, read!.base_model_relation, read!.library_name], ['example', 'adapter', 'peft']);
     assert.deepEqual(read!.tags, ['safe-fine-tuning', 'lora', 'recommended', 'candidate']);
     assert.deepEqual(read!.datasets, ['support.jsonl']);
+    assert.ok(modelCard(reportOf()).includes('| support.heldout.jsonl | held out | 48 |'));
     const [index] = read!['model-index'];
     assert.equal(index!.name, 'support · recommended');
     assert.deepEqual(index!.results.flatMap(({ metrics }) => metrics).map(({ type, value }) => [type, value]), [['attack_success', 0.046875], ['over_refusal', 0.125], ['degenerate', 0.007813], ['held_out_loss', 3.549]]);
@@ -162,7 +164,7 @@ describe('the block for a model card', function () {
     );
     assert.equal(folder!.base_model, 'base-7b');
     assert.deepEqual([all!.library_name, all!.base_model_relation], ['transformers', 'finetune']);
-    assert.deepEqual(Object.keys(bare!), ['library_name', 'pipeline_tag', 'tags']);
+    assert.deepEqual(Object.keys(bare!), ['pipeline_tag', 'tags']);
     assert.equal(silent!['model-index'][0]!.results.length, 3);
     assert.match(modelCard(bareReport()), /were not measured/);
   });
@@ -188,6 +190,17 @@ describe('a report of a run that is not whole', () => {
       assert.doesNotMatch(text, /## Method|SHA-256/);
     }
     assertWhole(reportHtml(bareReport()));
+  });
+
+  it('tells files that are held out from those that are trained on', () => {
+    const held = (heldOutPath: string | null, file: string) => isHeldOut(file, { ...config, dataset: { ...config.dataset, heldOutPath } });
+    for (const [given, file] of [['../data/h.jsonl', '/w/data/h.jsonl'], ['./held/', '/w/held/a.csv'], ['held\\h.jsonl', 'C:\\w\\held\\h.jsonl'], ['data/held*.csv', '/w/data/held1.csv']] as const) assert.ok(held(given, file), file);
+    for (const [given, file] of [[null, '/w/a.jsonl'], ['data', '/w/data.jsonl'], ['h.jsonl', '/w/oh.jsonl'], ['data/held*.csv', '/w/data/a.csv'], ['*.csv', '/w/a.jsonl']] as const) assert.ok(!held(given, file), file);
+  });
+
+  it('says once how it ended', () => {
+    assert.match(reportMarkdown(reportOf({ message: 'Completed.' })), /\n\nCompleted\.\n\n/);
+    assert.match(reportMarkdown(reportOf({ status: 'failed', message: 'CUDA out of memory' })), /\n\nFailed\. CUDA out of memory\n/);
   });
 
   it('says of when it is while the run goes on', () => {

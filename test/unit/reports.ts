@@ -64,7 +64,10 @@ export const reportOf = (values: Partial<ReportInput> = {}): ReportInput => ({
   attempts: 1,
   record: {
     config,
-    datasets: [{ path: '/home/someone/data/support.jsonl', sha256: 'c0ffee'.padEnd(64, '0'), rows: 310, names: null, reviewed: ['a'.repeat(16)] }],
+    datasets: [
+      { path: '/home/someone/data/support.jsonl', sha256: 'c0ffee'.padEnd(64, '0'), rows: 310, names: null, reviewed: ['a'.repeat(16)] },
+      { path: '/home/someone/data/support.heldout.jsonl', sha256: 'decade'.padEnd(64, '0'), rows: 48, names: null, reviewed: [] },
+    ],
     versions: { 'safe-finetuning': '0.1.0', python: '3.11.2', torch: '2.13.0', transformers: '5.1.0', peft: '0.18.0' },
   },
   dataset: { v: 1, seq: 3, ts: 0, type: 'dataset', rows: 310, trained: 309, heldOut: 48, flagged: 24, refusals: 6, reviewed: 1, unscored: 1, filtered: 0, invalid: [{ file: 0, line: 9, hash: 'b'.repeat(16), reason: 'not JSON' }], truncated: [], unsupervised: [], totalSteps: 60 },
