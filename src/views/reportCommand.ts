@@ -2,8 +2,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import { errorText } from '../common/log';
 import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
+import { UserError } from '../common/userError';
 import { reportHtml } from '../report/html';
 import { reportMarkdown } from '../report/markdown';
 import { modelCard } from '../report/modelCard';
@@ -66,8 +68,8 @@ async function writeBeside(file: string, text: string): Promise<void> {
     await fs.promises.writeFile(beside, text);
     await fs.promises.rename(beside, file);
   } catch (error) {
-    await fs.promises.rm(beside, { force: true });
-    throw error;
+    await fs.promises.rm(beside, { force: true }).catch(() => undefined); // the error says more
+    throw new UserError(`The report cannot be written to ${file}: ${errorText(error)}. Export it again to another folder.`);
   }
 }
 

@@ -52,7 +52,7 @@ describe('reading the events of a run to their end', () => {
   it('waits for all that there are, and says how far it is', async () => {
     const of = folder();
     fs.writeFileSync(path.join(of, 'events.jsonl'), lines(Array.from({ length: 3000 }, (_, index) => batch(index + 1))));
-    const run = new Run(of, log as never);
+    const run = new Run(of, log);
     const shares: number[] = [];
     await run.readEvents(new AbortController().signal, share => shares.push(share));
     assert.equal(run.state.series.length, 3000);
@@ -64,7 +64,7 @@ describe('reading the events of a run to their end', () => {
 
   it('ends when the user cancels, or where there are none', async () => {
     const of = folder();
-    const run = new Run(of, log as never);
+    const run = new Run(of, log);
     await run.readEvents(new AbortController().signal, () => undefined);
     fs.writeFileSync(path.join(of, 'events.jsonl'), lines(Array.from({ length: 3000 }, (_, index) => batch(index + 1))));
     const abort = new AbortController();

@@ -17,7 +17,7 @@ describe('a run as its report sees it', () => {
   const said = (type: string, more: object) => ({ v: 1, seq: 0, ts: 5000, type, ...more });
   const write = (events: object[]) => fs.writeFileSync(path.join(folder, 'events.jsonl'), `${events.map(event => JSON.stringify(event)).join('\n')}\nnonsense\n{"torn`);
   const inputOf = async (now: number) => {
-    const run = new Run(folder, log as never);
+    const run = new Run(folder, log);
     await run.refresh();
     await run.readEvents(new AbortController().signal, () => undefined);
     const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl')), now);
