@@ -36,6 +36,7 @@ export interface CommandArguments {
   'safeFinetuning.copyRunConfiguration': [run?: { runId: string }];
   'safeFinetuning.startRunAgain': [run?: { runId: string }];
   'safeFinetuning.deleteRun': [run?: { runId: string }];
+  'safeFinetuning.exportReport': [run?: { runId: string }];
   'safeFinetuning.exportModel': [run?: { runId: string }];
   'safeFinetuning.evaluateModel': [run?: { runId: string }];
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
@@ -92,6 +93,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.copyRunConfiguration': true,
   'safeFinetuning.startRunAgain': true,
   'safeFinetuning.deleteRun': true,
+  'safeFinetuning.exportReport': true,
   'safeFinetuning.exportModel': true,
   'safeFinetuning.evaluateModel': true,
   'safeFinetuning.trainProbe': true,

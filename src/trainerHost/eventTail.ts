@@ -90,6 +90,11 @@ export class EventTail extends Disposable {
     void this.read();
   }
 
+  /** How many bytes have been read. */
+  get position(): number {
+    return this.decoder.position;
+  }
+
   /** Reads to the present end of the file. */
   read(): Promise<void> {
     this.readAgain = true;

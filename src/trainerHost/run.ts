@@ -92,7 +92,7 @@ export class Run extends Disposable {
   }
 
   /** Reads the events from the first on, and goes on reading. */
-  follow(): void {
+  follow(): EventTail {
     this.tail ??= this.register(
       new EventTail(eventsFile(this.folder), {
         events: batch => this.apply(batch),
@@ -100,6 +100,27 @@ export class Run extends Disposable {
         badLine: reason => this.reportBadLine(reason),
       }),
     );
+    return this.tail;
+  }
+
+  /** Reads the events that there are now, however many come meanwhile; ends early once `signal` is aborted. */
+  async readEvents(signal: AbortSignal, report: (share: number) => void): Promise<void> {
+    const end = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false })?.size ?? 0;
+    const tail = this.follow();
+    await new Promise<void>(resolve => {
+      const look = (): void => {
+        report(end ? Math.min(1, tail.position / end) : 1);
+        if (tail.position >= end || signal.aborted) finish();
+      };
+      const listener = this.onDidChange(look);
+      const finish = (): void => {
+        listener.dispose();
+        resolve();
+      };
+      signal.addEventListener('abort', finish, { once: true });
+      void tail.read().then(finish);
+      look();
+    });
   }
 
   /** Changes what the user keeps of the run beside it. */

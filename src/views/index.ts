@@ -19,6 +19,7 @@ import { Monitor } from './monitor';
 import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
+import { registerReportCommand } from './reportCommand';
 import { registerRowInTraining } from './rowInTraining';
 import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
@@ -52,6 +53,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerJudgeCommands(services, datasets.opinions, closeRows, checked);
   registerRowInTraining(services, datasets, registry, monitor);
   registerKeepingRuns(services, registry);
+  registerReportCommand(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());

@@ -6,7 +6,7 @@ import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import type { DatasetFeature } from '../datasets';
-import { seenRows, type SeenRow } from '../trainerHost/batches';
+import { stepsOfRow, type SeenRow } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
 import { eventsFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
@@ -41,9 +41,8 @@ function runOn({ current, runs }: RunRegistry, file: string): Run {
 /** Undefined when the user cancelled. */
 async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise<SeenRow[] | undefined> {
   const files = run.record?.datasets ?? [];
-  const isIt = ({ file, hash }: Pick<SeenRow, 'file' | 'hash'>) => hash === row.hash && files[file]?.path === row.path;
   try {
-    const steps = await seenRows(eventsFile(run.folder), isIt, row.hash, signal);
+    const steps = await stepsOfRow(eventsFile(run.folder), row.hash, file => files[file]?.path === row.path, signal);
     if (steps.length > 0) return steps;
   } catch (error) {
     if (signal.aborted) return undefined;

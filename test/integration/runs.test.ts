@@ -169,6 +169,22 @@ describe('runs', function () {
     assert.equal(await vscode.commands.executeCommand('safeFinetuning.showRowInTraining', other), undefined);
   });
 
+  it('have a report written of them, beside them', async () => {
+    await vscode.workspace.getConfiguration('files').update('simpleDialog.enable', true, vscode.ConfigurationTarget.Global);
+    const finished = api.runs.runs.find(({ status }) => status === 'completed') ?? assert.fail('a run has ended');
+    const file = path.join(finished.folder, 'report.html');
+    const writing = vscode.commands.executeCommand<string>('safeFinetuning.exportReport', { runId: finished.id });
+    await until('the report', async () => {
+      await vscode.commands.executeCommand('workbench.action.acceptSelectedQuickOpenItem'); // the form, then the proposed file
+      return fs.existsSync(file);
+    });
+    assert.equal(await writing, file);
+    const html = fs.readFileSync(file, 'utf8');
+    for (const said of ['Before and after', '2 harmful prompts of prompts.jsonl', 'tiny.jsonl:1<', '<title>Loss</title>', 'python -m safe_finetuning train tiny.finetune.json']) assert.ok(html.includes(said), said);
+    assert.doesNotMatch(html, /pipe bomb|When are you open|NaN|undefined/);
+    assert.deepEqual(fs.readdirSync(finished.folder).filter(name => name.endsWith('.tmp')), []);
+  });
+
   it('have their rows judged by the judge of a configuration, which the editor shows until it is told not to', async () => {
     const configuration = tinyConfiguration('probed.finetune.json', 4);
     const config = JSON.parse(fs.readFileSync(configuration.fsPath, 'utf8')) as object;
