@@ -19,7 +19,8 @@ import { Monitor } from './monitor';
 import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
-import { registerRunCommands } from './runCommands';
+import { registerRunCommands, runningHere } from './runCommands';
+import { registerRunsFolderCommand } from './runsFolders';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
@@ -50,6 +51,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerRunCommands(services, registry, checks, checked);
   registerJudgeCommands(services, datasets.opinions, closeRows, checked);
   registerKeepingRuns(services, registry);
+  registerRunsFolderCommand(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
@@ -57,9 +59,11 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   return registry;
 }
 
-function setContextKeys({ active, current }: RunRegistry): void {
+function setContextKeys(registry: RunRegistry): void {
+  const { active, current } = registry;
   setContext('safeFinetuning.hasRun', current !== undefined);
   setContext('safeFinetuning.runActive', active !== undefined);
+  setContext('safeFinetuning.runActiveHere', runningHere(registry) !== undefined);
   setContext('safeFinetuning.runPaused', active?.status === 'paused');
-  setContext('safeFinetuning.runResumable', !active && !!current && !isActive(current.status) && current.resumable);
+  setContext('safeFinetuning.runResumable', !runningHere(registry) && !!current && !isActive(current.status) && current.resumable);
 }

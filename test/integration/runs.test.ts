@@ -78,6 +78,7 @@ describe('runs', function () {
         quantisation: 'none',
         device: 'auto',
       },
+      script: null,
       datasets: [],
       versions: {},
       process: { pid: process.pid, startTime: 1000, host: os.hostname() }, // our pid, another process

@@ -359,7 +359,7 @@ class Console:
             loss = "not finite" if event.total is None else f"{event.total:.3f}"
             return (
                 f"  step {event.step}/{event.total_steps}  loss {loss}  nll {event.nll or 0:.3f}{kl}"
-                f"  risk max {event.risk_max:.2f}{canary}  {event.tokens_per_second:.0f} tokens/s"
+                f"  risk max {event.risk_max or 0:.2f}{canary}  {event.tokens_per_second or 0:.0f} tokens/s"
             )
         if isinstance(event, p.CanaryReady):
             return f"  the canary says {event.reference or 0:.1f} nats towards refusing of the reference"

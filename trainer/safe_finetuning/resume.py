@@ -41,6 +41,8 @@ def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
         UserError: there is none, or the run would go on with something else than it began with.
     """
     record = read_record(folder)
+    if record.config is None:
+        raise UserError(f"{folder}: this is a run of a training script. Resume it by the script.")
     _refuse_changed_settings(folder, record.config, config)
     paths = [config.dataset.path] + ([config.dataset.held_out_path] if config.dataset.held_out_path else [])
     files = [file for path in paths for file in dataset_files(base / path)]

@@ -12,7 +12,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -424,22 +425,33 @@ def evaluate_model(
 
 
 def _record(config: RunConfig, config_path: Path, datasets: list[Dataset | None]) -> dict[str, Any]:
-    versions = {"safe-finetuning": __version__, "python": platform.python_version()}
-    versions |= {name: version(name) for name in LIBRARIES}
     return {
         "config_path": str(config_path.resolve()),
         "config": config,
-        "datasets": [
-            p.DatasetRecord(
-                path=str(file.path.resolve()),
-                sha256=file.sha256,
-                rows=file.n_rows,
-                names=file.names.as_json() if file.names else None,
-                reviewed=sorted(file.reviewed),
-            )
-            for dataset in datasets
-            if dataset
-            for file in dataset.files
-        ],
-        "versions": versions,
+        "datasets": dataset_records(datasets),
+        "versions": library_versions(),
     }
+
+
+def dataset_records(datasets: Iterable[Dataset | None]) -> list[p.DatasetRecord]:
+    """The files of the datasets, as run.json names them."""
+    return [
+        p.DatasetRecord(
+            path=str(file.path.resolve()),
+            sha256=file.sha256,
+            rows=file.n_rows,
+            names=file.names.as_json() if file.names else None,
+            reviewed=sorted(file.reviewed),
+        )
+        for dataset in datasets
+        if dataset
+        for file in dataset.files
+    ]
+
+
+def library_versions() -> dict[str, str]:
+    versions = {"safe-finetuning": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # a user's own script may do without one
+            versions[name] = version(name)
+    return versions
