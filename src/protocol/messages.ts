@@ -785,6 +785,10 @@ export interface TrainingConfig {
    * Seed of row order and adapter.
    */
   seed: number;
+  /**
+   * Trackers that are given the figures of every step besides; their packages are installed by hand. `tensorboard` writes into the run's folder and `trackio` on this machine; `wandb` sends them to its server, unless WANDB_MODE is `offline`.
+   */
+  reportTo: ('tensorboard' | 'trackio' | 'wandb')[];
 }
 /**
  * When the run can be resumed from.

@@ -69,7 +69,7 @@ describe('runs', function () {
         anchors: null,
         safetyTokens: null,
         lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },
-        training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1 },
+        training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1, reportTo: [] },
         checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
         canary: { everySteps: 10, maxDrop: null, onExceeded: 'warn' },
         evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },

@@ -20,7 +20,10 @@ from .files import sha256_of
 from .reviewed import reviewed_file, reviewed_hashes
 from .rows import dataset_files
 
-FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
+FREE = (
+    *("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints."),
+    "training.reportTo",
+)
 """Settings that change time and memory but not what is learned; the first remedy for a full memory."""
 
 

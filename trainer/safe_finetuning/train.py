@@ -29,6 +29,7 @@ from .resume import ResumePoint
 from .rows import Dataset, read_dataset
 from .run_folder import FollowedRun, Run, RunFolder
 from .tokens import EncodedRow
+from .trackers import check_trackers
 
 if TYPE_CHECKING:
     from .canary import Canary
@@ -135,6 +136,7 @@ def _begin(
     config: RunConfig, config_path: Path, run: Run, resume: ResumePoint | None
 ) -> tuple[Dataset, Dataset | None]:
     base = config_path.resolve().parent
+    check_trackers(config)
     dataset, held_out = read_dataset(base / config.dataset.path), read_held_out(config, base)
     run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
     if resume:
