@@ -336,7 +336,9 @@ def _measure_after(
     _measure("after", config, base, model, tokenizer, rows.held_out, run)
 
 
-def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
+def evaluate_config(
+    config: RunConfig, base: Path, adapter: Path | None
+) -> tuple[p.EvaluationMetrics, list[dict[str, Any]]]:
     """Measures the configuration's reference, or an adapter on top of it, outside any run."""
     model, loaded = load_with_adapter(config, base, adapter)
     dataset = read_held_out(config, base)
@@ -344,7 +346,7 @@ def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.Ev
     held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]
     return evaluate_model(
         model, loaded.tokenizer, held_out, config, base, check=lambda: None, progress=lambda *_: None
-    )[0]
+    )
 
 
 def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tuple[Any, Loaded]:
