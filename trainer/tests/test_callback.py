@@ -163,6 +163,38 @@ def test_it_waits_while_paused(model, tmp_path):
     assert record(run).status == "cancelled"
 
 
+def test_of_two_processes_one_writes_and_both_stop(model, tmp_path):
+    run = tmp_path / "run"
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        from pathlib import Path
+        from safe_finetuning import SafetyMonitorCallback
+        from test_callback import plain_trainer
+        here = Path({str(tmp_path)!r})
+        callback = SafetyMonitorCallback(here / "run")
+        trainer = plain_trainer(
+            {str(model)!r}, here / "out", callback, max_steps=100_000, ddp_backend="gloo"
+        )
+        trainer.train()
+        print("ended at", trainer.state.global_step)
+        """)
+    )
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    process = start_python(tmp_path, *launcher, str(script))
+    until(lambda: events(run, "batch"), process)
+    say(run, "pause")
+    until(lambda: any(e["paused"] for e in events(run, "activity")), process)
+    say(run, "stop")
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert len(events(run, "attempt_started")) == 1
+    steps = [e["step"] for e in events(run, "batch")]
+    assert steps == list(range(1, len(steps) + 1))
+    assert output.count(f"ended at {steps[-1]}") == 2
+    assert record(run).status == "stopped"
+
+
 @pytest.mark.parametrize(
     ("line", "status", "message"),
     [
