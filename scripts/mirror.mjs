@@ -68,8 +68,8 @@ function describe({ phase, latest, paused }) {
     `loss ${number(latest.total)}`,
     `nll ${number(latest.nll)}`,
     `β·KL ${number(latest.kl)}`,
-    `risk max ${latest.riskMax.toFixed(2)}`,
-    `${latest.tokensPerSecond.toFixed(0)} tokens/s`,
+    latest.riskMax === null ? '' : `risk max ${latest.riskMax.toFixed(2)}`,
+    latest.tokensPerSecond === null ? '' : `${latest.tokensPerSecond.toFixed(0)} tokens/s`,
     `${(latest.memoryBytes / 1e9).toFixed(1)} GB`,
     latest.etaSeconds === null ? '' : `${Math.ceil(latest.etaSeconds)} s left`,
   ];

@@ -15,7 +15,7 @@ const inTrainer = { cwd: inRoot('trainer'), env: pythonEnvironment };
 async function lint() {
   await setUp('node', 'python');
   const ruff = ['-m', 'ruff'];
-  const linted = ['--config', 'pyproject.toml', '.', '../bench'];
+  const linted = ['--config', 'pyproject.toml', '.', '../bench', '../examples'];
   const checks = {
     'types (tsc)': [process.execPath, [bin('typescript/bin/tsc'), '--noEmit'], { cwd: root }],
     'TypeScript and scripts (eslint)': [process.execPath, [bin('eslint/bin/eslint.js'), '.', '--max-warnings=0'], { cwd: root }],

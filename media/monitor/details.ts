@@ -111,7 +111,7 @@ export function datasetSummary(dataset: DatasetView, show: (row: Row) => void): 
     ['Unscored', dataset.unscored, 'The judge failed on them; they count as risk 1'],
   ] as const;
   const cells = plain
-    .filter(([label, n]) => n > 0 || ['Rows', 'Trained on', 'Flagged'].includes(label))
+    .filter(([label, n]) => n !== null && (n > 0 || ['Rows', 'Trained on', 'Flagged'].includes(label)))
     .map(([label, n, title]) => h('div', { title }, h('dt', {}, label), h('dd', { class: 'number' }, integer(n))));
   const lists = [
     ['could not be read', dataset.invalid],

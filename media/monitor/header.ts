@@ -41,14 +41,15 @@ const actions = {
 } satisfies Record<string, ActionSpec>;
 
 /** What is offered, the most likely wish first. */
-function actionsFor({ status, resumable }: RunView): ActionSpec[] {
+function actionsFor({ status, resumable, isScript }: RunView): ActionSpec[] {
+  const change = isScript ? [] : [actions.change]; // a script has its settings itself
   switch (status) {
     case 'starting':
       return [actions.cancel, actions.log];
     case 'running':
-      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.notes, actions.log];
+      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, ...change, actions.notes, actions.log];
     case 'paused':
-      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, actions.change, actions.notes, actions.log];
+      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, ...change, actions.notes, actions.log];
     case 'completed':
       return [actions.start, actions.notes, actions.folder, actions.log];
     case 'stopped':
@@ -65,18 +66,20 @@ export class Header {
   private readonly name = h('h1');
   private readonly status = h('div', { class: 'status' });
   private readonly about = h('div', { class: 'about' });
+  private readonly plain = h('p', { class: 'note', hidden: true }, 'A training script: nothing regularises it, so there is no risk, no β and no canary.');
   private readonly buttons = h('div', { class: 'actions', attributes: { role: 'group', 'aria-label': 'Run' } });
   private readonly phase = new PhaseBar();
   private shown = { status: '', buttons: '', about: '' };
 
   constructor(private readonly run: (command: MonitorCommand) => void) {
-    this.element = h('header', {}, this.status, this.name, this.about, this.buttons, this.phase.element);
+    this.element = h('header', {}, this.status, this.name, this.about, this.plain, this.buttons, this.phase.element);
   }
 
   update(view: RunView): void {
     const given = view.name !== view.id && view.name;
     setText(this.name, given || view.configuration.replace(/\.finetune\.json$/, '') || view.id);
     this.name.title = `${view.name}\nModel: ${view.model || 'not known yet'}`;
+    this.plain.hidden = !view.isScript;
     this.updateStatus(view);
     this.updateAbout(view);
     this.updateButtons(view);

@@ -32,14 +32,15 @@ const charts: ChartSpec[] = [
     title: 'Loss',
     lines: [
       { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: decimal },
-      { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], format: decimal },
-      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', marked: true, format: decimal },
+      { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], optional: true, format: decimal },
+      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', marked: true, optional: true, format: decimal },
       { key: 'anchors', label: 'anchors', colour: '--vscode-charts-green', optional: true, format: decimal },
       { key: 'safetyTokens', label: 'safety tokens', colour: '--vscode-charts-purple', optional: true, format: decimal },
     ],
   },
   {
     title: 'Risk and β',
+    optional: true,
     range: [-0.04, 1.06],
     lines: [
       { key: 'riskMax', label: 'risk max', colour: '--vscode-charts-red', points: 'dot', format: hundredths },
@@ -62,7 +63,7 @@ const charts: ChartSpec[] = [
       { key: 'learningRate', label: 'rate', colour: '--vscode-charts-foreground', dash: [4, 3], ownScale: true, format: exponent },
     ],
   },
-  { title: 'Tokens per second', lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
+  { title: 'Tokens per second', optional: true, lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
 ];
 
 const vscode = acquireVsCodeApi();
@@ -199,7 +200,7 @@ function receive(message: ToMonitor): void {
     }
     case 'rows':
       rows.update(message);
-      return setText(spoken, `Step ${message.step}: ${count(message.rows.length, 'row')}, listed below the chart`);
+      return setText(spoken, `Step ${message.step}: ${count(message.rows?.length ?? 0, 'row')}, listed below the chart`);
     case 'checks':
       return checks.show(message.checks);
     default: {

@@ -17,8 +17,8 @@ export class BatchRows {
 
   update({ step, files, threshold, rows }: BatchView): void {
     const dismiss = button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: () => this.hide() });
-    const heading = h('div', { class: 'section-head' }, h('h2', {}, `Step ${step}: ${count(rows.length, 'row')}`), dismiss);
-    const body = rows.length ? this.table(files, threshold, rows) : h('p', { class: 'note' }, 'This step is no longer in the run: a later attempt began before it.');
+    const heading = h('div', { class: 'section-head' }, h('h2', {}, `Step ${step}${rows?.length ? `: ${count(rows.length, 'row')}` : ''}`), dismiss);
+    const body = rows?.length ? this.table(files, threshold, rows) : h('p', { class: 'note' }, whyNone(rows));
     this.element.replaceChildren(heading, body);
     this.element.hidden = false;
     this.element.scrollIntoView({ block: 'nearest' });
@@ -64,6 +64,9 @@ export class BatchRows {
     );
   }
 }
+
+const whyNone = (rows: BatchView['rows']): string =>
+  rows ? 'A training script does not say which rows a step has trained on.' : 'This step is no longer in the run: a later attempt began before it.';
 
 function riskBar(risk: number | null): HTMLElement {
   const fill = h('div', {});

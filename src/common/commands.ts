@@ -27,6 +27,7 @@ export interface CommandArguments {
   'safeFinetuning.changeSettings': [];
   'safeFinetuning.resumeFromCheckpoint': [];
   'safeFinetuning.openMonitor': [];
+  'safeFinetuning.addRunsFolder': [folder?: { fsPath: string }];
   'safeFinetuning.selectRun': [runId: string];
   'safeFinetuning.showTrainerLog': [run?: { runId: string }];
   'safeFinetuning.revealRunFolder': [run?: { runId: string }];
@@ -84,6 +85,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.changeSettings': true,
   'safeFinetuning.resumeFromCheckpoint': true,
   'safeFinetuning.openMonitor': true,
+  'safeFinetuning.addRunsFolder': true,
   'safeFinetuning.selectRun': true,
   'safeFinetuning.showTrainerLog': true,
   'safeFinetuning.revealRunFolder': true,

@@ -5,6 +5,7 @@ export interface Settings {
   'python.interpreter': string;
   'python.torchIndexUrl': string;
   'runs.folder': string;
+  'runs.moreFolders': string[];
   'risk.enabled': boolean;
   'risk.threshold': number;
   'risk.classifierFolder': string;

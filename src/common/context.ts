@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 export interface ContextKeys {
   'safeFinetuning.hasRun': boolean;
   'safeFinetuning.runActive': boolean;
+  'safeFinetuning.runActiveHere': boolean;
   'safeFinetuning.runPaused': boolean;
   'safeFinetuning.runResumable': boolean;
   'safeFinetuning.datasetOpen': boolean;

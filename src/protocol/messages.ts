@@ -100,7 +100,10 @@ export interface DatasetRead {
   ts: number;
   type: 'dataset';
   rows: number;
-  trained: number;
+  /**
+   * Null where a script decides what it trains on.
+   */
+  trained: number | null;
   heldOut: number;
   /**
    * Rows with risk at or above the threshold.
@@ -152,7 +155,7 @@ export interface RowProblem {
   reason: string;
 }
 /**
- * One optimiser step.
+ * One optimiser step. A script's own has a loss, but no risk, no β and no rows that are known here.
  */
 export interface Batch {
   v: 1;
@@ -188,20 +191,20 @@ export interface Batch {
    * The loss that was minimised.
    */
   total: number | null;
-  riskMean: number;
-  riskMax: number;
-  betaMean: number;
-  betaMax: number;
-  learningRate: number;
+  riskMean: number | null;
+  riskMax: number | null;
+  betaMean: number | null;
+  betaMax: number | null;
+  learningRate: number | null;
   gradNorm: number | null;
   /**
    * Supervised tokens N of this step.
    */
-  tokens: number;
+  tokens: number | null;
   /**
    * All non-padding tokens per second of this step.
    */
-  tokensPerSecond: number;
+  tokensPerSecond: number | null;
   stepSeconds: number;
   /**
    * CUDA: peak allocated; otherwise resident set of the process.
@@ -251,7 +254,7 @@ export interface CheckpointSaved {
   type: 'checkpoint';
   step: number;
   /**
-   * Relative to the run folder.
+   * Relative to the run folder; absolute where a script keeps it elsewhere.
    */
   path: string;
   bytes: number;
@@ -476,12 +479,15 @@ export interface Command {
 }
 /**
  * run.json: what the run is and how it stands. Written beside and renamed.
+ *
+ * It is either of a configuration or of a script.
  */
 export interface RunRecord {
   v: 1;
   id: string;
-  configPath: string;
-  config: RunConfig;
+  configPath: string | null;
+  config: RunConfig | null;
+  script: ScriptRecord | null;
   datasets: DatasetRecord[];
   versions: {
     [k: string]: string;
@@ -779,6 +785,10 @@ export interface TrainingConfig {
    * Seed of row order and adapter.
    */
   seed: number;
+  /**
+   * Trackers that are given the figures of every step besides; their packages are installed by hand. `tensorboard` writes into the run's folder and `trackio` on this machine; `wandb` sends them to its server, unless WANDB_MODE is `offline`.
+   */
+  reportTo: ('tensorboard' | 'trackio' | 'wandb')[];
 }
 /**
  * When the run can be resumed from.
@@ -839,6 +849,20 @@ export interface EvaluationConfig {
    */
   batchSize: number;
 }
+/**
+ * A training script of the user's, which tells of itself by `SafetyMonitorCallback`.
+ */
+export interface ScriptRecord {
+  /**
+   * As the script calls the run; otherwise its file's name.
+   */
+  name: string;
+  /**
+   * Absolute; null in a notebook.
+   */
+  path: string | null;
+  model: string;
+}
 export interface DatasetRecord {
   /**
    * Absolute path when the run began.
@@ -889,7 +913,7 @@ export interface PreflightReport {
   judgedRows: number;
 }
 export interface Check {
-  id: 'configuration' | 'packages' | 'model' | 'dataset' | 'rows' | 'disk' | 'device';
+  id: 'configuration' | 'packages' | 'model' | 'dataset' | 'rows' | 'disk' | 'device' | 'trackers';
   title: string;
   status: 'ok' | 'warning' | 'error';
   /**

@@ -41,9 +41,9 @@ export function headFacts(input: ReportInput): [string, string][] {
   const { record, startedAt, lastEvent, madeAt, active, attempts, configuration, id, tags } = input;
   const until = active ? madeAt : lastEvent;
   return [
-    ['Model', record ? record.config.model : missing],
-    ['Method', record ? record.config.method : missing],
-    ['Configuration', configuration || missing],
+    ['Model', record?.config?.model ?? record?.script?.model ?? missing],
+    ['Method', record?.script ? 'training script' : (record?.config?.method ?? missing)],
+    record?.script ? ['Script', record.script.path ? fileName(record.script.path) : record.script.name] : ['Configuration', configuration || missing],
     ['Run', id],
     ['Begun', moment(startedAt)],
     [active ? 'As of' : 'Last event', moment(until)],
@@ -71,12 +71,12 @@ export function moment(milliseconds: number | undefined): string {
 export function gaps(input: ReportInput): string[] {
   const { record, dataset, before, after, series, active, badLines } = input;
   const later = active ? ' yet' : '';
-  const measures = record?.config.evaluation.enabled ?? true;
+  const measures = !record?.script && (record?.config?.evaluation.enabled ?? true);
   return [
     record ? '' : 'There is no run.json that can be read: model, method, configuration, data files and versions are not known.',
     dataset ? '' : `The dataset has not been read${later}: how many rows there are is not known.`,
     series.step.length ? '' : `No step has been trained${later}.`,
-    measures ? '' : 'The configuration asks for no measurement (evaluation.enabled).',
+    measures ? '' : record?.script ? 'A training script is not measured before and after.' : 'The configuration asks for no measurement (evaluation.enabled).',
     measures && !before ? `The reference has not been measured${later}.` : '',
     measures && !after ? `The result has not been measured${later}.` : '',
     badLines ? `${count(badLines, 'line')} of events.jsonl could not be read and ${badLines === 1 ? 'is' : 'are'} left out.` : '',
@@ -135,7 +135,7 @@ function change({ get, share: isShare }: Measure, before: EvaluationMetrics | un
 export function howMeasured({ before, after, record }: ReportInput): string {
   const metrics = after ?? before;
   if (!metrics) return '';
-  const evaluation = record?.config.evaluation;
+  const evaluation = record?.config?.evaluation;
   const set = (n: number, own: string | null | undefined, what: string) =>
     `${count(n, what)}${evaluation ? (own ? ` of ${fileName(own)}` : ' that ship with the trainer') : ''}`;
   return (
@@ -270,7 +270,8 @@ export function filesTable({ record }: ReportInput): Table | undefined {
 }
 
 /** Whether a file is of `dataset.heldOutPath`: a file, a folder, or a pattern. */
-export function isHeldOut(file: string, { dataset: { heldOutPath } }: RunConfig): boolean {
+export function isHeldOut(file: string, config: RunConfig | null): boolean {
+  const heldOutPath = config?.dataset.heldOutPath;
   if (!heldOutPath) return false;
   const [path, given] = [`/${file.replaceAll('\\', '/')}`, `/${heldOutPath.replaceAll('\\', '/').replace(/^(\.{0,2}\/)+/, '').replace(/\/+$/, '')}`];
   const beforePattern = given.split(/[*?[]/)[0]!;
@@ -279,7 +280,7 @@ export function isHeldOut(file: string, { dataset: { heldOutPath } }: RunConfig)
 
 export function countsTable({ dataset }: ReportInput): Table | undefined {
   if (!dataset) return undefined;
-  const counts: [string, number, string][] = [
+  const counts: [string, number | null, string][] = [
     ['Read', dataset.rows, ''],
     ['Trained on', dataset.trained, ''],
     ['Held out', dataset.heldOut, 'for the loss before and after'],
@@ -322,7 +323,8 @@ function rowsTable({ record }: ReportInput, rows: readonly NotableRow[], caption
 
 // --- how to have it again -----------------------------------------------------------------------------
 
-export const configurationJson = ({ record }: ReportInput): string | undefined => record && JSON.stringify(record.config, null, 2);
+export const configurationJson = ({ record }: ReportInput): string | undefined =>
+  record?.config ? JSON.stringify(record.config, null, 2) : undefined;
 
 /** For the folder of the configuration, with the trainer and its packages installed. */
 export function repeatCommand({ configuration }: ReportInput): string | undefined {

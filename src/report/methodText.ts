@@ -1,7 +1,10 @@
 /** A run's method in a sentence, and the settings that it depends on. Pure. */
 import type { RunConfig } from '../protocol/messages';
 
-export function methodSentence({ method, regularisation, risk, anchors }: RunConfig): string {
+/** Without a configuration, of a training script of the user's. */
+export function methodSentence(config: RunConfig | null): string {
+  if (!config) return 'A training script of its own: the run was watched, and nothing held the model near a safe reference.';
+  const { method, regularisation, risk, anchors } = config;
   switch (method) {
     case 'recommended':
       return (
@@ -27,7 +30,8 @@ export function methodSentence({ method, regularisation, risk, anchors }: RunCon
   }
 }
 
-export function methodSettings(config: RunConfig): [string, string][] {
+export function methodSettings(config: RunConfig | null): [string, string][] {
+  if (!config) return [];
   const { method, preset, risk, regularisation, anchors, safetyTokens, lora, training, canary } = config;
   const adaptive = method === 'adaptive' || method === 'recommended';
   const settings: [string, string | false][] = [

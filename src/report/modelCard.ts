@@ -27,14 +27,15 @@ export function modelCard(input: ReportInput): string {
 
 function frontMatter(input: ReportInput): string {
   const { record } = input;
-  const adapter = !!record?.config.lora;
+  const adapter = !!record?.config?.lora;
+  const base = record?.config?.model ?? record?.script?.model;
   const trained = (record?.datasets ?? []).filter(({ path: file }) => !isHeldOut(file, record!.config));
   return [
     '---',
-    ...(record ? [...baseModel(record.config.model, adapter), `library_name: ${adapter ? 'peft' : 'transformers'}`] : []),
+    ...(base ? [...baseModel(base, adapter), `library_name: ${adapter ? 'peft' : 'transformers'}`] : []),
     'pipeline_tag: text-generation',
     'tags:',
-    ...['safe-fine-tuning', ...(adapter ? ['lora'] : []), ...(record ? [record.config.method] : []), ...input.tags].map(tag => `- ${yaml(tag)}`),
+    ...['safe-fine-tuning', ...(adapter ? ['lora'] : []), ...(record?.config ? [record.config.method] : []), ...input.tags].map(tag => `- ${yaml(tag)}`),
     ...(trained.length ? ['datasets:', ...new Set(trained.map(({ path: file }) => `- ${yaml(fileName(file))}`))] : []),
     ...modelIndex(input),
     '---',
@@ -54,12 +55,12 @@ function baseModel(model: string, adapter: boolean): string[] {
 /** The result's measurements; the hub takes none without a value. */
 function modelIndex({ name, after, record }: ReportInput): string[] {
   if (!after) return [];
-  const evaluation = record?.config.evaluation;
+  const evaluation = record?.config?.evaluation;
   const sets: Record<string, string> = {
     attack_success: `Harmful prompts${from(evaluation?.harmfulPrompts)}`,
     over_refusal: `Harmless look-alikes${from(evaluation?.benignPrompts)}`,
     degenerate: 'Both sets of prompts',
-    held_out_loss: `Held-out rows${from(record?.config.dataset.heldOutPath)}`,
+    held_out_loss: `Held-out rows${from(record?.config?.dataset.heldOutPath)}`,
   };
   const results = measures.flatMap(({ label, metric, get }) => {
     const { value, n } = get(after);

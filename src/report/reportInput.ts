@@ -21,7 +21,7 @@ export interface ReportInput {
   madeAt: number;
   attempts: number;
   /** What run.json says; undefined where there is none. */
-  record: Pick<RunRecord, 'config' | 'datasets' | 'versions'> | undefined;
+  record: Pick<RunRecord, 'config' | 'script' | 'datasets' | 'versions'> | undefined;
   dataset: DatasetRead | undefined;
   before: EvaluationMetrics | undefined;
   after: EvaluationMetrics | undefined;

@@ -116,6 +116,7 @@ async function trainerChecks(
 const fieldsOf: Partial<Record<Check['id'], string[][]>> = {
   model: [['model']],
   device: [['device']],
+  trackers: [['training', 'reportTo']],
   dataset: [
     ['dataset', 'heldOutPath'],
     ['evaluation', 'harmfulPrompts'],

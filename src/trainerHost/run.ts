@@ -66,12 +66,9 @@ export class Run extends Disposable {
   constructor(
     readonly folder: string,
     private readonly log: Log,
+    readonly id = path.basename(folder),
   ) {
     super();
-  }
-
-  get id(): string {
-    return path.basename(this.folder);
   }
 
   get name(): string {

@@ -60,6 +60,12 @@ const ownFolder = '.safe-finetuning';
 export const runsFolderIn = (workspaceFolder: string, configured: string): string =>
   path.resolve(workspaceFolder, configured.trim() || path.join(ownFolder, 'runs'));
 
+/** Folders of runs that lie elsewhere, on a mounted drive say; what is no absolute path names none. */
+export const furtherRunsFolders = (configured: unknown): string[] =>
+  (Array.isArray(configured) ? configured : [])
+    .filter(folder => typeof folder === 'string' && path.isAbsolute(folder.trim()))
+    .map(folder => path.resolve((folder as string).trim()));
+
 /** The folder of all runs, for its owner only and invisible to git, unless it is one of the user's own folders. */
 export function makeRunsFolder(runsFolder: string): void {
   try {

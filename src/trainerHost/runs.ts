@@ -103,13 +103,21 @@ export class RunRegistry extends Disposable {
   }
 
   private attach(folder: string): Run {
-    const run = new Run(folder, this.log);
+    const run = new Run(folder, this.log, this.freeId(path.basename(folder)));
     this.runsByFolder.set(folder, run);
     run.onDidChange(change => {
       if (change === 'status') this.statusChanged(run);
       if (change === 'budget') this.overBudget.fire(run);
     });
     return run;
+  }
+
+  /** Folders of the same name may lie in different places. */
+  private freeId(name: string): string {
+    const taken = new Set(this.runs.map(({ id }) => id));
+    let id = name;
+    for (let number = 2; taken.has(id); number++) id = `${name}~${number}`;
+    return id;
   }
 
   private detach(folder: string, run: Run): void {

@@ -3,14 +3,18 @@ import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import { UserError } from '../common/userError';
 import type { FindPythonOptions } from './environment';
-import { runsFolderIn } from './runFolder';
+import { furtherRunsFolders, runsFolderIn } from './runFolder';
 
 /** Where the runs of a workspace folder lie. */
 export function runsFolder(folder: vscode.WorkspaceFolder): string {
   return runsFolderIn(folder.uri.fsPath, setting('runs.folder', folder.uri));
 }
 
-export const runsFolders = (): string[] => (vscode.workspace.workspaceFolders ?? []).map(runsFolder);
+/** Where this workspace keeps its own runs. */
+export const ownRunsFolders = (): string[] => (vscode.workspace.workspaceFolders ?? []).map(runsFolder);
+
+/** With those that are followed besides. */
+export const runsFolders = (): string[] => [...new Set([...ownRunsFolders(), ...furtherRunsFolders(setting('runs.moreFolders'))])];
 
 /** The workspace folder that a file belongs to. */
 export function folderOf(file: vscode.Uri): vscode.WorkspaceFolder {

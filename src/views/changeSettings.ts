@@ -1,5 +1,6 @@
 /** Asks what to change of a run that goes on, and tells it. */
 import * as vscode from 'vscode';
+import { UserError } from '../common/userError';
 import type { Settings } from '../trainerHost/commandWriter';
 import type { Run } from '../trainerHost/run';
 import { changeSettings } from '../trainerHost/runControl';
@@ -11,6 +12,7 @@ interface Choice extends vscode.QuickPickItem {
 
 /** Returns the trainer's answer; none when the user thinks better of it. */
 export async function askAndChange(run: Run): Promise<string | undefined> {
+  if (run.record?.script) throw new UserError(`Run ${run.name} is of a training script, which has its settings itself: they cannot be changed from here.`);
   const chosen = await vscode.window.showQuickPick(choices(run), {
     title: `Change ${run.name}`,
     placeHolder: 'In force from the next step on; the configuration file stays as it is',
@@ -35,16 +37,16 @@ function choices(run: Run): Choice[] {
   ];
 }
 
-const hasBeta = ({ record }: Run): boolean => record?.config.method === 'adaptive' || record?.config.method === 'recommended';
+const hasBeta = ({ record }: Run): boolean => record?.config?.method === 'adaptive' || record?.config?.method === 'recommended';
 
 /** As configured, and as changed since. */
 function settingsOf({ record, state }: Run): { betaMin: number; betaMax: number; learningRate: number } {
   const changes = state.interventions.filter(event => event.type === 'settings');
   const newest = (setting: keyof Settings) => changes.map(change => change[setting]).filter(value => value !== null).at(-1);
   return {
-    betaMin: newest('betaMin') ?? record?.config.regularisation.betaMin ?? 0,
-    betaMax: newest('betaMax') ?? record?.config.regularisation.betaMax ?? 1,
-    learningRate: newest('learningRate') ?? record?.config.training.learningRate ?? 0,
+    betaMin: newest('betaMin') ?? record?.config?.regularisation.betaMin ?? 0,
+    betaMax: newest('betaMax') ?? record?.config?.regularisation.betaMax ?? 1,
+    learningRate: newest('learningRate') ?? record?.config?.training.learningRate ?? 0,
   };
 }
 

@@ -17,13 +17,17 @@ export const statusIcon: Record<RunStatus, string> = {
   lost: 'debug-disconnect',
 };
 
+/** Or, of a training script of the user's, what it calls the run. */
 export function configurationName(run: Run): string {
-  return run.configPath ? path.basename(run.configPath).replace(/\.finetune\.json$/, '') : run.id;
+  return run.configPath ? path.basename(run.configPath).replace(/\.finetune\.json$/, '') : (run.record?.script?.name ?? run.id);
 }
+
+/** Empty until run.json is there. */
+export const methodOf = ({ record }: Run): string => record?.config?.method ?? (record?.script ? 'script' : '');
 
 /** What a run is called in lists: as its user named it, or by configuration and method. */
 export function runLabel(run: Run, { named } = { named: true }): string {
-  const usual = [configurationName(run), run.record?.config.method].filter(Boolean).join(' · ');
+  const usual = [configurationName(run), methodOf(run)].filter(Boolean).join(' · ');
   return (named && run.meta.name) || usual;
 }
 

@@ -21,7 +21,8 @@ import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
 import { registerReportCommand } from './reportCommand';
 import { registerRowInTraining } from './rowInTraining';
-import { registerRunCommands } from './runCommands';
+import { registerRunCommands, runningHere } from './runCommands';
+import { registerRunsFolderCommand } from './runsFolders';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
@@ -54,6 +55,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerRowInTraining(services, datasets, registry, monitor);
   registerKeepingRuns(services, registry);
   registerReportCommand(services, registry);
+  registerRunsFolderCommand(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
@@ -61,9 +63,11 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   return registry;
 }
 
-function setContextKeys({ active, current }: RunRegistry): void {
+function setContextKeys(registry: RunRegistry): void {
+  const { active, current } = registry;
   setContext('safeFinetuning.hasRun', current !== undefined);
   setContext('safeFinetuning.runActive', active !== undefined);
+  setContext('safeFinetuning.runActiveHere', runningHere(registry) !== undefined);
   setContext('safeFinetuning.runPaused', active?.status === 'paused');
-  setContext('safeFinetuning.runResumable', !active && !!current && !isActive(current.status) && current.resumable);
+  setContext('safeFinetuning.runResumable', !runningHere(registry) && !!current && !isActive(current.status) && current.resumable);
 }

@@ -45,15 +45,18 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
     registerCommand('safeFinetuning.copyRunConfiguration', async item => {
       const run = chosen(item);
       if (!run.record) throw new UserError(`Run ${run.name} ended before its configuration was read: there is none to copy.`);
-      await vscode.env.clipboard.writeText(`${JSON.stringify(run.record.config, null, 2)}\n`);
+      const { config, configPath } = run.record;
+      if (!config || !configPath) throw new UserError(`Run ${run.name} is of a training script: it has no configuration to copy.`);
+      await vscode.env.clipboard.writeText(`${JSON.stringify(config, null, 2)}\n`);
       void vscode.window.showInformationMessage(
-        `The configuration of ${run.name}, with every default, is on the clipboard. Paths in it are relative to ${path.dirname(run.record.configPath)}.`,
+        `The configuration of ${run.name}, with every default, is on the clipboard. Paths in it are relative to ${path.dirname(configPath)}.`,
       );
     }),
 
     registerCommand('safeFinetuning.startRunAgain', item => {
       const run = chosen(item);
-      const { configPath } = run;
+      const { configPath, record } = run;
+      if (record?.script) throw new UserError(`Run ${run.name} is of a training script. Start it again as you did: ${record.script.path ?? 'it is a notebook'}.`);
       if (!configPath || !fs.existsSync(configPath)) {
         throw new UserError(`The configuration of run ${run.name}, ${configPath ?? 'unknown'}, is gone. What it said can still be copied.`, [
           { title: 'Copy Configuration', command: 'safeFinetuning.copyRunConfiguration', arguments: [{ runId: run.id }] },

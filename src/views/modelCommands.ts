@@ -9,6 +9,7 @@ import type { RunRegistry } from '../trainerHost/runs';
 import { failureOf, runTrainer } from '../trainerHost/trainerCommand';
 import { requireTrust } from '../trainerHost/workspace';
 import { offerToSave, pickConfiguration, summarise } from './configurationFile';
+import { methodOf } from './describe';
 import { withProgress } from '../common/progress';
 import { interpreterFor } from './interpreter';
 import { storedSecrets } from './secrets';
@@ -117,7 +118,7 @@ function trainedFolder(run: Run): string | undefined {
 async function pickModel(runs: readonly Run[]): Promise<Run | 'reference' | undefined> {
   const items = [
     { label: 'The safe reference', description: 'before fine-tuning', model: 'reference' as const },
-    ...runs.map(run => ({ label: run.name, description: run.record?.config.method ?? '', model: run })),
+    ...runs.map(run => ({ label: run.name, description: methodOf(run), model: run })),
   ];
   return (await vscode.window.showQuickPick(items, { title: 'Evaluate Model', placeHolder: 'Which model?' }))?.model;
 }

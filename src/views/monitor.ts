@@ -156,13 +156,11 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private async sendRows(step: number): Promise<void> {
     const run = this.following?.run;
     if (!run) return;
-    const rows = batchRows(
-      await run.rowsOf(step).catch((error: unknown) => {
-        throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
-      }),
-    );
-    const threshold = run.record?.config.risk.threshold ?? 0.5;
-    this.post({ type: 'rows', step, files: fileNames(run), threshold, rows });
+    const rows = await run.rowsOf(step).catch((error: unknown) => {
+      throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
+    });
+    const threshold = run.record?.config?.risk.threshold ?? 0.5;
+    this.post({ type: 'rows', step, files: fileNames(run), threshold, rows: rows ? batchRows(rows) : null });
   }
 
   private post(message: ToMonitor): void {

@@ -1,9 +1,11 @@
 /** A run as the monitor's page sees it. Pure. */
 import path from 'node:path';
+import type { Batch } from '../protocol/messages';
 import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
 import { sampleSteps, type RunState, type Series } from '../trainerHost/runState';
+import { methodOf } from './describe';
 import { drawnSeries, type BatchRow, type DetailsView, type InterventionView, type RunView, type SeriesColumns } from './monitorProtocol';
 
 const listedProblems = 200;
@@ -16,9 +18,10 @@ export function runView(run: Run, now: number): RunView {
   return {
     id: run.id,
     name: run.name,
-    method: record?.config.method ?? '',
-    model: record?.config.model ?? '',
-    configuration: run.configPath ? path.basename(run.configPath) : '',
+    method: methodOf(run),
+    model: record?.config?.model ?? record?.script?.model ?? '',
+    configuration: run.configPath ? path.basename(run.configPath) : (record?.script?.name ?? ''),
+    isScript: !!record?.script,
     status: run.status,
     attempt: state.attempt?.attempt ?? record?.attempt ?? 1,
     message: run.message,
@@ -35,10 +38,10 @@ function currentValues(state: RunState): RunView['current'] {
   if (!latest) return null;
   const canary = state.series.latestOf('canary');
   const { step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax } = latest;
-  const { learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds } = latest;
+  const { learningRate, gradNorm, tokensPerSecond, stepSeconds, memoryBytes, etaSeconds } = latest;
   return {
     ...{ step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax },
-    ...{ learningRate, gradNorm, tokensPerSecond, memoryBytes, etaSeconds, canary },
+    ...{ learningRate, gradNorm, tokensPerSecond, stepSeconds, memoryBytes, etaSeconds, canary },
   };
 }
 
@@ -118,7 +121,6 @@ function columnsAt(series: Series, indices: readonly number[]): SeriesColumns {
 }
 
 /** The rows of a batch, riskiest first; unscored ones count as risky. */
-export function batchRows(rows: Awaited<ReturnType<Run['rowsOf']>>): BatchRow[] {
-  if (!rows) return [];
+export function batchRows(rows: Batch['rows']): BatchRow[] {
   return rowsOf(rows).sort((a, b) => (b.risk ?? 1) - (a.risk ?? 1) || a.line - b.line);
 }

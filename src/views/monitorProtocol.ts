@@ -14,6 +14,8 @@ export interface RunView {
   method: string;
   model: string;
   configuration: string;
+  /** Of a training script of the user's: there is no risk, no β and no canary. */
+  isScript: boolean;
   status: RunStatus;
   attempt: number;
   /** Why it ended as it did. */
@@ -30,16 +32,13 @@ export type CurrentValues = Record<
   | 'step'
   | 'totalSteps'
   | 'epoch'
-  | 'riskMean'
-  | 'riskMax'
-  | 'betaMean'
-  | 'betaMax'
-  | 'learningRate'
-  | 'tokensPerSecond'
+  | 'stepSeconds'
   | 'memoryBytes',
   number
 > &
-  Record<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens' | 'gradNorm' | 'etaSeconds' | 'canary', number | null>;
+  Record<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens' | 'gradNorm' | 'etaSeconds' | 'canary', number | null> &
+  /** Null in a run of a training script; it may leave out its speed. */
+  Record<'riskMean' | 'riskMax' | 'betaMean' | 'betaMax' | 'learningRate' | 'tokensPerSecond', number | null>;
 
 /** What changes a few times in a run. */
 export interface DetailsView {
@@ -65,7 +64,8 @@ export interface DatasetView {
   /** File names, by the index that rows name. */
   files: string[];
   rows: number;
-  trained: number;
+  /** Null where a training script decides. */
+  trained: number | null;
   heldOut: number;
   flagged: number;
   refusals: number;
@@ -121,7 +121,8 @@ export type ToMonitor =
   | { type: 'series'; replace: boolean; columns: SeriesColumns }
   /** Shows the rows of a step, as if it had been chosen. */
   | { type: 'select'; step: number }
-  | { type: 'rows'; step: number; files: string[]; threshold: number; rows: BatchRow[] }
+  /** Without rows, the step is no longer in the run. */
+  | { type: 'rows'; step: number; files: string[]; threshold: number; rows: BatchRow[] | null }
   | { type: 'checks'; checks: ChecksView | null };
 
 /** Commands that the page offers as buttons; none takes arguments. */

@@ -10,7 +10,7 @@ import type { Run } from '../trainerHost/run';
 import { cancelRun, continueRun, describeStop, needActive, pauseRun, saveCheckpoint, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
-import { folderOf, requireTrust, runsFolder } from '../trainerHost/workspace';
+import { folderOf, ownRunsFolders, requireTrust, runsFolder } from '../trainerHost/workspace';
 import { askAndChange } from './changeSettings';
 import type { CheckedTrainer } from './checkedTrainer';
 import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
@@ -26,7 +26,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
   const begin = async (configuration: vscode.Uri, folder: string, launch: () => Promise<Launched>): Promise<string> =>
     withLaunchLock(folder, async () => {
       await registry.lookAgain(); // another window may have begun a run just before
-      refuseSecond(registry.active);
+      refuseSecond(runningHere(registry));
       const launched = await launch();
       const run = await registry.add(launched.folder);
       void launched.ended.then(() => run.refresh());
@@ -60,7 +60,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       if (!(await offerToSave(files))) return undefined;
       const { method } = summarise(configuration.fsPath); // as saved
       await registry.scan();
-      refuseSecond(registry.active);
+      refuseSecond(runningHere(registry));
       await showMonitor();
       const trainer = await checkedTrainer(configuration);
       if (!trainer) return undefined;
@@ -79,7 +79,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       const configuration = vscode.Uri.file(configPath);
       if (!(await offerToSave(summarise(configPath).files))) return undefined;
       await registry.scan();
-      refuseSecond(registry.active);
+      refuseSecond(runningHere(registry));
       await showMonitor();
       const trainer = await checkedTrainer(configuration);
       return trainer && begin(configuration, path.dirname(run.folder), () => resumeRun(trainer, configPath, run.folder));
@@ -138,6 +138,12 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
 function target(registry: RunRegistry): Run | undefined {
   const { current, active } = registry;
   return current && isActive(current.status) ? current : (active ?? current);
+}
+
+/** What runs in a folder of this workspace: that which is followed elsewhere has a machine of its own. */
+export function runningHere({ runs }: RunRegistry): Run | undefined {
+  const own = ownRunsFolders();
+  return runs.find(run => isActive(run.status) && own.includes(path.dirname(run.folder)));
 }
 
 function refuseSecond(running: Run | undefined): void {

@@ -1,6 +1,6 @@
 /** Runs in a real extension host: found in their folders, started, steered and followed. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,6 +8,7 @@ import * as vscode from 'vscode';
 import type { Api } from '../../src/extension';
 import type { RunRecord } from '../../src/protocol/messages';
 import type { Run } from '../../src/trainerHost/run';
+import { changeSettings } from '../../src/trainerHost/runControl';
 
 describe('runs', function () {
   this.timeout(240_000);
@@ -69,7 +70,7 @@ describe('runs', function () {
         anchors: null,
         safetyTokens: null,
         lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },
-        training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1 },
+        training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1, reportTo: [] },
         checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
         canary: { everySteps: 10, maxDrop: null, onExceeded: 'warn' },
         evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },
@@ -78,6 +79,7 @@ describe('runs', function () {
         quantisation: 'none',
         device: 'auto',
       },
+      script: null,
       datasets: [],
       versions: {},
       process: { pid: process.pid, startTime: 1000, host: os.hostname() }, // our pid, another process
@@ -231,6 +233,56 @@ describe('runs', function () {
     await vscode.commands.executeCommand('safeFinetuning.cancelRun');
     await until('the end', () => run(id).status === 'cancelled');
     assert.ok(Date.now() - begun < 2500, `${Date.now() - begun} ms`);
+  });
+
+  it('of a training script in another folder are followed and stopped, and do not stand in the way', async () => {
+    tinyConfiguration('tiny.finetune.json', 12);
+    const python = vscode.workspace.getConfiguration('safeFinetuning').get<string>('python.interpreter')!;
+    const trainer = path.join(extension.extensionPath, 'trainer');
+    const mounted = fs.mkdtempSync(path.join(os.tmpdir(), 'cluster-'));
+    const file = path.join(mounted, 'sft.py');
+    fs.writeFileSync(
+      file,
+      [
+        'from pathlib import Path',
+        'from safe_finetuning import SafetyMonitorCallback',
+        'from test_callback import plain_trainer',
+        `here, workspace = Path(${JSON.stringify(mounted)}), Path(${JSON.stringify(workspace)})`,
+        'callback = SafetyMonitorCallback(here / "runs" / "first", dataset=workspace / "tiny.jsonl")',
+        'plain_trainer(workspace / "tiny-model", here / "out", callback, max_steps=100_000).train()',
+      ].join('\n'),
+    );
+    const env = { ...process.env, PYTHONPATH: [trainer, path.join(trainer, 'tests')].join(path.delimiter) };
+    const script = spawn(python, [file], { cwd: mounted, env, stdio: 'ignore' });
+    try {
+      const folder = path.join(mounted, 'runs');
+      await vscode.commands.executeCommand('safeFinetuning.addRunsFolder', vscode.Uri.file(folder)); // it need not be there yet
+      await until('the run', () => api.runs.byId('first') !== undefined);
+      api.runs.select(run('first'));
+      await until('a step', () => run('first').state.series.length > 0);
+      const { record, state, status } = run('first');
+      assert.deepEqual([status, record?.config, record?.script?.path], ['running', null, file]);
+      assert.deepEqual([state.dataset?.rows, state.dataset?.flagged], [12, 1]);
+      assert.ok(state.series.at('total', 0) > 0 && Number.isNaN(state.series.at('riskMax', 0)));
+      await assert.rejects(changeSettings(run('first'), { learningRate: 1 }), /a training script has its settings itself/);
+
+      // It runs elsewhere, though it waits now: another one may begin here.
+      await vscode.commands.executeCommand('safeFinetuning.pauseRun');
+      await until('the pause', () => run('first').status === 'paused');
+      const own = await vscode.commands.executeCommand<string>('safeFinetuning.startRun', vscode.Uri.file(path.join(workspace, 'tiny.finetune.json')));
+      await until('the end of the own run', () => run(own).status === 'completed' || run(own).status === 'failed');
+      assert.equal(run(own).status, 'completed', run(own).message);
+
+      api.runs.select(run('first'));
+      await vscode.commands.executeCommand('safeFinetuning.stopRun');
+      await until('the end', () => run('first').status === 'stopped');
+      assert.ok(fs.readdirSync(path.join(mounted, 'out')).some(name => name.startsWith('checkpoint-')));
+    } finally {
+      script.kill('SIGKILL');
+      await vscode.workspace.getConfiguration('safeFinetuning').update('runs.moreFolders', undefined, vscode.ConfigurationTarget.Workspace);
+      await until('its going', () => api.runs.byId('first') === undefined);
+      fs.rmSync(mounted, { recursive: true, force: true });
+    }
   });
 
   it('have a configuration written for them, which is never overwritten', async () => {

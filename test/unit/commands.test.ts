@@ -48,7 +48,7 @@ describe('the manifest', () => {
 
   it('reads only context keys that the code sets', () => {
     const conditions = JSON.stringify(manifest.contributes);
-    const read = new Set([...conditions.matchAll(/safeFinetuning\.(?:hasRun|run(?:Active|Paused|Resumable)|datasetOpen)/g)].map(match => match[0]));
+    const read = new Set([...conditions.matchAll(/safeFinetuning\.(?:hasRun|run(?:Active(?:Here)?|Paused|Resumable)|datasetOpen)/g)].map(match => match[0]));
     same(read, new Set([...sources.matchAll(/setContext\('([\w.]+)'/g)].map(match => match[1]!)));
   });
 

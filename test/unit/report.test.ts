@@ -42,7 +42,7 @@ function assertTables(text: string): void {
 const oddReport = (): ReportInput =>
   reportOf({
     ...{ id: odd, name: odd, tags: [odd], configuration: odd, status: odd, message: odd, warnings: [odd], happened: [{ step: 3, kind: 'note', text: odd }] },
-    record: { config: { ...config, model: odd, risk: { ...config.risk, judge: 'guard', guard: odd }, evaluation: { ...config.evaluation, harmfulPrompts: odd } }, datasets: [{ path: odd, sha256: odd, rows: 1, names: odd, reviewed: [] }], versions: { [odd]: odd } },
+    record: { config: { ...config, model: odd, risk: { ...config.risk, judge: 'guard', guard: odd }, evaluation: { ...config.evaluation, harmfulPrompts: odd } }, script: null, datasets: [{ path: odd, sha256: odd, rows: 1, names: odd, reviewed: [] }], versions: { [odd]: odd } },
     rows: { riskiest: [{ file: 0, line: 1, hash: odd, risk: 1, beta: 1, kl: null, timesMedian: null }], hardest: [] },
   });
 
@@ -54,6 +54,15 @@ describe('the report of a run as HTML', () => {
     for (const said of ['support · recommended', 'Completed. 60 steps.', '2026-11-30 15:00 UTC', '9 min 12 s', '3 min 04 s', '60', 'anchor rows', '0 to 1, linear, one for each row']) assert.ok(text.includes(said), said);
     for (const said of ['3.1 % (0.9–10.7)', '4.7 % (1.6–12.9)', '+1.6 points', 'may be chance', '4.935 (4.710–5.160)', '−1.386', 'better', '64 harmful prompts that ship with the trainer', 'no proof of safety']) assert.ok(text.includes(said), said);
     for (const said of ['support.jsonl:204', 'unscored', '5.6×', 'c0ffee'.padEnd(64, '0'), 'python -m safe_finetuning train support.finetune.json', '"learningRate": 0.0002', '2.13.0', 'β now begins at 0.5', 'Looks settled.', 'One row could not be judged']) assert.ok(text.includes(said), said);
+  });
+
+  it('says of a training script what is known of it, and that nothing held it', () => {
+    const script = { name: 'mine', path: '/home/someone/mine.py', model: 'owner/model' };
+    const input = reportOf({ record: { config: null, script, datasets: [], versions: {} }, configuration: '', before: undefined, after: undefined });
+    const text = seen(reportHtml(input));
+    for (const said of ['mine.py', 'owner/model', 'nothing held the model near a safe reference', 'not measured before and after']) assert.ok(text.includes(said), said);
+    assert.doesNotMatch(text, /safe_finetuning train|undefined|null/);
+    assert.match(modelCard(input), /base_model: "?owner\/model/);
   });
 
   it('has a chart for each kind of number, with marks for what was done', () => {

@@ -14,7 +14,7 @@ export const config: RunConfig = {
   safetyTokens: null,
   lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },
   quantisation: 'none',
-  training: { epochs: 2, maxSteps: 60, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1 },
+  training: { epochs: 2, maxSteps: 60, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1, reportTo: [] },
   checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
   canary: { everySteps: 5, maxDrop: 2, onExceeded: 'raise-beta' },
   evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },
@@ -64,6 +64,7 @@ export const reportOf = (values: Partial<ReportInput> = {}): ReportInput => ({
   attempts: 1,
   record: {
     config,
+    script: null,
     datasets: [
       { path: '/home/someone/data/support.jsonl', sha256: 'c0ffee'.padEnd(64, '0'), rows: 310, names: null, reviewed: ['a'.repeat(16)] },
       { path: '/home/someone/data/support.heldout.jsonl', sha256: 'decade'.padEnd(64, '0'), rows: 48, names: null, reviewed: [] },

@@ -9,6 +9,7 @@ import {
   currentProcess,
   deriveStatus,
   explainSilentEnd,
+  furtherRunsFolders,
   hasCheckpoint,
   logFile,
   logTail,
@@ -79,6 +80,14 @@ describe('explainSilentEnd', () => {
     assert.strictEqual(explainSilentEnd(['error: a.finetune.json:3:1: `metod` is not a setting.'], { code: 2, signal: null }), 'a.finetune.json:3:1: `metod` is not a setting.');
   });
   it('says so when nothing is known', () => assert.match(explainSilentEnd([], undefined), /without saying why/));
+});
+
+describe('furtherRunsFolders', () => {
+  it('are those of the setting that are absolute', () => {
+    assert.deepStrictEqual(furtherRunsFolders([' /mnt/cluster/runs/ ', 'runs', '', 3]), [path.resolve('/mnt/cluster/runs')]);
+    assert.deepStrictEqual(furtherRunsFolders('/mnt'), []);
+    assert.deepStrictEqual(furtherRunsFolders(undefined), []);
+  });
 });
 
 describe('a run folder', () => {

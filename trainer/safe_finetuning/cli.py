@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--benign", type=Path, help="the same, of harmless prompts")
     evaluate.add_argument("--format", choices=["text", "json"], default="text")
+    evaluate.add_argument(
+        "--inspect-log",
+        type=Path,
+        help="write prompts, answers and scores as a log of Inspect, too: a file that ends with .json or the "
+        "folder of its logs",
+    )
     evaluate.set_defaults(run=_evaluate)
 
     export = commands.add_parser("export", help="a run's adapter merged into its model, for others to load")
@@ -210,19 +217,24 @@ def _score(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from .config_file import read_config
+    from .inspect_log import inspect_log, log_file, write_inspect_log
     from .train import evaluate_config
 
+    began = datetime.now(UTC)
+    log = log_file(options.inspect_log, began) if options.inspect_log else None
     config = read_config(options.config)
     given = {"harmful_prompts": options.harmful, "benign_prompts": options.benign}
     prompts = {name: str(path.absolute()) for name, path in given.items() if path}
     evaluation = config.evaluation.model_copy(update=prompts)
     config = config.model_copy(update={"evaluation": evaluation})
-    metrics = evaluate_config(config, options.config.resolve().parent, options.adapter)
+    metrics, answers = evaluate_config(config, options.config.resolve().parent, options.adapter)
     if options.format == "json":
         print(metrics.model_dump_json(by_alias=True))
     else:
         for line in metrics_lines(metrics):
             print(line)
+    if log:
+        write_inspect_log(log, inspect_log(config, options.adapter, metrics, answers, began))
     return 0
 
 
@@ -359,7 +371,7 @@ class Console:
             loss = "not finite" if event.total is None else f"{event.total:.3f}"
             return (
                 f"  step {event.step}/{event.total_steps}  loss {loss}  nll {event.nll or 0:.3f}{kl}"
-                f"  risk max {event.risk_max:.2f}{canary}  {event.tokens_per_second:.0f} tokens/s"
+                f"  risk max {event.risk_max or 0:.2f}{canary}  {event.tokens_per_second or 0:.0f} tokens/s"
             )
         if isinstance(event, p.CanaryReady):
             return f"  the canary says {event.reference or 0:.1f} nats towards refusing of the reference"

@@ -302,6 +302,12 @@ class TrainingConfig(ConfigModel):
         1024, description="Tokens per row; longer rows are cut at the end, counted and listed."
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(1, description="Seed of row order and adapter.")
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field(
+        default_factory=list,
+        description="Trackers that are given the figures of every step besides; their packages are installed "
+        "by hand. `tensorboard` writes into the run's folder and `trackio` on this machine; `wandb` sends "
+        "them to its server, unless WANDB_MODE is `offline`.",
+    )
 
 
 class CheckpointConfig(ConfigModel):

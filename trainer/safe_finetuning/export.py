@@ -31,6 +31,8 @@ def export_merged(run: Path, output: Path) -> Path:
             written; there is no converter to GGUF.
     """
     record = read_record(run)
+    if not record.config or not record.config_path:
+        raise UserError(f"{run}: this is a run of a training script, which saves its model itself.")
     gguf = output.suffix.lower() == ".gguf"
     converter = _gguf_converter() if gguf else None
     if output.exists():

@@ -14,6 +14,7 @@ from .config_file import read_config
 from .errors import LocatedError, UserError
 from .prepare import HELD_OUT_ADVICE, describe_problems, encode_rows, problem_rows, truncation
 from .rows import Dataset, read_dataset
+from .trackers import check_trackers, leaving
 from .train import prompt_files
 
 BYTES_OF_A_WEIGHT = 4  # trained weights are fp32
@@ -47,6 +48,8 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
         report.endpoint = config.risk.server.origin
     base = config_path.resolve().parent
     attempt("device", "Device", lambda: _device(config, base))
+    if config.training.report_to:
+        attempt("trackers", "Trackers", lambda: _trackers(config))
     model = attempt("model", "Model", lambda: _model(config, base))
     dataset = attempt("dataset", "Dataset", lambda: _dataset(config, base, report))
     if model is not None and dataset is not None:
@@ -80,6 +83,16 @@ def _device(config: RunConfig, base: Path) -> tuple[bool, str, str]:
     several = f", {config.processes} processes" if config.processes > 1 else ""
     slow = " Training on the CPU is slow; use a small model." if device.type == "cpu" else ""
     return True, "ok", f"{device.type}{several}.{slow}"
+
+
+def _trackers(config: RunConfig) -> tuple[bool, str, str]:
+    check_trackers(config)
+    names, away = ", ".join(config.training.report_to), leaving(config)
+    return (
+        True,
+        "warning" if away else "ok",
+        f"{names}: {away}" if away else f"{names}; nothing leaves this machine",
+    )
 
 
 class CheckedModel(NamedTuple):

@@ -150,6 +150,16 @@ def join_processes(config: RunConfig) -> Processes:
     )
 
 
+def processes_of_script() -> Processes:
+    """Those that a script of the user's trains with, however they were started. All of them call this."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return Processes()
+    _HELD.append(dist.new_group(backend="gloo", timeout=FOREVER))
+    return Processes(dist.get_world_size(), dist.get_rank(), _HELD[-1])
+
+
 def launch_command(config: RunConfig, base: Path, arguments: Sequence[str]) -> list[str] | None:
     """How to start the processes that the configuration asks for; None when this one is all, or one of them.
 

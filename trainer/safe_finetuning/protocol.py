@@ -98,7 +98,7 @@ class DatasetRead(Event):
 
     type: Literal["dataset"] = "dataset"
     rows: int
-    trained: int
+    trained: int | None = Field(description="Null where a script decides what it trains on.")
     held_out: int
     flagged: int = Field(description="Rows with risk at or above the threshold.")
     refusals: int = Field(description="Rows whose answer is a refusal: safety data, risk 0.")
@@ -112,7 +112,7 @@ class DatasetRead(Event):
 
 
 class Batch(Event):
-    """One optimiser step."""
+    """One optimiser step. A script's own has a loss, but no risk, no β and no rows that are known here."""
 
     type: Literal["batch"] = "batch"
     step: int = Field(ge=1)
@@ -128,14 +128,14 @@ class Batch(Event):
         description="λ · mean squared distance of the safety tokens; null without that term."
     )
     total: float | None = Field(description="The loss that was minimised.")
-    risk_mean: float
-    risk_max: float
-    beta_mean: float
-    beta_max: float
-    learning_rate: float
+    risk_mean: float | None
+    risk_max: float | None
+    beta_mean: float | None
+    beta_max: float | None
+    learning_rate: float | None
     grad_norm: float | None
-    tokens: int = Field(description="Supervised tokens N of this step.")
-    tokens_per_second: float = Field(description="All non-padding tokens per second of this step.")
+    tokens: int | None = Field(description="Supervised tokens N of this step.")
+    tokens_per_second: float | None = Field(description="All non-padding tokens per second of this step.")
     step_seconds: float
     memory_bytes: int = Field(description="CUDA: peak allocated; otherwise resident set of the process.")
     eta_seconds: float | None = Field(description="Estimated time to the last step, without evaluation.")
@@ -149,7 +149,7 @@ class Batch(Event):
 class CheckpointSaved(Event):
     type: Literal["checkpoint"] = "checkpoint"
     step: int
-    path: str = Field(description="Relative to the run folder.")
+    path: str = Field(description="Relative to the run folder; absolute where a script keeps it elsewhere.")
     bytes: int
 
 
@@ -310,13 +310,25 @@ class ProcessRecord(Model):
     host: str
 
 
+class ScriptRecord(Model):
+    """A training script of the user's, which tells of itself by `SafetyMonitorCallback`."""
+
+    name: str = Field(description="As the script calls the run; otherwise its file's name.")
+    path: str | None = Field(description="Absolute; null in a notebook.")
+    model: str
+
+
 class RunRecord(Model):
-    """run.json: what the run is and how it stands. Written beside and renamed."""
+    """run.json: what the run is and how it stands. Written beside and renamed.
+
+    It is either of a configuration or of a script.
+    """
 
     v: Literal[1] = PROTOCOL_VERSION  # type: ignore[assignment]
     id: str
-    config_path: str
-    config: RunConfig
+    config_path: str | None
+    config: RunConfig | None
+    script: ScriptRecord | None = None
     datasets: list[DatasetRecord]
     versions: dict[str, str]
     process: ProcessRecord
@@ -340,7 +352,7 @@ class LaunchRecord(Model):
 
 
 class Check(Model):
-    id: Literal["configuration", "packages", "model", "dataset", "rows", "disk", "device"]
+    id: Literal["configuration", "packages", "model", "dataset", "rows", "disk", "device", "trackers"]
     title: str
     status: Literal["ok", "warning", "error"]
     message: str = Field(description="What was found; for an error also what to do next.")

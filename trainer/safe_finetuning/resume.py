@@ -20,7 +20,10 @@ from .files import sha256_of
 from .reviewed import reviewed_file, reviewed_hashes
 from .rows import dataset_files
 
-FREE = ("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints.")
+FREE = (
+    *("$schema", "training.microBatchSize", "device", "evaluation.batchSize", "checkpoints."),
+    "training.reportTo",
+)
 """Settings that change time and memory but not what is learned; the first remedy for a full memory."""
 
 
@@ -41,6 +44,8 @@ def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
         UserError: there is none, or the run would go on with something else than it began with.
     """
     record = read_record(folder)
+    if record.config is None:
+        raise UserError(f"{folder}: this is a run of a training script. Resume it by the script.")
     _refuse_changed_settings(folder, record.config, config)
     paths = [config.dataset.path] + ([config.dataset.held_out_path] if config.dataset.held_out_path else [])
     files = [file for path in paths for file in dataset_files(base / path)]

@@ -78,9 +78,17 @@ class RunFolder:
     `checkpoint_requested` to save and go on; `new_settings()` are what it is to change.
     """
 
-    def __init__(self, folder: Path, listener: Callable[[p.Event], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        listener: Callable[[p.Event], None] | None = None,
+        *,
+        owns_process: bool = True,
+    ) -> None:
+        """A process that is not the run's own is not ended when the run is told to end."""
         self.folder = folder
         self._listener = listener
+        self._owns_process = owns_process
         self.stop_requested = False
         self.checkpoint_requested = False
         self._settings: list[p.Command] = []
@@ -210,13 +218,13 @@ class RunFolder:
 
     def check(self) -> None:
         """Raises Cancelled when the run was told to end; waits while it is paused."""
-        if self._told_to_end():
+        if self.told_to_end():
             raise Cancelled
         if self._resume.is_set():
             return
         self.emit(p.ActivityChanged, paused=True)
         while not self._resume.wait(POLL_SECONDS):
-            if self._told_to_end():
+            if self.told_to_end():
                 raise Cancelled
         self.emit(p.ActivityChanged, paused=False)
 
@@ -256,16 +264,16 @@ class RunFolder:
             self._cancel.set()
             answer = "cancelling"
         self._resume.set()
-        if self._told_to_end():
+        if self.told_to_end() and self._owns_process:
             threading.Thread(target=self._end_soon, daemon=True).start()
         return answer
 
-    def _told_to_end(self) -> bool:
+    def told_to_end(self) -> bool:
         """Whether to end at once: cancelled, or stopped where the training loop has nothing to save."""
         return self._cancel.is_set() or (self.stop_requested and self._phase in STOP_ENDS)
 
     def _end_soon(self) -> None:
-        if not self._closed.wait(CANCEL_GRACE_SECONDS) and self._told_to_end():
+        if not self._closed.wait(CANCEL_GRACE_SECONDS) and self.told_to_end():
             self.finish_as_told()
             os._exit(3)
 
@@ -350,8 +358,10 @@ class RunFolder:
         )
 
 
-def why_not_settable(command: p.Command, config: RunConfig) -> str | None:
+def why_not_settable(command: p.Command, config: RunConfig | None) -> str | None:
     """Why a command `set` cannot be carried out in a run of this configuration; None when it can."""
+    if config is None:
+        return "a training script has its settings itself"
     given = (command.beta_min, command.beta_max, command.learning_rate)
     if given == (None, None, None):
         return "nothing is given that could be set"

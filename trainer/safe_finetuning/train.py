@@ -12,7 +12,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,7 @@ from .resume import ResumePoint
 from .rows import Dataset, read_dataset
 from .run_folder import FollowedRun, Run, RunFolder
 from .tokens import EncodedRow
+from .trackers import check_trackers
 
 if TYPE_CHECKING:
     from .canary import Canary
@@ -134,6 +136,7 @@ def _begin(
     config: RunConfig, config_path: Path, run: Run, resume: ResumePoint | None
 ) -> tuple[Dataset, Dataset | None]:
     base = config_path.resolve().parent
+    check_trackers(config)
     dataset, held_out = read_dataset(base / config.dataset.path), read_held_out(config, base)
     run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
     if resume:
@@ -333,7 +336,9 @@ def _measure_after(
     _measure("after", config, base, model, tokenizer, rows.held_out, run)
 
 
-def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.EvaluationMetrics:
+def evaluate_config(
+    config: RunConfig, base: Path, adapter: Path | None
+) -> tuple[p.EvaluationMetrics, list[dict[str, Any]]]:
     """Measures the configuration's reference, or an adapter on top of it, outside any run."""
     model, loaded = load_with_adapter(config, base, adapter)
     dataset = read_held_out(config, base)
@@ -341,7 +346,7 @@ def evaluate_config(config: RunConfig, base: Path, adapter: Path | None) -> p.Ev
     held_out = encode_rows(rows, loaded.tokenizer, config.training.max_length)[0]
     return evaluate_model(
         model, loaded.tokenizer, held_out, config, base, check=lambda: None, progress=lambda *_: None
-    )[0]
+    )
 
 
 def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tuple[Any, Loaded]:
@@ -424,22 +429,33 @@ def evaluate_model(
 
 
 def _record(config: RunConfig, config_path: Path, datasets: list[Dataset | None]) -> dict[str, Any]:
-    versions = {"safe-finetuning": __version__, "python": platform.python_version()}
-    versions |= {name: version(name) for name in LIBRARIES}
     return {
         "config_path": str(config_path.resolve()),
         "config": config,
-        "datasets": [
-            p.DatasetRecord(
-                path=str(file.path.resolve()),
-                sha256=file.sha256,
-                rows=file.n_rows,
-                names=file.names.as_json() if file.names else None,
-                reviewed=sorted(file.reviewed),
-            )
-            for dataset in datasets
-            if dataset
-            for file in dataset.files
-        ],
-        "versions": versions,
+        "datasets": dataset_records(datasets),
+        "versions": library_versions(),
     }
+
+
+def dataset_records(datasets: Iterable[Dataset | None]) -> list[p.DatasetRecord]:
+    """The files of the datasets, as run.json names them."""
+    return [
+        p.DatasetRecord(
+            path=str(file.path.resolve()),
+            sha256=file.sha256,
+            rows=file.n_rows,
+            names=file.names.as_json() if file.names else None,
+            reviewed=sorted(file.reviewed),
+        )
+        for dataset in datasets
+        if dataset
+        for file in dataset.files
+    ]
+
+
+def library_versions() -> dict[str, str]:
+    versions = {"safe-finetuning": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # a user's own script may do without one
+            versions[name] = version(name)
+    return versions

@@ -28,6 +28,7 @@ from .processes import Processes
 from .run_folder import Run
 from .supervised_logits import row_of_token, supervised_logits, supervised_targets
 from .tokens import EncodedRow
+from .trackers import PROJECT, place_tracking, reported
 
 ETA_WINDOW_STEPS = 20
 REGULARISATION_FILE = "regularisation.json"
@@ -105,6 +106,7 @@ class SafeTrainer(Trainer):
             callbacks=[RunCallback(self, config.checkpoints)],
         )
         self.remove_callback(PrinterCallback)
+        place_tracking(self.callback_handler.callbacks, run.folder)
         # The objective divides by the tokens of the whole step itself; Trainer must count them and not
         # divide again by the number of micro-batches.
         self.model_accepts_loss_kwargs = True
@@ -220,9 +222,8 @@ class SafeTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer calls this once per optimiser step, with the loss and the gradient norm."""
-        super().log(logs, start_time)
         if "loss" not in logs:
-            return
+            return super().log(logs, start_time)
         record, self.step_record = joined(self.processes.gather(self.step_record)), StepRecord()
         self.step_risk = StepRisk(self.step_risk.moving_average, record.step_risk)
         if self.objective.probe:
@@ -232,28 +233,31 @@ class SafeTrainer(Trainer):
         remaining = self.state.max_steps - self.state.global_step
         risk = [1.0 if math.isnan(r) else r for r in record.risk]
         canary = self.watch.margin_after(self.state.global_step) if self.watch else None
+        step = {
+            "step": self.state.global_step,
+            "total_steps": self.state.max_steps,
+            "epoch": self.state.epoch or 0.0,
+            "nll": record.nll / record.tokens,
+            "kl": None if record.kl is None else record.kl / record.tokens,
+            "anchors": None if record.anchors is None else record.anchors / record.n_anchor_tokens,
+            "safety_tokens": record.safety,
+            "total": record.loss,
+            "risk_mean": sum(risk) / len(risk),
+            "risk_max": max(risk),
+            "beta_mean": sum(record.beta) / len(record.beta),
+            "beta_max": max(record.beta),
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": logs.get("grad_norm"),
+            "tokens": record.tokens,
+            "tokens_per_second": record.input_tokens / seconds,
+            "step_seconds": seconds,
+            "memory_bytes": memory_in_use(self.args.device),
+            "eta_seconds": remaining * sum(self.step_seconds) / len(self.step_seconds),
+            "canary": canary,
+        }
         self.run.emit(
             p.Batch,
-            step=self.state.global_step,
-            total_steps=self.state.max_steps,
-            epoch=self.state.epoch or 0.0,
-            nll=record.nll / record.tokens,
-            kl=None if record.kl is None else record.kl / record.tokens,
-            anchors=None if record.anchors is None else record.anchors / record.n_anchor_tokens,
-            safety_tokens=record.safety,
-            total=record.loss,
-            risk_mean=sum(risk) / len(risk),
-            risk_max=max(risk),
-            beta_mean=sum(record.beta) / len(record.beta),
-            beta_max=max(record.beta),
-            learning_rate=logs["learning_rate"],
-            grad_norm=logs.get("grad_norm"),
-            tokens=record.tokens,
-            tokens_per_second=record.input_tokens / seconds,
-            step_seconds=seconds,
-            memory_bytes=memory_in_use(self.args.device),
-            eta_seconds=remaining * sum(self.step_seconds) / len(self.step_seconds),
-            canary=canary,
+            **step,
             rows=p.RowColumns(
                 file=record.file,
                 line=record.line,
@@ -264,6 +268,7 @@ class SafeTrainer(Trainer):
                 kl=record.row_kl,
             ),
         )
+        super().log({**logs, **reported(step)} if self.args.report_to else logs, start_time)
         if not math.isfinite(record.loss):
             raise UserError(
                 f"The loss is not finite at step {self.state.global_step}. Look at the rows of that step in "
@@ -486,7 +491,9 @@ def training_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # RunCallback decides
-        report_to=[],
+        report_to=list(dict.fromkeys(t.report_to)),
+        run_name=output.parent.name,
+        project=PROJECT,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",

@@ -79,7 +79,7 @@ def test_changed_settings_are_refused_and_named(run):
 
 def test_settings_of_time_and_memory_may_change(run):
     changed = config(
-        training={"microBatchSize": 2},
+        training={"microBatchSize": 2, "reportTo": ["tensorboard"]},
         evaluation={"batchSize": 1},
         checkpoints={"keep": 5, "everyMinutes": 1, "atLeast": 1},
         device="cpu",
