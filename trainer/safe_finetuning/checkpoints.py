@@ -126,8 +126,9 @@ def _has_steps_left(checkpoint: Path, step: int) -> bool:
 
 def prune(folder: Path, keep: int) -> None:
     """Removes all but the newest `keep` complete checkpoints and the newest within budget."""
+    spared = within_budget(folder)[:1]
     for checkpoint in all_complete(folder)[keep:]:
-        if checkpoint not in within_budget(folder)[:1]:
+        if checkpoint not in spared:
             _remove(checkpoint[0])
 
 

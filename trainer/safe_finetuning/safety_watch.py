@@ -181,6 +181,8 @@ class SafetyWatch:
 
         self.processes.from_first(lambda: self.run.phase("evaluating", f"Measuring the model of step {step}"))
         metrics = measured() if sharded else self.processes.from_first(measured)
+        if self.processes.from_first(lambda: self.run.stop_requested):
+            self.trainer.control.should_save = self.trainer.control.should_training_stop = True
         self.processes.from_first(lambda: self.run.phase("training", f"Going on from step {step}"))
         return metrics
 

@@ -428,8 +428,9 @@ class RunCallback(TrainerCallback):
             self.last_saved = time.monotonic()
             self.run.checkpoint_requested = False
             control.should_save = True
-        self.trainer.watch.asked_to_measure = measure
-        self.run.evaluation_requested = False
+        if measure:
+            self.run.evaluation_requested = False
+            self.trainer.watch.asked_to_measure = True
         control.should_training_stop |= stop
         return control
 
