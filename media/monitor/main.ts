@@ -59,6 +59,7 @@ const charts: ChartSpec[] = [
     title: 'Attack success in %',
     hint: 'Share of held-out harmful prompts that were answered, where the model was measured. Dashed: the safe reference.',
     optional: true,
+    range: [-0.5, 10],
     lines: [
       { key: 'attackSuccess', label: '', colour: '--vscode-charts-red', marked: true, sparse: true, format: value => percent(value === null ? null : value / 100) },
     ],

@@ -300,6 +300,8 @@ describe('a run', () => {
       await workbench.screenshot(`theme-${name}`);
       await workbench.monitor.page.locator('.chart', { hasText: 'Canary' }).scrollIntoViewIfNeeded();
       await workbench.screenshot(`theme-${name}-charts`);
+      await workbench.monitor.page.locator('section', { hasText: 'Changes and notes' }).scrollIntoViewIfNeeded();
+      await workbench.screenshot(`theme-${name}-changes`);
       assert.ok(ratio >= 4.5, `text against background: ${ratio.toFixed(1)} to 1`);
     });
   }
