@@ -261,6 +261,7 @@ describe('a run', () => {
     const changes = {
       method: 'standard',
       training: { maxSteps: 20, batchSize: 4, maxLength: 128 },
+      checkpoints: { atLeast: 2 },
       evaluation: { ...prompts, atCheckpoints: true, maxAttackSuccess: 0 },
     };
     const name = tinyConfiguration(folder, changes, 'plain.finetune.json');

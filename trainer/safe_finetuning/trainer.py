@@ -425,7 +425,6 @@ class RunCallback(TrainerCallback):
             )
         )
         if state.global_step % every == 0 or save or stop:
-            self.last_saved = time.monotonic()
             self.run.checkpoint_requested = False
             control.should_save = True
         if measure:
@@ -433,6 +432,9 @@ class RunCallback(TrainerCallback):
             self.trainer.watch.asked_to_measure = True
         control.should_training_stop |= stop
         return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last_saved = time.monotonic()  # after measuring, which may take longer than the interval
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         if self.processes.count == 1:  # several stop together, at the end of a step
