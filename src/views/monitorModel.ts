@@ -86,7 +86,7 @@ function describeIntervention(event: RunState['interventions'][number]): Interve
 
 function describeMeasurement({ step, metrics }: Measured): InterventionView {
   const { attackSuccess, overRefusal, degenerate, heldOutLoss } = metrics;
-  const percent = (share: { value: number }) => `${+(100 * share.value).toFixed(1)} %`;
+  const percent = (share: { value: number }) => `${+(100 * share.value).toFixed(1)}\u00a0%`; // stays on its line
   const loss = heldOutLoss.value === null ? '' : `, held-out loss ${heldOutLoss.value.toFixed(2)}`;
   const text = `Attack success ${percent(attackSuccess)}, over-refusal ${percent(overRefusal)}, degenerate ${percent(degenerate)}${loss}.`;
   return { step, kind: 'measurement', text };

@@ -158,7 +158,7 @@ describe('a run', () => {
     const entries = monitor.page.locator('section', { hasText: 'Changes and notes' }).locator('li');
     const entry = entries.filter({ hasText: `After step ${at + 1} · Attack success` });
     await entry.waitFor();
-    assert.match(await entry.innerText(), /Attack success [\d.]+ %, over-refusal [\d.]+ %, degenerate [\d.]+ %, held-out loss \d/);
+    assert.match(await entry.innerText(), /Attack success [\d.]+\s%, over-refusal [\d.]+\s%, degenerate [\d.]+\s%, held-out loss \d/);
     await monitor.reaches(at + 3);
     await workbench.command('Safe Fine-Tuning: Pause Run');
     await monitor.status('Paused').waitFor();
