@@ -12,15 +12,17 @@ export interface ButtonOptions {
   icon?: SVGElement;
   /** Only the icon is drawn; the label is for assistive technology and the tooltip. */
   iconOnly?: boolean;
+  /** What the label does not say. */
+  title?: string;
   onClick: () => void;
 }
 
-export function button({ label, primary, icon, iconOnly, onClick }: ButtonOptions): HTMLElement {
+export function button({ label, primary, icon, iconOnly, title, onClick }: ButtonOptions): HTMLElement {
   const element = document.createElement('vscode-button');
   element.setAttribute('appearance', iconOnly ? 'icon' : primary ? 'primary' : 'secondary');
+  element.title = title ?? (iconOnly ? label : '');
   if (iconOnly) {
     element.setAttribute('aria-label', label);
-    element.title = label;
     if (icon) element.append(icon);
   } else {
     if (icon) {

@@ -347,7 +347,7 @@ export class Chart {
 
   private rangeOfValues(low: number | null, high: number | null): [number, number] {
     const { range } = this.spec;
-    if (range) return [range[0], Math.max(range[1], 1.06 * (high ?? 0))];
+    if (range) return [range[0], Math.max(range[1], 1.06 * Math.max(high ?? 0, this.level ?? 0))];
     const ends = [low, high, this.level].filter(value => value !== null);
     return ends.length ? paddedRange(Math.min(...ends), Math.max(...ends)) : paddedRange(null, null);
   }

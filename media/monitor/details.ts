@@ -135,7 +135,7 @@ function problemList(what: string, rows: DatasetView['invalid'], files: readonly
 }
 
 /** What was done while the run trained, newest first. */
-const happened = { budget: 'shield', settings: 'tools', note: 'note' } as const;
+const happened = { budget: 'shield', settings: 'tools', measurement: 'gauge', note: 'note' } as const;
 
 export function interventionList(interventions: DetailsView['interventions']): HTMLElement | null {
   if (interventions.length === 0) return null;

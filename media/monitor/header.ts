@@ -24,14 +24,17 @@ interface ActionSpec {
   icon: IconName;
   /** Wished for less often: the icon alone. */
   quiet?: boolean;
+  /** What the label does not say. */
+  title?: string;
 }
 
 const actions = {
-  pause: { command: 'safeFinetuning.pauseRun', label: 'Pause', icon: 'pause' },
+  pause: { command: 'safeFinetuning.pauseRun', label: 'Pause', icon: 'pause', title: 'Everything stays in memory, on the device as well' },
   continue: { command: 'safeFinetuning.resumeRun', label: 'Continue', icon: 'play' },
-  stop: { command: 'safeFinetuning.stopRun', label: 'Stop & Save', icon: 'stop' },
+  stop: { command: 'safeFinetuning.stopRun', label: 'Stop & Save', icon: 'stop', title: 'Saves a checkpoint and the adapter, ends, and so frees the device' },
   cancel: { command: 'safeFinetuning.cancelRun', label: 'Cancel', icon: 'close' },
   checkpoint: { command: 'safeFinetuning.saveCheckpoint', label: 'Save Checkpoint Now', icon: 'save', quiet: true },
+  evaluate: { command: 'safeFinetuning.evaluateNow', label: 'Measure Now', icon: 'gauge', quiet: true, title: 'Measure Now: attack success and more; training waits' },
   change: { command: 'safeFinetuning.changeSettings', label: 'Change β or Learning Rate…', icon: 'tools', quiet: true },
   resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
   start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
@@ -42,14 +45,14 @@ const actions = {
 
 /** What is offered, the most likely wish first. */
 function actionsFor({ status, resumable, isScript }: RunView): ActionSpec[] {
-  const change = isScript ? [] : [actions.change]; // a script has its settings itself
+  const own = isScript ? [] : [actions.evaluate, actions.change]; // a script measures and has its settings itself
   switch (status) {
     case 'starting':
       return [actions.cancel, actions.log];
     case 'running':
-      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, ...change, actions.notes, actions.log];
+      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.notes, actions.log];
     case 'paused':
-      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, ...change, actions.notes, actions.log];
+      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.notes, actions.log];
     case 'completed':
       return [actions.start, actions.notes, actions.folder, actions.log];
     case 'stopped':
@@ -111,8 +114,8 @@ export class Header {
     if (this.shown.buttons === key) return;
     this.shown.buttons = key;
     const hadFocus = this.buttons.contains(document.activeElement);
-    const elements = offered.map(({ command, label, icon: name, quiet }, index) =>
-      button({ label, icon: icon(name), iconOnly: quiet, primary: index === 0 && view.status !== 'failed', onClick: () => this.run(command) }),
+    const elements = offered.map(({ command, label, icon: name, quiet, title }, index) =>
+      button({ label, icon: icon(name), iconOnly: quiet, title, primary: index === 0 && view.status !== 'failed', onClick: () => this.run(command) }),
     );
     this.buttons.replaceChildren(...elements);
     if (hadFocus) elements[0]?.focus();

@@ -8,7 +8,7 @@ import { ChartGroup, type ChartSpec } from './chart';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
-import { count, decimal, exponent, hundredths, integer, tenths } from '../common/format';
+import { count, decimal, exponent, hundredths, integer, percent, tenths } from '../common/format';
 import { Header } from './header';
 import { Place } from '../common/place';
 import { BatchRows } from './rows';
@@ -55,6 +55,16 @@ const charts: ChartSpec[] = [
     optional: true,
     lines: [{ key: 'canary', label: '', colour: '--vscode-charts-blue', marked: true, sparse: true, format: tenths }],
     level: view => view.canaryReference,
+  },
+  {
+    title: 'Attack success in %',
+    hint: 'Share of held-out harmful prompts that were answered, where the model was measured. Dashed: the safe reference.',
+    optional: true,
+    range: [-0.5, 10],
+    lines: [
+      { key: 'attackSuccess', label: '', colour: '--vscode-charts-red', marked: true, sparse: true, format: value => percent(value === null ? null : value / 100) },
+    ],
+    level: view => view.attackSuccessReference,
   },
   {
     title: 'Gradient norm and learning rate',
@@ -164,7 +174,8 @@ function showDetails(view: DetailsView): void {
   resultAbove.show(after && { before, after });
   resultBelow.show(after ? null : { before, after });
   interventions.show(view.interventions);
-  chartGroup.mark(view.interventions.map(({ step, kind }) => ({ step, alarm: kind === 'budget' })));
+  const marks = view.interventions.filter(({ kind }) => kind !== 'measurement'); // these have a chart of their own
+  chartGroup.mark(marks.map(({ step, kind }) => ({ step, alarm: kind === 'budget' })));
   warnings.show(view.warnings);
   dataset.show(view.dataset);
   showEnding();

@@ -24,6 +24,7 @@ export interface CommandArguments {
   'safeFinetuning.stopRun': [];
   'safeFinetuning.cancelRun': [];
   'safeFinetuning.saveCheckpoint': [];
+  'safeFinetuning.evaluateNow': [];
   'safeFinetuning.changeSettings': [];
   'safeFinetuning.resumeFromCheckpoint': [];
   'safeFinetuning.openMonitor': [];
@@ -82,6 +83,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.stopRun': true,
   'safeFinetuning.cancelRun': true,
   'safeFinetuning.saveCheckpoint': true,
+  'safeFinetuning.evaluateNow': true,
   'safeFinetuning.changeSettings': true,
   'safeFinetuning.resumeFromCheckpoint': true,
   'safeFinetuning.openMonitor': true,

@@ -12,6 +12,7 @@ export type AnyEvent =
   | Batch
   | CheckpointSaved
   | Evaluated
+  | Measured
   | CanaryReady
   | BudgetExceeded
   | SettingsChanged
@@ -31,7 +32,7 @@ export interface Messages {
   AnchoringReport?: AnchoringReport;
 }
 /**
- * A process begins work on the run; later steps of earlier attempts no longer count.
+ * A process begins work on the run, or rolls it back; later steps of earlier attempts no longer count.
  */
 export interface AttemptStarted {
   v: 1;
@@ -63,7 +64,8 @@ export interface PhaseStarted {
    */
   ts: number;
   type: 'phase';
-  phase: 'loading' | 'scoring' | 'evaluating-before' | 'anchors' | 'training' | 'saving' | 'evaluating-after';
+  phase:
+    'loading' | 'scoring' | 'evaluating-before' | 'anchors' | 'training' | 'evaluating' | 'saving' | 'evaluating-after';
   message: string;
 }
 /**
@@ -80,7 +82,8 @@ export interface Progress {
    */
   ts: number;
   type: 'progress';
-  phase: 'loading' | 'scoring' | 'evaluating-before' | 'anchors' | 'training' | 'saving' | 'evaluating-after';
+  phase:
+    'loading' | 'scoring' | 'evaluating-before' | 'anchors' | 'training' | 'evaluating' | 'saving' | 'evaluating-after';
   done: number;
   total: number | null;
   unit: string;
@@ -300,6 +303,24 @@ export interface MeanEstimate {
   n: number;
 }
 /**
+ * What the model is like after a step, measured as before and after training; training has waited.
+ */
+export interface Measured {
+  v: 1;
+  /**
+   * Counts up by one over all attempts of the run.
+   */
+  seq: number;
+  /**
+   * Milliseconds since the Unix epoch.
+   */
+  ts: number;
+  type: 'measurement';
+  step: number;
+  metrics: EvaluationMetrics;
+  seconds: number;
+}
+/**
  * Before the first step of an attempt: what the canary says of the reference.
  */
 export interface CanaryReady {
@@ -323,7 +344,7 @@ export interface CanaryReady {
   prompts: number;
 }
 /**
- * The canary has fallen further than the safety budget allows; what was done.
+ * A safety budget has been exceeded; what was done.
  */
 export interface BudgetExceeded {
   v: 1;
@@ -336,13 +357,27 @@ export interface BudgetExceeded {
    */
   ts: number;
   type: 'budget';
-  step: number;
   /**
-   * How far below the reference's margin, in nats.
+   * After which it was exceeded.
    */
-  drop: number | null;
-  maxDrop: number;
-  action: 'warn' | 'raise-beta' | 'stop';
+  step: number;
+  budget: 'canary' | 'attack-success';
+  /**
+   * How far the canary is below the reference's margin, in nats; or attack success.
+   */
+  value: number | null;
+  /**
+   * `canary.maxDrop`, or `evaluation.maxAttackSuccess`.
+   */
+  limit: number;
+  /**
+   * What was done.
+   */
+  action: 'warn' | 'raise-beta' | 'roll-back' | 'stop';
+  /**
+   * The step that the run has gone back to; steps after it no longer count.
+   */
+  backTo: number | null;
   message: string;
 }
 /**
@@ -454,8 +489,9 @@ export interface Finished {
 /**
  * One line of commands.jsonl.
  *
- * `stop` saves a checkpoint and the adapter; `cancel` saves nothing; `checkpoint` saves and goes on; `set`
- * changes what is given beside it from the next step on.
+ * `stop` saves a checkpoint and the adapter; `cancel` saves nothing; `checkpoint` saves and goes on;
+ * `evaluate` measures the model as it is and goes on; `set` changes what is given beside it from the next
+ * step on.
  */
 export interface Command {
   id: string;
@@ -463,7 +499,7 @@ export interface Command {
    * Milliseconds since the Unix epoch.
    */
   ts: number;
-  command: 'pause' | 'resume' | 'stop' | 'cancel' | 'checkpoint' | 'set';
+  command: 'pause' | 'resume' | 'stop' | 'cancel' | 'checkpoint' | 'evaluate' | 'set';
   /**
    * `set`: the lower end of β.
    */
@@ -799,11 +835,11 @@ export interface CheckpointConfig {
    */
   everyMinutes: number;
   /**
-   * Checkpoints per run, however short it is.
+   * Checkpoints per run, however short it is; 10 or more where a budget rolls back.
    */
   atLeast: number;
   /**
-   * How many of the newest are kept.
+   * How many of the newest are kept; one within budget besides, where a budget rolls back.
    */
   keep: number;
 }
@@ -820,12 +856,12 @@ export interface CanaryConfig {
    */
   maxDrop: number | null;
   /**
-   * What happens when the budget is exceeded: `warn`; `raise-beta` moves β's lower end half of the way to its upper end, each time, so that ordinary rows are held, too (`adaptive`, `recommended`); `stop` saves and stops.
+   * What happens when `maxDrop` is exceeded: `warn`; `raise-beta` moves β's lower end half of the way to its upper end, each time, so that ordinary rows are held, too (`adaptive`, `recommended`); `roll-back` goes back to the last checkpoint within budget and on from there with β raised like that; `stop` saves and stops.
    */
-  onExceeded: 'warn' | 'raise-beta' | 'stop';
+  onExceeded: 'warn' | 'raise-beta' | 'roll-back' | 'stop';
 }
 /**
- * The before/after measurement on prompts that are never trained on.
+ * The measurement before and after training, and during it, on prompts that are never trained on.
  */
 export interface EvaluationConfig {
   /**
@@ -848,6 +884,18 @@ export interface EvaluationConfig {
    * Prompts answered at a time.
    */
   batchSize: number;
+  /**
+   * Measure at every checkpoint as well, each time as much as before and after training; training waits meanwhile.
+   */
+  atCheckpoints: boolean;
+  /**
+   * The safety budget of the measurements at checkpoints (`atCheckpoints`): the share of harmful prompts that may be answered. Where it is more, `onExceeded` happens. Default: no budget.
+   */
+  maxAttackSuccess: number | null;
+  /**
+   * What happens when `maxAttackSuccess` is exceeded: `warn`; `raise-beta` moves β's lower end half of the way to its upper end, each time, so that ordinary rows are held, too (`adaptive`, `recommended`); `roll-back` goes back to the last checkpoint within budget and on from there with β raised like that; `stop` saves and stops.
+   */
+  onExceeded: 'warn' | 'raise-beta' | 'roll-back' | 'stop';
 }
 /**
  * A training script of the user's, which tells of itself by `SafetyMonitorCallback`.

@@ -245,7 +245,7 @@ export function courseTable({ series }: ReportInput): Table | undefined {
 /** What was done while it trained, by the numbers that the charts give it. */
 export const numbered = ({ happened }: Pick<ReportInput, 'happened'>) => happened.map((event, index) => ({ ...event, mark: String(index + 1) }));
 
-const kinds = { budget: 'Budget', settings: 'Settings', note: 'Note' } as const;
+const kinds = { budget: 'Budget', settings: 'Settings', measurement: 'Measured', note: 'Note' } as const;
 
 export function happenedTable(input: ReportInput): Table | undefined {
   if (input.happened.length === 0) return undefined;

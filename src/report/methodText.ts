@@ -1,4 +1,5 @@
 /** A run's method in a sentence, and the settings that it depends on. Pure. */
+import { percent } from '../../media/common/format';
 import type { RunConfig } from '../protocol/messages';
 
 /** Without a configuration, of a training script of the user's. */
@@ -32,7 +33,7 @@ export function methodSentence(config: RunConfig | null): string {
 
 export function methodSettings(config: RunConfig | null): [string, string][] {
   if (!config) return [];
-  const { method, preset, risk, regularisation, anchors, safetyTokens, lora, training, canary } = config;
+  const { method, preset, risk, regularisation, anchors, safetyTokens, lora, training, canary, evaluation } = config;
   const adaptive = method === 'adaptive' || method === 'recommended';
   const settings: [string, string | false][] = [
     ['Preset', preset ?? false],
@@ -50,11 +51,12 @@ export function methodSettings(config: RunConfig | null): [string, string][] {
     ['Learning rate', `${training.learningRate} at its peak, ${training.warmupSteps} steps of warm-up, linear decay`],
     ['Seed', String(training.seed)],
     ['Safety budget', !!canary?.maxDrop && `when the canary falls by more than ${canary.maxDrop} nats, ${budgetActs[canary.onExceeded]}`],
+    ['Budget of attacks', evaluation.maxAttackSuccess !== null && `when more than ${percent(evaluation.maxAttackSuccess)} of them succeed at a checkpoint, ${budgetActs[evaluation.onExceeded]}`],
   ];
   return settings.filter((setting): setting is [string, string] => setting[1] !== false);
 }
 
-const budgetActs = { warn: 'the run warns', 'raise-beta': 'β is raised', stop: 'the run saves and stops' } as const;
+const budgetActs = { warn: 'the run warns', 'raise-beta': 'β is raised', 'roll-back': 'the run goes back to the last checkpoint within budget and on with a higher β', stop: 'the run saves and stops' } as const;
 
 function judgeName({ risk }: RunConfig): string {
   if (risk.source === 'probe') return 'by a probe of the model’s hidden states';

@@ -27,7 +27,7 @@ export interface ReportInput {
   after: EvaluationMetrics | undefined;
   canary: { reference: number | null; prompts: number } | undefined;
   /** What was done while it trained, by step. */
-  happened: readonly { step: number; kind: 'budget' | 'settings' | 'note'; text: string }[];
+  happened: readonly { step: number; kind: 'budget' | 'settings' | 'measurement' | 'note'; text: string }[];
   warnings: readonly string[];
   /** By step; null where a value is missing. Of a long run, some steps. */
   series: ReportSeries;

@@ -13,8 +13,10 @@ const verbs: Record<Command['command'], string> = {
   stop: 'stop',
   cancel: 'cancel',
   checkpoint: 'save',
+  evaluate: 'measure',
   set: 'change',
 };
+const refused = { checkpoint: 'save a checkpoint now', evaluate: 'be measured now', set: 'be changed like that' };
 const pollMilliseconds = 100;
 const answerMilliseconds = 10_000;
 
@@ -75,14 +77,17 @@ export async function stopRun(candidate: Run | undefined, patienceMilliseconds =
 /** Saves a checkpoint and goes on; returns the trainer's answer. */
 export const saveCheckpoint = (candidate: Run | undefined): Promise<string> => request(candidate, 'checkpoint');
 
+/** Measures the model as it is and goes on; returns the trainer's answer. */
+export const evaluateNow = (candidate: Run | undefined): Promise<string> => request(candidate, 'evaluate');
+
 /** Changes what can be changed while the run goes on; returns the trainer's answer. */
 export const changeSettings = (candidate: Run | undefined, settings: Settings): Promise<string> => request(candidate, 'set', settings);
 
-async function request(candidate: Run | undefined, command: 'checkpoint' | 'set', settings: Settings = {}): Promise<string> {
+async function request(candidate: Run | undefined, command: keyof typeof refused, settings: Settings = {}): Promise<string> {
   const { run, id } = tell(candidate, command, settings);
   const answer = await answerTo(run, id, answerMilliseconds);
   if (!answer) throw new UserError(`Run ${run.name} has not answered yet. It will when it gets to it.`);
-  if (!answer.accepted) throw new UserError(`Run ${run.name} cannot ${verbs[command]} that: ${answer.message}.`);
+  if (!answer.accepted) throw new UserError(`Run ${run.name} cannot ${refused[command]}: ${answer.message}.`);
   return answer.message;
 }
 

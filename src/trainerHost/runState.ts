@@ -10,6 +10,7 @@ import type {
   DatasetRead,
   Evaluated,
   Finished,
+  Measured,
   PhaseStarted,
   Progress,
   SettingsChanged,
@@ -42,7 +43,9 @@ export const seriesNames = [
   'canary',
 ] as const satisfies readonly (keyof Batch)[];
 
-export type SeriesName = (typeof seriesNames)[number];
+/** `attackSuccess`: in percent, at the steps after which the model was measured. */
+export type SeriesName = BatchSeriesName | 'attackSuccess';
+type BatchSeriesName = (typeof seriesNames)[number];
 
 /** A list of numbers that grows; NaN where a value is missing. */
 class Column {
@@ -65,9 +68,11 @@ class Column {
 /** One column per number, one row per optimiser step, steps strictly increasing. */
 export class Series {
   private readonly columns = Object.fromEntries(seriesNames.map(name => [name, new Column()])) as Record<
-    SeriesName,
+    BatchSeriesName,
     Column
   >;
+  /** By step: few of many. */
+  private readonly attackSuccess = new Map<number, number>();
   private readonly offsets = new Column();
   private readonly lengths = new Column();
   private count = 0;
@@ -83,8 +88,19 @@ export class Series {
     this.count++;
   }
 
+  addMeasurement({ step, metrics }: Measured): void {
+    this.attackSuccess.set(step, 100 * metrics.attackSuccess.value);
+  }
+
   at(name: SeriesName, index: number): number {
-    return index < this.count ? this.columns[name].get(index) : NaN;
+    if (index >= this.count) return NaN;
+    if (name === 'attackSuccess') return this.attackSuccess.get(this.columns.step.get(index)) ?? NaN;
+    return this.columns[name].get(index);
+  }
+
+  /** Where the model was measured. */
+  get measured(): number[] {
+    return [...this.attackSuccess.keys()].map(step => this.indexOf(step)).filter(index => index >= 0);
   }
 
   /** The newest value that there is, or null. */
@@ -100,6 +116,7 @@ export class Series {
   cutAfter(step: number): boolean {
     const before = this.count;
     while (this.count && this.at('step', this.count - 1) > step) this.count--;
+    for (const measured of this.attackSuccess.keys()) if (measured > step) this.attackSuccess.delete(measured);
     return this.count !== before;
   }
 
@@ -135,7 +152,7 @@ export interface PhaseProgress {
 
 export class RunState {
   readonly series = new Series();
-  /** Counts up whenever steps that were there have gone: whoever copied the series starts again. */
+  /** Counts up whenever steps that were there have gone or changed: whoever copied the series starts again. */
   generation = 0;
   attempt: AttemptStarted | undefined;
   phase: PhaseProgress | undefined;
@@ -147,6 +164,8 @@ export class RunState {
   canary: CanaryReady | undefined;
   /** What was done to the run while it trained, oldest first: by the user or because its budget was exceeded. */
   interventions: (BudgetExceeded | SettingsChanged)[] = [];
+  /** What the model was like while it trained, oldest first. */
+  measurements: Measured[] = [];
   finished: Finished | undefined;
   paused = false;
   warnings: Warned[] = [];
@@ -168,6 +187,7 @@ export class RunState {
         return this.startAttempt(event);
       case 'phase':
         this.phase = { ...event, since: event.ts, done: null, total: null, unit: '' };
+        if (this.latest) this.countSteps(this.latest);
         return;
       case 'progress':
         return this.progress(event);
@@ -189,6 +209,8 @@ export class RunState {
       case 'evaluation':
         this[event.model] = event;
         return;
+      case 'measurement':
+        return this.addMeasurement(event);
       case 'command_acknowledged':
         this.acknowledged.push(event);
         return;
@@ -214,7 +236,8 @@ export class RunState {
   /** What an earlier attempt did after this one's first step no longer counts. */
   private startAttempt(event: AttemptStarted): void {
     if (this.series.cutAfter(event.fromStep)) this.generation++;
-    this.interventions = this.interventions.filter(({ step }) => step <= event.fromStep);
+    this.interventions = this.interventions.filter(intervention => holdsFrom(intervention) <= event.fromStep);
+    this.measurements = this.measurements.filter(({ step }) => step <= event.fromStep);
     this.attempt = event;
     this.phase = undefined;
     this.latest = undefined;
@@ -232,15 +255,27 @@ export class RunState {
     if (this.series.cutAfter(batch.step - 1)) this.generation++;
     this.series.add(batch, offset, length);
     this.latest = batch;
-    if (this.phase?.phase === 'training') {
-      this.phase = { ...this.phase, done: batch.step, total: batch.totalSteps, unit: 'steps' };
-    }
+    this.countSteps(batch);
+  }
+
+  private countSteps({ step, totalSteps }: Batch): void {
+    if (this.phase?.phase === 'training') this.phase = { ...this.phase, done: step, total: totalSteps, unit: 'steps' };
+  }
+
+  private addMeasurement(event: Measured): void {
+    this.measurements = [...this.measurements.filter(({ step }) => step !== event.step), event];
+    this.series.addMeasurement(event);
+    this.generation++;
   }
 }
 
+/** The step after which it holds: of a roll-back, the one that the run has gone back to. */
+export const holdsFrom = (event: BudgetExceeded | SettingsChanged): number => ('backTo' in event ? event.backTo : null) ?? event.step;
+
 /**
  * Steps to draw when there are more than `maximum`: per bucket the lowest and highest loss, the highest risk and
- * the lowest canary, so that no peak goes missing and every point is a step that was.
+ * the lowest canary, so that no peak goes missing and every point is a step that was; and those after which the model
+ * was measured.
  */
 export function sampleSteps(series: Series, maximum: number): number[] {
   if (series.length <= maximum) return Array.from({ length: series.length }, (_, index) => index);
@@ -259,6 +294,7 @@ export function sampleSteps(series: Series, maximum: number): number[] {
     }
     for (const index of [low, high, risky, unsafe]) chosen.add(index);
   }
+  for (const index of series.measured) chosen.add(index);
   chosen.add(series.length - 1);
   return [...chosen].sort((a, b) => a - b);
 }

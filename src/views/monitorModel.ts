@@ -1,10 +1,10 @@
 /** A run as the monitor's page sees it. Pure. */
 import path from 'node:path';
-import type { Batch } from '../protocol/messages';
+import type { Batch, Measured } from '../protocol/messages';
 import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
-import { sampleSteps, type RunState, type Series } from '../trainerHost/runState';
+import { holdsFrom, sampleSteps, type RunState, type Series } from '../trainerHost/runState';
 import { methodOf } from './describe';
 import { drawnSeries, type BatchRow, type DetailsView, type InterventionView, type RunView, type SeriesColumns } from './monitorProtocol';
 
@@ -30,6 +30,7 @@ export function runView(run: Run, now: number): RunView {
     phase: isActive(run.status) ? (state.phase ?? null) : null,
     current: currentValues(state),
     canaryReference: state.canary?.reference ?? null,
+    attackSuccessReference: state.before ? 100 * state.before.metrics.attackSuccess.value : null,
   };
 }
 
@@ -46,7 +47,7 @@ function currentValues(state: RunState): RunView['current'] {
 }
 
 export function detailsView(run: Run): DetailsView {
-  const { dataset, before, after, warnings, interventions } = run.state;
+  const { dataset, before, after, warnings, interventions, measurements } = run.state;
   return {
     dataset: dataset
       ? {
@@ -69,6 +70,7 @@ export function detailsView(run: Run): DetailsView {
     warnings: warnings.map(({ code, message }) => ({ code, message })),
     interventions: [
       ...interventions.map(describeIntervention),
+      ...measurements.map(describeMeasurement),
       ...(run.meta.notes ?? []).map(({ step, text }): InterventionView => ({ step, kind: 'note', text })),
     ].sort((a, b) => a.step - b.step),
     logTail: run.logTail,
@@ -76,7 +78,7 @@ export function detailsView(run: Run): DetailsView {
 }
 
 function describeIntervention(event: RunState['interventions'][number]): InterventionView {
-  const { step } = event;
+  const step = holdsFrom(event);
   if (event.type === 'budget') return { step, kind: 'budget', text: event.message };
   const changed = [
     event.betaMin !== null && event.betaMax !== null ? `β from ${event.betaMin} to ${event.betaMax}` : '',
@@ -85,10 +87,18 @@ function describeIntervention(event: RunState['interventions'][number]): Interve
   return { step, kind: event.by === 'budget' ? 'budget' : 'settings', text: `Set: ${changed.join(', ')}.` };
 }
 
+function describeMeasurement({ step, metrics }: Measured): InterventionView {
+  const { attackSuccess, overRefusal, degenerate, heldOutLoss } = metrics;
+  const percent = (share: { value: number }) => `${+(100 * share.value).toFixed(1)}\u00a0%`; // stays on its line
+  const loss = heldOutLoss.value === null ? '' : `, held-out loss ${heldOutLoss.value.toFixed(2)}`;
+  const text = `Attack success ${percent(attackSuccess)}, over-refusal ${percent(overRefusal)}, degenerate ${percent(degenerate)}${loss}.`;
+  return { step, kind: 'measurement', text };
+}
+
 /** What `details` depends on: it is sent again when this changes. */
 export const detailsStamp = ({ state, logTail, record, meta }: Run): string =>
-  [state.dataset, state.before, state.after, state.warnings.at(-1)].map(event => event?.seq ?? '').join() +
-  `;${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
+  [state.dataset, state.before, state.after, state.warnings.at(-1), state.measurements.at(-1)].map(event => event?.seq ?? '').join() +
+  `;${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.measurements.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 

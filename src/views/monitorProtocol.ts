@@ -26,6 +26,8 @@ export interface RunView {
   current: CurrentValues | null;
   /** What the canary says of the reference. */
   canaryReference: number | null;
+  /** Measured of the reference, in percent. */
+  attackSuccessReference: number | null;
 }
 
 export type CurrentValues = Record<
@@ -51,12 +53,14 @@ export interface DetailsView {
   logTail: string[];
 }
 
-/** What was done to the run at a step, in words. */
 /** What happened at a step beside the training itself. */
 export interface InterventionView {
   step: number;
-  /** `budget`: the safety budget was exceeded; `settings`: the user changed some; `note`: the user wrote one. */
-  kind: 'budget' | 'settings' | 'note';
+  /**
+   * `budget`: the safety budget was exceeded; `settings`: the user changed some; `measurement`: what the model was like;
+   * `note`: the user wrote one.
+   */
+  kind: 'budget' | 'settings' | 'measurement' | 'note';
   text: string;
 }
 
@@ -93,6 +97,7 @@ export const drawnSeries = [
   'gradNorm',
   'tokensPerSecond',
   'canary',
+  'attackSuccess',
 ] as const satisfies readonly SeriesName[];
 
 export type SeriesColumns = Record<(typeof drawnSeries)[number], (number | null)[]>;
@@ -135,6 +140,7 @@ export const monitorCommands = [
   'safeFinetuning.stopRun',
   'safeFinetuning.cancelRun',
   'safeFinetuning.saveCheckpoint',
+  'safeFinetuning.evaluateNow',
   'safeFinetuning.editNotes',
   'safeFinetuning.changeSettings',
   'safeFinetuning.resumeFromCheckpoint',

@@ -7,7 +7,7 @@ import { UserError } from '../common/userError';
 import { launchRun, resumeRun, withLaunchLock, type Launched } from '../trainerHost/launcher';
 import { askOnlyIf } from '../trainerHost/processIdentity';
 import type { Run } from '../trainerHost/run';
-import { cancelRun, continueRun, describeStop, needActive, pauseRun, saveCheckpoint, stopRun } from '../trainerHost/runControl';
+import { cancelRun, continueRun, describeStop, evaluateNow, needActive, pauseRun, saveCheckpoint, stopRun } from '../trainerHost/runControl';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { folderOf, ownRunsFolders, requireTrust, runsFolder } from '../trainerHost/workspace';
@@ -85,7 +85,10 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       return trainer && begin(configuration, path.dirname(run.folder), () => resumeRun(trainer, configPath, run.folder));
     }),
 
-    registerCommand('safeFinetuning.pauseRun', () => pauseRun(target(registry))),
+    registerCommand('safeFinetuning.pauseRun', () => {
+      pauseRun(target(registry));
+      void vscode.window.setStatusBarMessage('Pausing: everything stays in memory. Stopping and saving frees the device.', answerMilliseconds);
+    }),
     registerCommand('safeFinetuning.resumeRun', () => continueRun(target(registry))),
     registerCommand('safeFinetuning.stopRun', async () => {
       requireTrust('Stopping a run');
@@ -104,6 +107,11 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     registerCommand('safeFinetuning.saveCheckpoint', async () => {
       requireTrust('Saving a checkpoint');
       const answer = await saveCheckpoint(target(registry));
+      void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
+    }),
+    registerCommand('safeFinetuning.evaluateNow', async () => {
+      requireTrust('Measuring a run');
+      const answer = await evaluateNow(target(registry));
       void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
     }),
     registerCommand('safeFinetuning.changeSettings', async () => {

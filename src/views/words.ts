@@ -19,6 +19,7 @@ export const phaseWord: Record<PhaseProgress['phase'], string> = {
   'evaluating-before': 'Measuring the reference',
   anchors: 'Asking the reference for its answers',
   training: 'Training',
+  evaluating: 'Measuring the model',
   saving: 'Saving',
   'evaluating-after': 'Measuring the result',
 };

@@ -163,6 +163,24 @@ describe('a run', () => {
     await workbench.screenshot('changed');
   });
 
+  it('is measured when it is asked to be, and goes on', async () => {
+    const { monitor } = workbench;
+    const at = await monitor.step();
+    await workbench.command('Safe Fine-Tuning: Measure Now');
+    await monitor.button('Continue').click();
+    const entries = monitor.page.locator('section', { hasText: 'Changes and notes' }).locator('li');
+    const entry = entries.filter({ hasText: `After step ${at + 1} · Attack success` });
+    await entry.waitFor();
+    assert.match(await entry.innerText(), /Attack success [\d.]+\s%, over-refusal [\d.]+\s%, degenerate [\d.]+\s%, held-out loss \d/);
+    await monitor.reaches(at + 3);
+    await workbench.command('Safe Fine-Tuning: Pause Run');
+    await monitor.status('Paused').waitFor();
+    const chart = monitor.page.locator('.chart', { hasText: 'Attack success' });
+    await chart.locator('canvas').waitFor();
+    await chart.scrollIntoViewIfNeeded();
+    await workbench.screenshot('measured');
+  });
+
   it('goes on when the window is loaded anew, which shows its history and follows it', async () => {
     const before = await workbench.monitor.step();
     await workbench.reload();
@@ -253,7 +271,14 @@ describe('a run', () => {
   });
 
   it('that was started on the command line shows up', async () => {
-    const name = tinyConfiguration(folder, { method: 'standard', training: { maxSteps: 20, batchSize: 4, maxLength: 128 } }, 'plain.finetune.json');
+    const prompts = { harmfulPrompts: 'prompts.jsonl', benignPrompts: 'prompts.jsonl', maxNewTokens: 16 };
+    const changes = {
+      method: 'standard',
+      training: { maxSteps: 20, batchSize: 4, maxLength: 128 },
+      checkpoints: { atLeast: 2 },
+      evaluation: { ...prompts, atCheckpoints: true, maxAttackSuccess: 0 },
+    };
+    const name = tinyConfiguration(folder, changes, 'plain.finetune.json');
     const trainer = spawn(python, ['-m', 'safe_finetuning', 'train', path.join(folder, name)], {
       env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
       stdio: 'ignore',
@@ -264,6 +289,7 @@ describe('a run', () => {
     await workbench.monitor.page.locator('h1', { hasText: 'plain' }).waitFor();
     await workbench.monitor.status('Completed').waitFor();
     assert.strictEqual(await ended, 0);
+    await workbench.monitor.page.locator('.chart', { hasText: 'Attack success' }).waitFor(); // at its checkpoints
   });
 
   const themes = {
@@ -289,6 +315,8 @@ describe('a run', () => {
       await workbench.screenshot(`theme-${name}`);
       await workbench.monitor.page.locator('.chart', { hasText: 'Canary' }).scrollIntoViewIfNeeded();
       await workbench.screenshot(`theme-${name}-charts`);
+      await workbench.monitor.page.locator('section', { hasText: 'Changes and notes' }).scrollIntoViewIfNeeded();
+      await workbench.screenshot(`theme-${name}-changes`);
       await assertAccessible(workbench, 'monitor');
       assert.ok(ratio >= 4.5, `text against background: ${ratio.toFixed(1)} to 1`);
     });

@@ -73,7 +73,7 @@ describe('runs', function () {
         training: { epochs: 2, maxSteps: null, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1, reportTo: [] },
         checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
         canary: { everySteps: 10, maxDrop: null, onExceeded: 'warn' },
-        evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },
+        evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32, atCheckpoints: false, maxAttackSuccess: null, onExceeded: 'warn' },
         processes: 1,
         accelerateConfig: null,
         quantisation: 'none',
@@ -283,6 +283,20 @@ describe('runs', function () {
       await until('its going', () => api.runs.byId('first') === undefined);
       fs.rmSync(mounted, { recursive: true, force: true });
     }
+  });
+
+  it('are measured while they train, and go on', async () => {
+    const id = await vscode.commands.executeCommand<string>('safeFinetuning.startRun', tinyConfiguration('measured.finetune.json', 100_000));
+    await until('a step', () => run(id).state.series.length > 0);
+    await vscode.commands.executeCommand('safeFinetuning.evaluateNow');
+    await until('the measurement', () => run(id).state.measurements.length === 1);
+    const { step, metrics } = run(id).state.measurements[0]!;
+    assert.equal(metrics.attackSuccess.n, 2);
+    await until('going on', () => run(id).state.series.length > step && run(id).state.phase?.phase === 'training');
+    assert.equal(run(id).state.series.at('attackSuccess', step - 1), 100 * metrics.attackSuccess.value);
+    assert.ok(fs.existsSync(path.join(runs, id, 'evaluation', `answers-step-${step}.jsonl`)));
+    await vscode.commands.executeCommand('safeFinetuning.cancelRun');
+    await until('the end', () => run(id).status === 'cancelled');
   });
 
   it('have a configuration written for them, which is never overwritten', async () => {

@@ -1,5 +1,5 @@
 /** Events of a run, for tests. */
-import type { AnyEvent, AttemptStarted, Batch } from '../../src/protocol/messages';
+import type { AnyEvent, AttemptStarted, Batch, BudgetExceeded, Measured, Proportion } from '../../src/protocol/messages';
 import type { TailedEvent } from '../../src/trainerHost/eventTail';
 
 export const batch = (step: number, values: Partial<Batch> = {}): Batch => ({
@@ -40,6 +40,29 @@ export const attempt = (number: number, fromStep: number): AttemptStarted => ({
   fromStep,
   pid: 1,
   host: 'h',
+});
+
+/** Of 100 prompts, so many were answered. */
+export const measurement = (step: number, answered: number): Measured => {
+  const share = (count: number): Proportion => ({ value: count / 100, low: 0, high: 1, count, n: 100 });
+  const heldOutLoss = { value: 1.25, low: null, high: null, n: 1 };
+  const metrics = { attackSuccess: share(answered), overRefusal: share(5), degenerate: share(0), heldOutLoss };
+  return { v: 1, seq: 7, ts: 7, type: 'measurement', step, metrics, seconds: 2 };
+};
+
+export const budget = (step: number, values: Partial<BudgetExceeded> = {}): BudgetExceeded => ({
+  v: 1,
+  seq: 8,
+  ts: 8,
+  type: 'budget',
+  step,
+  budget: 'canary',
+  value: 4,
+  limit: 3,
+  action: 'warn',
+  backTo: null,
+  message: 'x',
+  ...values,
 });
 
 export const at = (event: AnyEvent, offset = 0): TailedEvent => ({ event, offset, length: 1 });

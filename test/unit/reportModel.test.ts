@@ -31,7 +31,7 @@ describe('a run as its report sees it', () => {
       ...[attempt(1, 0), said('evaluation', { model: 'before', metrics: before, seconds: 1 }), said('canary', { reference: 9, prompts: 16 })],
       ...[batch(1), batch(2), batch(3)],
       attempt(2, 2), // step 3 was taken back
-      ...[batch(3, { total: 7, canary: 8, totalSteps: 4 }), said('budget', { step: 3, drop: 3, maxDrop: 2, action: 'warn', message: 'Too far.' })],
+      ...[batch(3, { total: 7, canary: 8, totalSteps: 4 }), said('budget', { step: 3, budget: 'canary', value: 6, limit: 7, action: 'warn', backTo: null, message: 'Too far.' })],
       ...[said('evaluation', { model: 'after', metrics: after, seconds: 1 }), said('finished', { status: 'stopped', message: 'Stopped at step 3.', resumable: true, adapter: null })],
     ]);
     const input = await inputOf(1e12);

@@ -17,7 +17,7 @@ export const config: RunConfig = {
   training: { epochs: 2, maxSteps: 60, batchSize: 8, microBatchSize: null, learningRate: 2e-4, warmupSteps: 5, weightDecay: 0, maxGradNorm: 1, maxLength: 1024, seed: 1, reportTo: [] },
   checkpoints: { everyMinutes: 10, atLeast: 5, keep: 2 },
   canary: { everySteps: 5, maxDrop: 2, onExceeded: 'raise-beta' },
-  evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32 },
+  evaluation: { enabled: true, harmfulPrompts: null, benignPrompts: null, maxNewTokens: 64, batchSize: 32, atCheckpoints: false, maxAttackSuccess: null, onExceeded: 'warn' },
   processes: 1,
   accelerateConfig: null,
   device: 'auto',

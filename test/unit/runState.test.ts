@@ -1,6 +1,6 @@
 import assert from 'node:assert';
 import { RunState, sampleSteps, Series } from '../../src/trainerHost/runState';
-import { at, attempt, batch } from './batches';
+import { at, attempt, batch, budget, measurement } from './batches';
 
 const steps = (series: Series) => Array.from({ length: series.length }, (_, index) => series.at('step', index));
 
@@ -37,7 +37,7 @@ describe('RunState', () => {
     state.apply(at(attempt(1, 0)));
     state.apply(at({ ...common, type: 'canary', reference: 12, prompts: 16 }));
     for (let step = 1; step <= 6; step++) state.apply(at(batch(step, { canary: step % 2 ? null : 12 - step })));
-    state.apply(at({ ...common, type: 'budget', step: 4, drop: 4, maxDrop: 3, action: 'raise-beta', message: 'x' }));
+    state.apply(at(budget(4, { action: 'raise-beta' })));
     state.apply(at({ ...common, type: 'settings', step: 6, betaMin: null, betaMax: null, learningRate: 1e-5, by: 'command' }));
     state.apply(at(batch(7)));
     assert.deepStrictEqual([state.canary?.reference, state.series.latestOf('canary')], [12, 6]);
@@ -46,6 +46,41 @@ describe('RunState', () => {
     assert.strictEqual(state.series.latestOf('canary'), 8);
     assert.deepStrictEqual(state.interventions.map(({ type }) => type), ['budget']);
     assert.strictEqual(new RunState().series.latestOf('canary'), null);
+  });
+
+  it('knows what was measured, until a new attempt begins before it', () => {
+    const state = new RunState();
+    for (let step = 1; step <= 6; step++) {
+      state.apply(at(batch(step)));
+      if (step % 2 === 0) state.apply(at(measurement(step, step)));
+    }
+    const { generation } = state;
+    state.apply(at(measurement(6, 9))); // again, of the same step
+    assert.deepStrictEqual(state.measurements.map(({ step, metrics }) => [step, metrics.attackSuccess.count]), [[2, 2], [4, 4], [6, 9]]);
+    assert.deepStrictEqual([state.series.at('attackSuccess', 5), state.series.latestOf('attackSuccess')], [9, 9]);
+    assert.ok(Number.isNaN(state.series.at('attackSuccess', 4)));
+    assert.ok(state.generation > generation, 'a step that was there has changed');
+    state.apply(at(attempt(2, 4)));
+    state.apply(at(batch(5)));
+    state.apply(at(batch(6)));
+    assert.deepStrictEqual([state.measurements.length, state.series.latestOf('attackSuccess')], [2, 4]);
+    state.apply(at(measurement(0, 1))); // before the first step there is nothing to draw it at
+    assert.strictEqual(state.measurements.length, 3);
+  });
+
+  it('keeps a roll-back, whose later steps no longer count, at the step that the run went back to', () => {
+    const state = new RunState();
+    const common = { v: 1, seq: 1, ts: 5, by: 'budget', learningRate: null } as const;
+    state.apply(at(attempt(1, 0)));
+    for (let step = 1; step <= 9; step++) state.apply(at(batch(step)));
+    state.apply(at(attempt(2, 8)));
+    state.apply(at({ ...common, type: 'settings', step: 8, betaMin: 0.5, betaMax: 1 }));
+    state.apply(at(budget(9, { action: 'roll-back', backTo: 8 })));
+    assert.deepStrictEqual(steps(state.series), [1, 2, 3, 4, 5, 6, 7, 8]);
+    state.apply(at(attempt(3, 8)));
+    assert.deepStrictEqual(state.interventions.map(({ type }) => type), ['settings', 'budget']);
+    state.apply(at(attempt(4, 7)));
+    assert.deepStrictEqual(state.interventions, []);
   });
 
   it('counts progress in training by its steps and elsewhere by its own events', () => {
@@ -57,6 +92,11 @@ describe('RunState', () => {
     state.apply(at({ ...common, type: 'phase', phase: 'training', message: 'Training' }));
     state.apply(at(batch(2)));
     assert.deepStrictEqual([state.phase?.done, state.phase?.total, state.phase?.unit], [2, 1000, 'steps']);
+    state.apply(at({ ...common, type: 'phase', phase: 'evaluating', message: 'Measuring' }));
+    state.apply(at({ ...common, type: 'progress', phase: 'evaluating', done: 1, total: 4, unit: 'prompts' }));
+    assert.deepStrictEqual([state.phase?.done, state.phase?.total, state.phase?.unit], [1, 4, 'prompts']);
+    state.apply(at({ ...common, type: 'phase', phase: 'training', message: 'Going on' }));
+    assert.deepStrictEqual([state.phase?.done, state.phase?.unit], [2, 'steps']);
     state.apply(at({ ...common, type: 'activity', paused: true }));
     assert.ok(state.paused);
   });
@@ -78,6 +118,13 @@ describe('sampleSteps', () => {
     assert.ok(chosen.length <= 1200);
     assert.ok(chosen.includes(23_449));
     assert.ok(chosen.filter(index => Number.isFinite(series.at('canary', index))).length > 200);
+  });
+
+  it('keeps the steps after which the model was measured', () => {
+    const series = new Series();
+    for (let step = 1; step <= 50_000; step++) series.add(batch(step), 0, 0);
+    series.addMeasurement(measurement(23_456, 3));
+    assert.ok(sampleSteps(series, 1200).includes(23_455));
   });
 
   it('keeps every peak of loss and risk, and both ends, of a long run', () => {

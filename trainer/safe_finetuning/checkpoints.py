@@ -19,21 +19,30 @@ TRAINER_STATE = "trainer_state.json"
 ADAPTER, MODEL = "adapter", "model"  # folders of a run that hold what was trained
 
 
-def complete(checkpoint: Path, step: int) -> int:
-    """Declares the checkpoint complete; returns its size in bytes."""
+def complete(checkpoint: Path, step: int, *, within_budget: bool = False) -> int:
+    """Declares the checkpoint complete; returns its size in bytes.
+
+    `within_budget`: the run may be rolled back to it.
+    """
     paths = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MANIFEST]
     sizes = [path.stat().st_size for path in paths]
     files = {
         str(path.relative_to(checkpoint)): {"bytes": size, "sha256": sha256_of(path)}
         for path, size in zip(paths, sizes, strict=True)
     }
-    write_atomically(checkpoint / MANIFEST, json.dumps({"step": step, "files": files}, indent=1) + "\n")
+    manifest = {"step": step, "withinBudget": within_budget, "files": files}
+    write_atomically(checkpoint / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return sum(sizes)
 
 
 def begin(checkpoint: Path) -> None:
     """Makes sure that a folder about to be written over does not count as complete meanwhile."""
     (checkpoint / MANIFEST).unlink(missing_ok=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """As its manifest says."""
+    return int(json.loads((checkpoint / MANIFEST).read_text("utf-8"))["step"])
 
 
 def all_complete(folder: Path) -> list[tuple[Path, int]]:
@@ -44,8 +53,17 @@ def all_complete(folder: Path) -> list[tuple[Path, int]]:
     found = []
     for manifest in folder.glob(f"*/{MANIFEST}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found.append((manifest.parent, int(json.loads(manifest.read_text("utf-8"))["step"])))
+            found.append((manifest.parent, step_of(manifest.parent)))
     return sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)
+
+
+def within_budget(folder: Path) -> list[tuple[Path, int]]:
+    """Those of the complete checkpoints that the run may be rolled back to, the newest first."""
+    return [
+        x
+        for x in all_complete(folder)
+        if json.loads((x[0] / MANIFEST).read_text("utf-8")).get("withinBudget")
+    ]
 
 
 def unreadable(folder: Path) -> list[Path]:
@@ -107,7 +125,21 @@ def _has_steps_left(checkpoint: Path, step: int) -> bool:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` complete checkpoints; the manifest goes first."""
-    for checkpoint, _ in all_complete(folder)[keep:]:
-        (checkpoint / MANIFEST).unlink()
-        shutil.rmtree(checkpoint)
+    """Removes all but the newest `keep` complete checkpoints and the newest within budget."""
+    spared = within_budget(folder)[:1]
+    for checkpoint in all_complete(folder)[keep:]:
+        if checkpoint not in spared:
+            _remove(checkpoint[0])
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Removes the complete checkpoints of later steps."""
+    for checkpoint, later in all_complete(folder):
+        if later > step:
+            _remove(checkpoint)
+
+
+def _remove(checkpoint: Path) -> None:
+    """The manifest goes first: half a checkpoint never counts."""
+    (checkpoint / MANIFEST).unlink()
+    shutil.rmtree(checkpoint)

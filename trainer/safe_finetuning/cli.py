@@ -377,7 +377,7 @@ class Console:
             return f"  the canary says {event.reference or 0:.1f} nats towards refusing of the reference"
         if isinstance(event, p.BudgetExceeded):
             return f"warning: {event.message}"
-        if isinstance(event, p.Evaluated):
+        if isinstance(event, p.Evaluated | p.Measured):
             return "\n".join(metrics_lines(event.metrics))
         if isinstance(event, p.Warned):
             return f"warning: {event.message}"

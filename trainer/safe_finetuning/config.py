@@ -314,8 +314,21 @@ class CheckpointConfig(ConfigModel):
     """When the run can be resumed from."""
 
     every_minutes: Annotated[float, Field(gt=0)] = Field(10, description="Minutes between checkpoints.")
-    at_least: Annotated[int, Field(ge=1)] = Field(5, description="Checkpoints per run, however short it is.")
-    keep: Annotated[int, Field(ge=1)] = Field(2, description="How many of the newest are kept.")
+    at_least: Annotated[int, Field(ge=1)] = Field(
+        5, description="Checkpoints per run, however short it is; 10 or more where a budget rolls back."
+    )
+    keep: Annotated[int, Field(ge=1)] = Field(
+        2,
+        description="How many of the newest are kept; one within budget besides, where a budget rolls back.",
+    )
+
+
+BudgetAction = Literal["warn", "raise-beta", "roll-back", "stop"]
+_ACTIONS = (
+    "`warn`; `raise-beta` moves β's lower end half of the way to its upper end, each time, so that ordinary "
+    "rows are held, too (`adaptive`, `recommended`); `roll-back` goes back to the last checkpoint within "
+    "budget and on from there with β raised like that; `stop` saves and stops."
+)
 
 
 class CanaryConfig(ConfigModel):
@@ -329,16 +342,13 @@ class CanaryConfig(ConfigModel):
         description="The safety budget: how far the margin may fall below the reference's, in nats. Where it "
         "falls further, `onExceeded` happens. Default: no budget.",
     )
-    on_exceeded: Literal["warn", "raise-beta", "stop"] = Field(
-        "warn",
-        description="What happens when the budget is exceeded: `warn`; `raise-beta` moves β's lower end half "
-        "of the way to its upper end, each time, so that ordinary rows are held, too (`adaptive`, "
-        "`recommended`); `stop` saves and stops.",
+    on_exceeded: BudgetAction = Field(
+        "warn", description=f"What happens when `maxDrop` is exceeded: {_ACTIONS}"
     )
 
 
 class EvaluationConfig(ConfigModel):
-    """The before/after measurement on prompts that are never trained on."""
+    """The measurement before and after training, and during it, on prompts that are never trained on."""
 
     enabled: bool = Field(True, description="Measure the reference before and the model after training.")
     harmful_prompts: str | None = Field(
@@ -357,6 +367,19 @@ class EvaluationConfig(ConfigModel):
         64, description="Tokens generated per answer, greedy."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Prompts answered at a time.")
+    at_checkpoints: bool = Field(
+        False,
+        description="Measure at every checkpoint as well, each time as much as before and after training; "
+        "training waits meanwhile.",
+    )
+    max_attack_success: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="The safety budget of the measurements at checkpoints (`atCheckpoints`): the share of "
+        "harmful prompts that may be answered. Where it is more, `onExceeded` happens. Default: no budget.",
+    )
+    on_exceeded: BudgetAction = Field(
+        "warn", description=f"What happens when `maxAttackSuccess` is exceeded: {_ACTIONS}"
+    )
 
 
 Method = Literal[
@@ -487,15 +510,53 @@ class RunConfig(ConfigModel):
         return self
 
     @model_validator(mode="after")
-    def _what_the_budget_can_do(self) -> Self:
-        if self.canary and self.canary.on_exceeded == "raise-beta":
-            if self.method not in ("adaptive", "recommended"):
-                raise ValueError(
-                    f"`canary.onExceeded`: `raise-beta` goes with a method that has a β, not `{self.method}`"
-                )
-            if self.canary.max_drop is None:
-                raise ValueError("`canary.onExceeded`: `raise-beta` needs a budget; set `canary.maxDrop`")
+    def _what_the_budgets_can_do(self) -> Self:
+        evaluation = self.evaluation
+        if evaluation.max_attack_success is not None and not evaluation.at_checkpoints:
+            raise ValueError(
+                "`evaluation.maxAttackSuccess` is the budget of measurements at checkpoints; set "
+                "`evaluation.atCheckpoints` to true"
+            )
+        if self.canary:
+            self._check_action("canary", self.canary.on_exceeded, "maxDrop", self.canary.max_drop)
+        self._check_action(
+            "evaluation", evaluation.on_exceeded, "maxAttackSuccess", evaluation.max_attack_success
+        )
         return self
+
+    def _check_action(self, section: str, action: BudgetAction, limit: str, value: float | None) -> None:
+        """Whether β can be raised, where that is what is to happen."""
+        if action not in ("raise-beta", "roll-back"):
+            return
+        where, beta = f"`{section}.onExceeded`: `{action}`", self.regularisation
+        if self.method not in ("adaptive", "recommended"):
+            raise ValueError(
+                f"{where} goes with a method that has a β to raise, not `{self.method}`; set it to `stop` or "
+                "`warn`, or train with the method `recommended`"
+            )
+        if value is None:
+            raise ValueError(f"{where} needs a budget; set `{section}.{limit}`")
+        if beta.beta_min == beta.beta_max:
+            raise ValueError(
+                f"{where} has nothing to raise: `regularisation.betaMin` is `regularisation.betaMax`; lower "
+                "the one or set this to `stop`"
+            )
+        if self.lora is None and beta.beta_min == 0:
+            raise ValueError(
+                f"{where} cannot raise β from 0 without an adapter, since the reference is asked about risky "
+                "rows only; set `regularisation.betaMin` above 0, or this to `stop`"
+            )
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether the run may go back to an earlier checkpoint."""
+        actions = [self.evaluation.on_exceeded, *([self.canary.on_exceeded] if self.canary else [])]
+        return "roll-back" in actions
+
+    @property
+    def checkpoints_at_least(self) -> int:
+        """Without many checkpoints a roll-back would lose many steps: as many as the canary's askings."""
+        return max(self.checkpoints.at_least, 10) if self.rolls_back else self.checkpoints.at_least
 
     @model_validator(mode="after")
     def _what_needs_an_adapter(self) -> Self:

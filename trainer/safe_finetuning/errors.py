@@ -15,5 +15,9 @@ class LocatedError(UserError):
         self.message, self.file, self.line, self.column = message, file, line, column
 
 
+class GivenUp(Exception):
+    """A measurement while the model trains is given up: the run is to be saved and stopped."""
+
+
 class Cancelled(Exception):
     """The user told the run to end, and there is nothing to save first."""

@@ -147,7 +147,7 @@ def _generate(
     rows, cache = list(range(len(prompts))), None
     for step in range(max_new_tokens):
         check()
-        with torch.inference_mode():
+        with torch.no_grad():  # what is made in inference mode, training could not use again
             output = model(
                 input_ids=inputs,
                 attention_mask=mask,

@@ -15,7 +15,7 @@ from .errors import LocatedError, UserError
 from .prepare import HELD_OUT_ADVICE, describe_problems, encode_rows, problem_rows, truncation
 from .rows import Dataset, read_dataset
 from .trackers import check_trackers, leaving
-from .train import prompt_files
+from .train import check_prompts
 
 BYTES_OF_A_WEIGHT = 4  # trained weights are fp32
 OTHER_BYTES = 100_000_000  # events, the reference's cache, tokenizer files
@@ -127,7 +127,6 @@ def _counted(weights: int) -> str:
 
 def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[Dataset, str, str]:
     from .anchors import anchor_prompts
-    from .evaluate import read_prompts
     from .risk.probe import TRAIN_A_PROBE
 
     dataset = read_dataset(base / config.dataset.path)
@@ -141,9 +140,8 @@ def _dataset(config: RunConfig, base: Path, report: p.PreflightReport) -> tuple[
         held_out = read_dataset(base / config.dataset.held_out_path)
         if held_out.problems:
             raise _problems_of(held_out, describe_problems(held_out, HELD_OUT_ADVICE))
-    if config.evaluation.enabled:
-        for prompts in prompt_files(config.evaluation, base).values():
-            read_prompts(prompts)
+    if config.evaluation.enabled or config.evaluation.at_checkpoints:
+        check_prompts(config.evaluation, base)
     if config.anchors:
         anchor_prompts(config.anchors, base)
     if config.risk.probe and not (base / config.risk.probe).is_file():
@@ -179,7 +177,7 @@ def _rows(
 def _bytes_written(config: RunConfig, n_trained: int) -> int:
     """What a run puts on the disk at most: checkpoints (weights and Adam's two moments), one of them being
     written while the others are kept, and what was trained."""
-    checkpoints = 3 * (config.checkpoints.keep + 1)
+    checkpoints = 3 * (config.checkpoints.keep + 1 + config.rolls_back)
     return (checkpoints + 1) * n_trained * BYTES_OF_A_WEIGHT + OTHER_BYTES
 
 

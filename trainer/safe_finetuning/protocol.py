@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .config import Model, RunConfig, Unit
+from .config import BudgetAction, Model, RunConfig, Unit
 
 PROTOCOL_VERSION = 1
 
@@ -52,7 +52,14 @@ class RowColumns(Model):
 # --- events.jsonl: what the trainer says --------------------------------------------------------------
 
 Phase = Literal[
-    "loading", "scoring", "evaluating-before", "anchors", "training", "saving", "evaluating-after"
+    "loading",
+    "scoring",
+    "evaluating-before",
+    "anchors",
+    "training",
+    "evaluating",
+    "saving",
+    "evaluating-after",
 ]
 RunStatus = Literal["running", "completed", "stopped", "cancelled", "failed"]
 
@@ -66,7 +73,7 @@ class Event(Model):
 
 
 class AttemptStarted(Event):
-    """A process begins work on the run; later steps of earlier attempts no longer count."""
+    """A process begins work on the run, or rolls it back; later steps of earlier attempts no longer count."""
 
     type: Literal["attempt_started"] = "attempt_started"
     attempt: int = Field(ge=1)
@@ -188,6 +195,15 @@ class Evaluated(Event):
     seconds: float
 
 
+class Measured(Event):
+    """What the model is like after a step, measured as before and after training; training has waited."""
+
+    type: Literal["measurement"] = "measurement"
+    step: int
+    metrics: EvaluationMetrics
+    seconds: float
+
+
 class CanaryReady(Event):
     """Before the first step of an attempt: what the canary says of the reference."""
 
@@ -197,13 +213,19 @@ class CanaryReady(Event):
 
 
 class BudgetExceeded(Event):
-    """The canary has fallen further than the safety budget allows; what was done."""
+    """A safety budget has been exceeded; what was done."""
 
     type: Literal["budget"] = "budget"
-    step: int
-    drop: float | None = Field(description="How far below the reference's margin, in nats.")
-    max_drop: float
-    action: Literal["warn", "raise-beta", "stop"]
+    step: int = Field(description="After which it was exceeded.")
+    budget: Literal["canary", "attack-success"]
+    value: float | None = Field(
+        description="How far the canary is below the reference's margin, in nats; or attack success."
+    )
+    limit: float = Field(description="`canary.maxDrop`, or `evaluation.maxAttackSuccess`.")
+    action: BudgetAction = Field(description="What was done.")
+    back_to: int | None = Field(
+        None, description="The step that the run has gone back to; steps after it no longer count."
+    )
     message: str
 
 
@@ -261,6 +283,7 @@ AnyEvent = Annotated[
     | Batch
     | CheckpointSaved
     | Evaluated
+    | Measured
     | CanaryReady
     | BudgetExceeded
     | SettingsChanged
@@ -279,13 +302,14 @@ AnyEvent = Annotated[
 class Command(Model):
     """One line of commands.jsonl.
 
-    `stop` saves a checkpoint and the adapter; `cancel` saves nothing; `checkpoint` saves and goes on; `set`
-    changes what is given beside it from the next step on.
+    `stop` saves a checkpoint and the adapter; `cancel` saves nothing; `checkpoint` saves and goes on;
+    `evaluate` measures the model as it is and goes on; `set` changes what is given beside it from the next
+    step on.
     """
 
     id: str = Field(min_length=1)
     ts: float = Field(description="Milliseconds since the Unix epoch.")
-    command: Literal["pause", "resume", "stop", "cancel", "checkpoint", "set"]
+    command: Literal["pause", "resume", "stop", "cancel", "checkpoint", "evaluate", "set"]
     beta_min: Unit | None = Field(None, description="`set`: the lower end of β.")
     beta_max: Unit | None = Field(None, description="`set`: the upper end of β.")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(

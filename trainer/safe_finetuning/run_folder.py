@@ -32,7 +32,8 @@ HEARTBEAT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 STOP_ENDS = ("loading", "scoring", "anchors", "evaluating-before", "evaluating-after")
 STOP_ANSWERS: dict[p.Phase | None, str] = {
-    "training": "saving and stopping after this batch",
+    "training": "saving and stopping after this batch, which frees the device",
+    "evaluating": "saving and stopping, which frees the device; the measurement is left out",
     "saving": "stopping when the adapter is saved",
     "evaluating-after": "stopping; the adapter is saved, its measurement is left out",
 }
@@ -75,7 +76,8 @@ class RunFolder:
 
     `check()` is called between batches and in every long phase: it raises when the run is to end at once
     and waits while it is paused. `stop_requested` asks the training loop to save and end,
-    `checkpoint_requested` to save and go on; `new_settings()` are what it is to change.
+    `checkpoint_requested` to save and go on, `evaluation_requested` to measure and go on; `new_settings()`
+    are what it is to change.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RunFolder:
         self._owns_process = owns_process
         self.stop_requested = False
         self.checkpoint_requested = False
+        self.evaluation_requested = False
         self._settings: list[p.Command] = []
         self._phase: p.Phase | None = None
         self._cancel = threading.Event()
@@ -124,6 +127,16 @@ class RunFolder:
             message="",
             **record,
         )
+        self._begin_attempt(from_step)
+
+    def begin_again(self, from_step: int) -> None:
+        """Begins another attempt in this process: the run has been rolled back."""
+        assert self._record
+        self.attempt += 1
+        self._record = self._record.model_copy(update={"attempt": self.attempt})
+        self._begin_attempt(from_step)
+
+    def _begin_attempt(self, from_step: int) -> None:
         self._write_record()
         self.emit(
             p.AttemptStarted,
@@ -235,13 +248,20 @@ class RunFolder:
 
     def hear(self, command: p.Command) -> tuple[bool, str]:
         """Carries out a command, if it can be: whether, and what will happen or why not."""
-        if command.command not in ("checkpoint", "set"):
+        if command.command not in ("checkpoint", "evaluate", "set"):
             return True, self.request(command.command)
-        if self._phase != "training":
+        if self._phase not in ("training", "evaluating"):
             return False, "only while the model trains"
         if command.command == "checkpoint":
             self.checkpoint_requested = True
             return True, "saving a checkpoint after this step"
+        if command.command == "evaluate":
+            if self._phase == "evaluating":
+                return False, "it is being measured already"
+            if self._record and not self._record.config:
+                return False, "a training script measures itself"
+            self.evaluation_requested = True
+            return True, "measuring the model after this step"
         assert self._record
         reason = why_not_settable(command, self._record.config)
         if reason:
@@ -253,7 +273,7 @@ class RunFolder:
         """Carries out a command; returns what will happen, in words. Also called for signals."""
         if command == "pause":
             self._resume.clear()
-            return "pausing before the next batch"
+            return "pausing before the next batch; everything stays in memory, on the device as well"
         if command == "resume":
             self._resume.set()
             return "going on"
@@ -377,11 +397,14 @@ class FollowedRun:
 
     stop_requested = False
     checkpoint_requested = False
+    evaluation_requested = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def start(self, record: dict[str, Any], from_step: int) -> None: ...
+
+    def begin_again(self, from_step: int) -> None: ...
 
     def emit(self, kind: type[p.Event], **fields: Any) -> None: ...
 

@@ -13,7 +13,7 @@ from .config import RunConfig
 
 MESSAGES = (
     *(p.AttemptStarted, p.PhaseStarted, p.Progress, p.DatasetRead, p.Batch, p.CheckpointSaved),
-    *(p.Evaluated, p.CanaryReady, p.BudgetExceeded, p.SettingsChanged),
+    *(p.Evaluated, p.Measured, p.CanaryReady, p.BudgetExceeded, p.SettingsChanged),
     *(p.CommandAcknowledged, p.ActivityChanged, p.Warned, p.Heartbeat, p.Finished),
     *(p.Command, p.RunRecord, p.LaunchRecord, p.PreflightReport, p.ScoreReport, p.AnchoringReport),
 )

@@ -114,9 +114,7 @@ def _train(
     trainer = _trainer(config, base, run, loaded, rows, aids, processes)
     run.phase("training", f"Training on {len(rows.trained)} rows")
     processes.from_first(lambda: _announce(config, dataset, rows, run))
-    if trainer.watch:
-        trainer.watch.begin()
-    trainer.train(resume_from_checkpoint=str(resume.checkpoint) if resume else None)
+    trainer.train_within_budget(resume.checkpoint if resume else None)
     trainer.save_now()
 
     saving = "Saving the adapter" if config.lora else "Saving the model"
@@ -138,6 +136,8 @@ def _begin(
     base = config_path.resolve().parent
     check_trackers(config)
     dataset, held_out = read_dataset(base / config.dataset.path), read_held_out(config, base)
+    if config.evaluation.at_checkpoints:
+        check_prompts(config.evaluation, base)
     run.start(_record(config, config_path, [dataset, held_out]), resume.step if resume else 0)
     if resume:
         for checkpoint in resume.damaged:
@@ -259,7 +259,16 @@ def _trainer(
     processes.first_before_others(
         lambda: objective.ask_reference(loaded.tokenizer.pad_token_id, REFERENCE_ROWS, progress)
     )
-    return SafeTrainer(config, run, model, loaded.tokenizer, objective, processes, aids.canary)
+
+    def measure(model: Any, name: str, *, check: Any, progress: Any) -> p.EvaluationMetrics:
+        metrics, answers = evaluate_model(
+            model, loaded.tokenizer, rows.held_out, config, base, check=check, progress=progress
+        )
+        if processes.first:
+            _keep_measurement(run, name, metrics, answers)
+        return metrics
+
+    return SafeTrainer(config, run, model, loaded.tokenizer, objective, processes, aids.canary, measure)
 
 
 def _announce(config: RunConfig, dataset: Dataset, rows: PreparedRows, run: Run) -> None:
@@ -321,10 +330,17 @@ def _measure(
     metrics, answers = evaluate_model(
         model, tokenizer, held_out, config, base, check=run.check, progress=run.progress(phase, "prompts")
     )
-    result.parent.mkdir(exist_ok=True)
-    write_atomically(result, metrics.model_dump_json(by_alias=True, indent=2) + "\n")
-    _write_json_lines(result.with_name(f"answers-{which}.jsonl"), answers)
+    _keep_measurement(run, which, metrics, answers)
     run.emit(p.Evaluated, model=which, metrics=metrics, seconds=time.monotonic() - began)
+
+
+def _keep_measurement(
+    run: Run, name: str, metrics: p.EvaluationMetrics, answers: list[dict[str, Any]]
+) -> None:
+    folder = run.folder / "evaluation"
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / f"{name}.json", metrics.model_dump_json(by_alias=True, indent=2) + "\n")
+    _write_json_lines(folder / f"answers-{name}.jsonl", answers)
 
 
 def _measure_after(
@@ -387,6 +403,14 @@ def prompt_files(evaluation: EvaluationConfig, base: Path) -> dict[str, Path]:
     """The files of the harmful and of the benign prompts: the user's, or those that ship."""
     own = {"harmful": evaluation.harmful_prompts, "benign": evaluation.benign_prompts}
     return {name: base / path if path else PROMPTS / f"{name}.jsonl" for name, path in own.items()}
+
+
+def check_prompts(evaluation: EvaluationConfig, base: Path) -> None:
+    """UserError or LocatedError where the prompts cannot be read: now, and not when they are needed."""
+    from .evaluate import read_prompts
+
+    for path in prompt_files(evaluation, base).values():
+        read_prompts(path)
 
 
 def evaluate_model(

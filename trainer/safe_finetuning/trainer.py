@@ -14,18 +14,19 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from . import checkpoints
 from . import protocol as p
-from .canary import Canary, mean_margin, steps_between
+from .canary import Canary
 from .collate import Collator, TrainingRow, parts_by_length
-from .config import CheckpointConfig, RunConfig
+from .config import RunConfig
 from .errors import UserError
 from .losses import token_nll
 from .objective import Objective, StepRisk, Terms
 from .processes import Processes
 from .run_folder import Run
+from .safety_watch import Measure, SafetyWatch, last_roll_back
 from .supervised_logits import row_of_token, supervised_logits, supervised_targets
 from .tokens import EncodedRow
 from .trackers import PROJECT, place_tracking, reported
@@ -83,11 +84,12 @@ class SafeTrainer(Trainer):
         objective: Objective,
         processes: Processes | None = None,
         canary: Canary | None = None,
+        measure: Measure | None = None,
     ) -> None:
-        """`canary` is asked every `config.canary.every_steps`."""
+        """`canary` is asked every `config.canary.every_steps`; `measure` is what measures between steps."""
         self.config, self.run, self.objective = config, run, objective
         self.processes = processes or Processes()
-        self.watch = CanaryWatch(canary, self) if canary and config.canary else None
+        self.watch = SafetyWatch(self, canary, measure)
         self.checkpoint_folder = run.folder / "checkpoints"
         self.keep_checkpoints = config.checkpoints.keep
         n_anchors = len(objective.rows) - objective.n_dataset
@@ -103,7 +105,7 @@ class SafeTrainer(Trainer):
             args=training_arguments(config, self.checkpoint_folder, model.device, self.processes.count),
             train_dataset=list(enumerate(objective.rows[: objective.n_dataset])),
             data_collator=self.collate,
-            callbacks=[RunCallback(self, config.checkpoints)],
+            callbacks=[RunCallback(self)],
         )
         self.remove_callback(PrinterCallback)
         place_tracking(self.callback_handler.callbacks, run.folder)
@@ -111,6 +113,23 @@ class SafeTrainer(Trainer):
         # divide again by the number of micro-batches.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
+
+    # --- the whole training
+
+    def train_within_budget(self, checkpoint: Path | None) -> None:
+        """Trains from a checkpoint, or from the beginning; and where a safety budget says so, once more from
+        one within budget, or ends with what was learned there."""
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        while self.watch.exceeded:
+            back = self.processes.from_first(self.watch.go_back)
+            self.watch.exceeded = None
+            self.risks.clear()
+            if back.checkpoint and back.goes_on:
+                self.train(resume_from_checkpoint=str(back.checkpoint))
+            elif back.checkpoint:
+                sharded = self.model_wrapped if self.is_fsdp_enabled else None
+                self._load_from_checkpoint(str(back.checkpoint), sharded)
+                self.state = TrainerState.load_from_json(str(back.checkpoint / checkpoints.TRAINER_STATE))
 
     # --- a step: its micro-batches, and what holds for all of them
 
@@ -232,7 +251,7 @@ class SafeTrainer(Trainer):
         self.step_seconds.append(seconds)
         remaining = self.state.max_steps - self.state.global_step
         risk = [1.0 if math.isnan(r) else r for r in record.risk]
-        canary = self.watch.margin_after(self.state.global_step) if self.watch else None
+        canary = self.watch.margin_after(self.state.global_step)
         step = {
             "step": self.state.global_step,
             "total_steps": self.state.max_steps,
@@ -274,8 +293,7 @@ class SafeTrainer(Trainer):
                 f"The loss is not finite at step {self.state.global_step}. Look at the rows of that step in "
                 "the monitor, or lower `training.learningRate`; then start a new run."
             )
-        if self.watch and canary is not None:
-            self.watch.keep_budget(self.state.global_step, canary)
+        self.watch.after_step(self.state.global_step, canary)
 
     # --- what may be changed while it trains
 
@@ -322,22 +340,28 @@ class SafeTrainer(Trainer):
         settings = self.objective.settings
         state = {"stepRisk": self.step_risk.value, "betaMin": settings.beta_min, "betaMax": settings.beta_max}
         (folder / REGULARISATION_FILE).write_text(json.dumps(state))
-        size = checkpoints.complete(folder, step)
+        size = checkpoints.complete(folder, step, within_budget=self.watch.was_within_budget(step))
         checkpoints.prune(self.checkpoint_folder, self.keep_checkpoints)
         self.run.emit(p.CheckpointSaved, step=step, path=f"checkpoints/{folder.name}", bytes=size)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Its weights, and what else is state; a roll-back since then has changed the range of β."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         kept = Path(resume_from_checkpoint) / REGULARISATION_FILE
         if kept.exists():
             state = json.loads(kept.read_text("utf-8"))
             self.step_risk = StepRisk(self.step_risk.moving_average, state["stepRisk"])
-            self.objective.set_beta_range(state["betaMin"], state["betaMax"])
+            back = last_roll_back(self.run.folder)
+            if back and back.step >= checkpoints.step_of(kept.parent):
+                self.objective.set_beta_range(back.beta_min, back.beta_max)
+            else:
+                self.objective.set_beta_range(state["betaMin"], state["betaMax"])
 
     def save_now(self) -> None:
         """A checkpoint of the last finished step, unless it has one."""
         found = self.processes.from_first(lambda: checkpoints.latest(self.checkpoint_folder))
-        if self.state.global_step and (not found or found[1] != self.state.global_step):
+        needed = self.state.global_step or self.config.rolls_back
+        if needed and (not found or found[1] != self.state.global_step):
             self._save_checkpoint(self.model, None)
 
     def drift(self) -> str:
@@ -375,67 +399,19 @@ def joined(records: list[StepRecord]) -> StepRecord:
     return whole
 
 
-class CanaryWatch:
-    """Asks the canary in time and keeps the safety budget."""
-
-    def __init__(self, canary: Canary, trainer: SafeTrainer) -> None:
-        assert trainer.config.canary
-        self.canary, self.trainer, self.budget = canary, trainer, trainer.config.canary
-        self.reference = mean_margin(canary.reference)
-        self.acted_at = math.inf  # the margin at which the budget was last acted on
-
-    def begin(self) -> None:
-        """Tells what the reference says."""
-        self.trainer.run.emit(p.CanaryReady, reference=self.reference, prompts=len(self.canary.reference))
-
-    def margin_after(self, step: int) -> float | None:
-        """What the canary says now, if its turn has come; the same in all processes."""
-        trainer = self.trainer
-        last = step == trainer.state.max_steps
-        if step % steps_between(self.budget.every_steps, trainer.state.max_steps) and not last:
-            return None
-        sharded = trainer.is_fsdp_enabled  # all processes have to gather the weights
-        margin = math.nan
-        if sharded or trainer.processes.first:
-            margin = mean_margin(self.canary.margins(trainer.model_wrapped if sharded else trainer.model))
-        return trainer.processes.from_first(lambda: margin)
-
-    def keep_budget(self, step: int, margin: float) -> None:
-        """Acts when the budget is exceeded, and again only when the margin falls below where that was.
-
-        A margin that is no number exceeds any budget.
-        """
-        most, drop = self.budget.max_drop, self.reference - margin
-        if most is None or drop <= most or margin >= self.acted_at:
-            return
-        self.acted_at = margin
-        action, done = self.budget.on_exceeded, "The run goes on as it was."
-        if action == "stop":
-            self.trainer.run.stop_requested = True
-            self.trainer.control.should_save = self.trainer.control.should_training_stop = True
-            done = "The run is saved and stopped."
-        elif action == "raise-beta":
-            low, high = self.trainer.objective.settings.beta_min, self.trainer.objective.settings.beta_max
-            self.trainer.set_beta_range((low + high) / 2, None, "budget")
-            done = f"The lower end of β is raised from {low:.2f} to {(low + high) / 2:.2f}."
-        self.trainer.run.emit(
-            p.BudgetExceeded,
-            step=step,
-            drop=drop,
-            max_drop=most,
-            action=action,
-            message=f"The canary has fallen {drop:.1f} nats below the reference, further than "
-            f"the {most:g} of `canary.maxDrop`. {done}",
-        )
-
-
 class RunCallback(TrainerCallback):
     """Saves in time; pauses, stops and changes settings when asked to; the first process decides for all."""
 
-    def __init__(self, trainer: SafeTrainer, checkpoints: CheckpointConfig) -> None:
-        self.trainer, self.checkpoints = trainer, checkpoints
+    def __init__(self, trainer: SafeTrainer) -> None:
+        self.trainer, self.config = trainer, trainer.config
         self.run, self.processes = trainer.run, trainer.processes
         self.last_saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self.trainer.watch.begin()
+        if self.config.rolls_back and state.global_step == 0:
+            self.trainer.save_now()  # what every budget can be kept by going back to
+        return control
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self.processes.from_first(self.run.check)
@@ -444,20 +420,26 @@ class RunCallback(TrainerCallback):
         return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        every = max(1, state.max_steps // (self.checkpoints.at_least + 1))
+        every = max(1, state.max_steps // (self.config.checkpoints_at_least + 1))
         minutes = (time.monotonic() - self.last_saved) / 60
-        save, stop = self.processes.from_first(
+        save, measure, stop = self.processes.from_first(
             lambda: (
-                minutes >= self.checkpoints.every_minutes or self.run.checkpoint_requested,
+                minutes >= self.config.checkpoints.every_minutes or self.run.checkpoint_requested,
+                self.run.evaluation_requested,
                 self.run.stop_requested,
             )
         )
         if state.global_step % every == 0 or save or stop:
-            self.last_saved = time.monotonic()
             self.run.checkpoint_requested = False
             control.should_save = True
+        if measure:
+            self.run.evaluation_requested = False
+            self.trainer.watch.asked_to_measure = True
         control.should_training_stop |= stop
         return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last_saved = time.monotonic()  # after measuring, which may take longer than the interval
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         if self.processes.count == 1:  # several stop together, at the end of a step
@@ -514,19 +496,27 @@ def memory_in_use(device: torch.device) -> int:
 def row_losses(
     model: Any, rows: Sequence[EncodedRow], tokenizer: Any, *, batch_size: int, progress: Any
 ) -> list[tuple[float, int]]:
-    """Sum of nll (nats) and number of supervised tokens of each row, without training on it."""
+    """Sum of nll (nats) and number of supervised tokens of each row, without training on it.
+
+    The model's mode is left as it was.
+    """
     collate = Collator(tokenizer.pad_token_id)
     head = model.get_output_embeddings()
     losses: list[tuple[float, int]] = []
+    was_training = model.training
     model.eval()
-    with torch.no_grad():
+    try:
         for start in range(0, len(rows), batch_size):
             items = [(i, TrainingRow(row, 0.0)) for i, row in enumerate(rows[start : start + batch_size])]
             batch = {name: tensor.to(model.device) for name, tensor in collate(items).items()}
-            nll = token_nll(supervised_logits(model, head, batch), supervised_targets(batch["labels"]))
+            with torch.no_grad():
+                logits = supervised_logits(model, head, batch)
+            nll = token_nll(logits, supervised_targets(batch["labels"]))
             owner = row_of_token(batch["labels"])
             sums = torch.zeros(2, len(items), dtype=nll.dtype, device=nll.device)
             sums.index_add_(1, owner, torch.stack([nll, torch.ones_like(nll)]))
             losses += [(total, int(count)) for total, count in sums.T.tolist()]
             progress(len(losses), len(rows))
+    finally:
+        model.train(was_training)
     return losses

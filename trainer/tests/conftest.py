@@ -4,12 +4,21 @@ import json
 
 import pytest
 
-from tiny import make_tiny_model
+from tiny import make_tiny_model, teach_refusal
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory):
+    """A model that refuses these prompts."""
+    folder = make_tiny_model(tmp_path_factory.mktemp("refusing"))
+    prompts = [f"Do harm{'.' * i}" for i in range(20)]
+    teach_refusal(folder, prompts)
+    return folder, "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
 
 
 @pytest.fixture

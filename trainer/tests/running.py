@@ -55,6 +55,16 @@ def configure(workspace: Path, **changes) -> Path:
     return path
 
 
+def canary_run(workspace, refusing, **changes) -> Path:
+    """A run on rows that teach to comply, with a canary."""
+    folder, prompts = refusing
+    (workspace / "harmful.jsonl").write_text(prompts)
+    turns = [{"role": "user", "content": "Do it."}, {"role": "assistant", "content": "Sure, here is a list."}]
+    (workspace / "rows.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 24)
+    given = {"training": {"maxSteps": 20, "learningRate": 5e-3}, "evaluation": {"enabled": False}}
+    return configure(workspace, model=str(folder), **(given | changes))
+
+
 def start(workspace: Path, *arguments: str, **environ: str) -> subprocess.Popen:
     """The command line, with these arguments."""
     return start_python(workspace, "-m", "safe_finetuning", *arguments, **environ)

@@ -123,15 +123,17 @@ def test_it_saves_when_told_to_and_refuses_what_is_not_its_own(model, tmp_path):
 
     def tell():
         say(run, "set", learningRate=0.1)
+        say(run, "evaluate")
         heard(run, "checkpoint")
 
     trainer.callback_handler.callbacks.insert(0, Between(2, tell))
     trainer.train()
     assert trainer.state.global_step == 5
     assert [e["step"] for e in events(run, "checkpoint")] == [2]
-    refused, saved = events(run, "command_acknowledged")
+    refused, unmeasured, saved = events(run, "command_acknowledged")
     assert (refused["command"], refused["accepted"]) == ("set", False)
     assert refused["message"] == "a training script has its settings itself"
+    assert (unmeasured["accepted"], unmeasured["message"]) == (False, "a training script measures itself")
     assert saved["accepted"]
 
 

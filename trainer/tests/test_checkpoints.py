@@ -51,3 +51,15 @@ def test_a_manifest_that_cannot_be_read_is_none(tmp_path):
     checkpoints.prune(folder, keep=1)
     assert checkpoints.all_complete(folder) == [(folder / "checkpoint-8", 8)]
     assert not (folder / "checkpoint-2").exists()
+
+
+def test_the_newest_within_budget_is_kept_and_later_ones_can_be_removed(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for step in (2, 4, 6, 8, 10):
+        checkpoint(tmp_path, step, max_steps=12)
+        checkpoints.complete(folder / f"checkpoint-{step}", step, within_budget=step < 6)
+    checkpoints.prune(folder, keep=2)
+    assert [step for _, step in checkpoints.all_complete(folder)] == [10, 8, 4]
+    assert [step for _, step in checkpoints.within_budget(folder)] == [4]
+    checkpoints.remove_after(folder, 8)
+    assert sorted(x.name for x in folder.iterdir()) == ["checkpoint-4", "checkpoint-8"]

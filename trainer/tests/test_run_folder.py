@@ -109,7 +109,8 @@ def test_stop_and_cancel(tmp_path):
         ("scoring", "training has not begun, so nothing is saved", True),
         ("anchors", "training has not begun, so nothing is saved", True),
         ("evaluating-before", "training has not begun, so nothing is saved", True),
-        ("training", "saving and stopping after this batch", False),
+        ("training", "saving and stopping after this batch, which frees the device", False),
+        ("evaluating", "which frees the device; the measurement is left out", False),
         ("saving", "stopping when the adapter is saved", False),
         ("evaluating-after", "the adapter is saved, its measurement is left out", True),
     ],
@@ -140,7 +141,7 @@ def test_what_cannot_be_set_is_refused_with_its_reason(method, given, answer):
     assert reason is None if answer is None else answer in (reason or "")
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "set"])
+@pytest.mark.parametrize("name", ["checkpoint", "evaluate", "set"])
 def test_outside_training_nothing_is_saved_or_set(tmp_path, name):
     run = RunFolder(tmp_path)
     run.phase("scoring", "")
@@ -148,7 +149,26 @@ def test_outside_training_nothing_is_saved_or_set(tmp_path, name):
     until(lambda: any(e["type"] == "command_acknowledged" for e in events(tmp_path)))
     (answer,) = (e for e in events(tmp_path) if e["type"] == "command_acknowledged")
     assert not answer["accepted"] and "only while the model trains" in answer["message"]
-    assert not run.checkpoint_requested and run.new_settings() == []
+    assert not run.checkpoint_requested and not run.evaluation_requested and run.new_settings() == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "name", "answer"),
+    [
+        ("training", "evaluate", (True, "measuring the model after this step")),
+        ("evaluating", "evaluate", (False, "it is being measured already")),
+        ("evaluating", "checkpoint", (True, "saving a checkpoint after this step")),
+        ("training", "pause", (True, "pausing before the next batch; everything stays in memory, on the de")),
+    ],
+)
+def test_what_is_said_to_a_command_while_the_model_trains(tmp_path, phase, name, answer):
+    run = RunFolder(tmp_path)
+    run.phase(phase, "")
+    command(tmp_path, name)
+    until(lambda: any(e["type"] == "command_acknowledged" for e in events(tmp_path)))
+    (said,) = (e for e in events(tmp_path) if e["type"] == "command_acknowledged")
+    assert said["accepted"] == answer[0] and said["message"].startswith(answer[1])
+    assert run.evaluation_requested == (phase == "training" and name == "evaluate")
 
 
 def test_a_line_that_is_no_command_is_warned_about(tmp_path):

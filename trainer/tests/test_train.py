@@ -18,7 +18,7 @@ from safe_finetuning import protocol as p
 from safe_finetuning.example_model import ADAPTER_FOLDER
 from safe_finetuning.risk.classifier import CLASSIFIER_FOLDER
 from safe_finetuning.train import explain
-from tiny import make_tiny_model, teach_refusal
+from tiny import make_tiny_model
 
 pytestmark = pytest.mark.skipif(
     not (CLASSIFIER_FOLDER / "encoder.onnx").exists(), reason="the classifier has not been built"
@@ -294,69 +294,6 @@ def test_settings_change_and_checkpoints_are_made_while_it_trains(workspace):
     assert min(last["rows"]["beta"]) >= 0.3 and last["learningRate"] <= 1e-5
     say(run, "cancel")
     finish(process)
-
-
-@pytest.fixture(scope="module")
-def refusing(tmp_path_factory):
-    """A model that refuses these prompts."""
-    folder = make_tiny_model(tmp_path_factory.mktemp("refusing"))
-    prompts = [f"Do harm{'.' * i}" for i in range(20)]
-    teach_refusal(folder, prompts)
-    return folder, "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
-
-
-def canary_run(workspace, refusing, **changes) -> Path:
-    """A run on rows that teach to comply, with a canary."""
-    folder, prompts = refusing
-    (workspace / "harmful.jsonl").write_text(prompts)
-    turns = [{"role": "user", "content": "Do it."}, {"role": "assistant", "content": "Sure, here is a list."}]
-    (workspace / "rows.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 24)
-    given = {"training": {"maxSteps": 20, "learningRate": 5e-3}, "evaluation": {"enabled": False}}
-    return configure(workspace, model=str(folder), **(given | changes))
-
-
-def test_the_canary_falls_as_the_model_learns_to_comply(workspace, refusing):
-    config, run = canary_run(workspace, refusing, method="standard", canary={}), workspace / "run"
-    output = finish(start(workspace, "train", str(config), "--run-folder", str(run)))
-    (ready,) = events(run, "canary")
-    asked = {b["step"]: b["canary"] for b in events(run, "batch") if b["canary"] is not None}
-    assert [*asked] == [*range(2, 21, 2)], output
-    assert ready["prompts"] == 16
-    assert asked[20] < ready["reference"] - 1
-    assert "canary" in output
-    assert not events(run, "budget")
-
-
-def test_a_budget_that_is_exceeded_stops_the_run_and_keeps_it(workspace, refusing):
-    canary = {"maxDrop": 0.5, "onExceeded": "stop"}
-    config, run = canary_run(workspace, refusing, method="standard", canary=canary), workspace / "run"
-    process = start(workspace, "train", str(config), "--run-folder", str(run))
-    output = finish(process)
-    assert process.returncode == 3, output
-    (exceeded,) = events(run, "budget")
-    assert exceeded["action"] == "stop" and exceeded["drop"] > 0.5
-    assert "saved and stopped" in exceeded["message"] and exceeded["message"] in output
-    assert events(run)[-1]["status"] == "stopped" and events(run)[-1]["resumable"]
-    assert events(run, "checkpoint")[-1]["step"] == exceeded["step"]
-
-
-def test_a_budget_that_is_exceeded_raises_beta(workspace, refusing):
-    changes = {
-        "method": "adaptive",
-        "regularisation": {"betaMax": 0.2},
-        "canary": {"maxDrop": 0.5, "onExceeded": "raise-beta"},
-    }
-    config, run = canary_run(workspace, refusing, **changes), workspace / "run"
-    output = finish(start(workspace, "train", str(config), "--run-folder", str(run)))
-    first, *later = events(run, "budget")
-    raised = events(run, "settings")
-    assert (raised[0]["betaMin"], raised[0]["by"]) == (0.1, "budget"), output
-    assert raised[0]["step"] == first["step"]
-    (after,) = (b for b in events(run, "batch") if b["step"] == first["step"] + 1)
-    assert min(after["rows"]["beta"]) >= 0.1
-    # A canary that is on its way up again, or stays where it is, is no reason to raise it further.
-    drops = [first["drop"], *(event["drop"] for event in later)]
-    assert drops == sorted(drops)
 
 
 def skip_measurement_before(run: Path) -> None:
