@@ -38,6 +38,7 @@ export interface CommandArguments {
   'safeFinetuning.deleteRun': [run?: { runId: string }];
   'safeFinetuning.exportModel': [run?: { runId: string }];
   'safeFinetuning.evaluateModel': [run?: { runId: string }];
+  'safeFinetuning.tryModel': [run?: { runId: string }];
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
   'safeFinetuning.setSecret': [];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
@@ -93,6 +94,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.deleteRun': true,
   'safeFinetuning.exportModel': true,
   'safeFinetuning.evaluateModel': true,
+  'safeFinetuning.tryModel': true,
   'safeFinetuning.trainProbe': true,
   'safeFinetuning.setSecret': true,
   'safeFinetuning.scoreFile': true,

@@ -1048,14 +1048,8 @@ export interface ChatAsk {
  * What each of the two models has been told and has answered so far; a user's turn comes last.
  */
 export interface ChatConversations {
-  /**
-   * @minItems 1
-   */
-  reference: [ChatTurn, ...ChatTurn[]];
-  /**
-   * @minItems 1
-   */
-  tuned: [ChatTurn, ...ChatTurn[]];
+  reference: ChatTurn[];
+  tuned: ChatTurn[];
 }
 export interface ChatTurn {
   role: 'system' | 'user' | 'assistant';

@@ -23,6 +23,7 @@ import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
+import { registerTryModel } from './tryModel';
 
 export function registerViews(services: Services, datasets: DatasetFeature): RunRegistry {
   const { context, log } = services;
@@ -51,6 +52,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerJudgeCommands(services, datasets.opinions, closeRows, checked);
   registerKeepingRuns(services, registry);
   registerModelCommands(services, registry);
+  registerTryModel(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
   setImmediate(() => void registry.scan());

@@ -91,7 +91,7 @@ class Speaker:
         """What the model makes of these tokens after those in the cache."""
         import torch
 
-        # `disable_adapter` takes longer than a small model's token; PEFT's choice by row costs next to nothing.
+        # `disable_adapter` takes longer than a small model does; PEFT's choice by row costs next to nothing.
         chosen = {"adapter_names": ["__base__"]} if self.without_adapter else {}
         with torch.inference_mode():
             return self.model(

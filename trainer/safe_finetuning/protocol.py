@@ -400,8 +400,8 @@ class ChatTurn(Model):
 class ChatConversations(Model):
     """What each of the two models has been told and has answered so far; a user's turn comes last."""
 
-    reference: list[ChatTurn] = Field(min_length=1)
-    tuned: list[ChatTurn] = Field(min_length=1)
+    reference: list[ChatTurn]
+    tuned: list[ChatTurn]
 
 
 class ChatAsk(Model):
