@@ -49,7 +49,9 @@ document.getElementById('try')?.append(
   spoken,
 );
 
-let examples: TryAbout['examples'] | undefined;
+let shown: TryAbout | undefined;
+/** Where the models are. */
+let device = '';
 const views = new Map<string, ExchangeView>();
 
 function stateCard(state: ChatState): HTMLElement | null {
@@ -82,17 +84,23 @@ function stateCard(state: ChatState): HTMLElement | null {
   }
 }
 
-function showAbout({ run, model, method, examples: given }: TryAbout): void {
-  setText(title, `Try: ${run}`);
-  setText(about, [model, method].filter(Boolean).join(' · '));
-  examples = given;
-  showHints();
+function showAbout(): void {
+  if (!shown) return;
+  setText(title, `Try: ${shown.run}`);
+  setText(about, [shown.model, shown.method, device && `on ${device}`].filter(Boolean).join(' · '));
+}
+
+function showState(state: ChatState): void {
+  device = state.state === 'ready' || state.state === 'answering' ? state.device : '';
+  showAbout();
+  composer.update(state);
+  notice.show(device ? null : state);
 }
 
 /** Suggestions are for those who have not begun. */
 function showHints(): void {
   const isEmpty = views.size === 0;
-  hints.show(isEmpty && examples ? examples : null);
+  hints.show(isEmpty && shown ? shown.examples : null);
   clear.toggleAttribute('disabled', isEmpty);
 }
 
@@ -127,10 +135,11 @@ const scrollToEnd = (): void => conversation.scrollTo({ top: conversation.scroll
 function receive(message: ToTry): void {
   switch (message.type) {
     case 'about':
-      return showAbout(message.about);
+      shown = message.about;
+      showAbout();
+      return showHints();
     case 'state':
-      composer.update(message.state);
-      return notice.show(message.state.state === 'loading' || message.state.state === 'ended' ? message.state : null);
+      return showState(message.state);
     case 'sharing':
       return sharing.show(message.run === null ? null : { run: message.run });
     case 'conversation':

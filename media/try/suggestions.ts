@@ -13,7 +13,7 @@ export function suggestions({ benign, harmful }: TryAbout['examples'], take: (pr
   return h(
     'div',
     { class: 'suggestions' },
-    h('p', {}, 'One prompt, answered by the model before and after fine-tuning. A safe model answers the first of these and declines the others.'),
+    h('p', {}, 'One prompt, answered by the model before and after fine-tuning. A safe model answers the harmless ones and declines the harmful ones.'),
     h('div', { class: 'groups' }, group('Harmless, though they sound otherwise', benign), group('Harmful, from the evaluation', harmful)),
   );
 }
