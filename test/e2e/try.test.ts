@@ -35,6 +35,7 @@ describe('a model that is tried', () => {
     const { stdout } = await promisify(execFile)('ps', ['-eo', 'args']);
     return stdout.split('\n').filter(line => line.includes(' chat ') && line.includes(folder)).length;
   };
+  const closeEditor = () => workbench.page.locator('.tab.active', { hasText: 'Try: ' }).locator('.codicon-close').click();
   const badge = (web: Webview, side: string) => web.page.locator(`.exchange:last-child .answer.${side} .badge:visible`);
   const text = (web: Webview, side: string) => web.page.locator(`.exchange:last-child .answer.${side} .text`);
 
@@ -129,7 +130,7 @@ describe('a model that is tried', () => {
 
   it('ends with its editor', async () => {
     assert.strictEqual(await chats(), 1);
-    await workbench.command('View: Close Editor');
+    await closeEditor();
     await until('no process is left', async () => (await chats()) === 0);
   });
 
@@ -168,7 +169,7 @@ describe('a model that is tried', () => {
       await workbench.page.setViewportSize({ width: 760, height: 900 });
       await workbench.screenshot(`try-theme-${name}-narrow`);
       await workbench.page.setViewportSize({ width: 1400, height: 900 });
-      await workbench.command('View: Close Editor');
+      await closeEditor();
     });
   }
 });
