@@ -35,7 +35,7 @@ describe('a model that is tried', () => {
     const { stdout } = await promisify(execFile)('ps', ['-eo', 'args']);
     return stdout.split('\n').filter(line => line.includes(' chat ') && line.includes(folder)).length;
   };
-  const closeEditor = () => workbench.page.locator('.tab.active', { hasText: 'Try: ' }).locator('.codicon-close').click();
+  const closeEditor = () => workbench.page.locator('.tab.active', { hasText: 'Try: ' }).click({ button: 'middle' });
   const badge = (web: Webview, side: string) => web.page.locator(`.exchange:last-child .answer.${side} .badge:visible`);
   const text = (web: Webview, side: string) => web.page.locator(`.exchange:last-child .answer.${side} .text`);
 
