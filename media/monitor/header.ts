@@ -39,13 +39,15 @@ const actions = {
   resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
   start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
   notes: { command: 'safeFinetuning.editNotes', label: 'Notes at Steps…', icon: 'note', quiet: true },
+  try: { command: 'safeFinetuning.tryModel', label: 'Try Model…', icon: 'speech', quiet: true },
   folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder', quiet: true },
   log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log', quiet: true },
 } satisfies Record<string, ActionSpec>;
 
 /** What is offered, the most likely wish first. */
-function actionsFor({ status, resumable, isScript }: RunView): ActionSpec[] {
+function actionsFor({ status, resumable, isScript, trained }: RunView): ActionSpec[] {
   const own = isScript ? [] : [actions.evaluate, actions.change]; // a script measures and has its settings itself
+  const tryIt = trained ? [actions.try] : [];
   switch (status) {
     case 'starting':
       return [actions.cancel, actions.log];
@@ -54,13 +56,13 @@ function actionsFor({ status, resumable, isScript }: RunView): ActionSpec[] {
     case 'paused':
       return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.notes, actions.log];
     case 'completed':
-      return [actions.start, actions.notes, actions.folder, actions.log];
+      return [actions.start, ...tryIt, actions.notes, actions.folder, actions.log];
     case 'stopped':
     case 'cancelled':
-      return [...(resumable ? [actions.resume] : []), actions.start, actions.notes, actions.log];
+      return [...(resumable ? [actions.resume] : []), actions.start, ...tryIt, actions.notes, actions.log];
     case 'failed':
     case 'lost': // the card that says why offers the rest
-      return [actions.start, actions.notes, actions.folder];
+      return [actions.start, ...tryIt, actions.notes, actions.folder];
   }
 }
 

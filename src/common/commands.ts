@@ -41,6 +41,7 @@ export interface CommandArguments {
   'safeFinetuning.exportReport': [run?: { runId: string }];
   'safeFinetuning.exportModel': [run?: { runId: string }];
   'safeFinetuning.evaluateModel': [run?: { runId: string }];
+  'safeFinetuning.tryModel': [run?: { runId: string }];
   'safeFinetuning.trainProbe': [configuration?: { fsPath: string }];
   'safeFinetuning.setSecret': [];
   'safeFinetuning.scoreFile': [dataset?: { fsPath: string }];
@@ -100,6 +101,7 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.exportReport': true,
   'safeFinetuning.exportModel': true,
   'safeFinetuning.evaluateModel': true,
+  'safeFinetuning.tryModel': true,
   'safeFinetuning.trainProbe': true,
   'safeFinetuning.setSecret': true,
   'safeFinetuning.scoreFile': true,

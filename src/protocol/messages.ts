@@ -21,15 +21,22 @@ export type AnyEvent =
   | Warned
   | Heartbeat
   | Finished;
+/**
+ * One line that `chat` writes.
+ */
+export type ChatReply = ChatLoading | ChatReady | ChatPiece | ChatDone | ChatFailed;
 
 export interface Messages {
   AnyEvent?: AnyEvent;
+  ChatReply?: ChatReply;
   Command?: Command;
   RunRecord?: RunRecord;
   LaunchRecord?: LaunchRecord;
   PreflightReport?: PreflightReport;
   ScoreReport?: ScoreReport;
   AnchoringReport?: AnchoringReport;
+  ChatAsk?: ChatAsk;
+  ChatCancel?: ChatCancel;
 }
 /**
  * A process begins work on the run, or rolls it back; later steps of earlier attempts no longer count.
@@ -485,6 +492,69 @@ export interface Finished {
    * Folder of the adapter, relative to the run folder.
    */
   adapter: string | null;
+}
+/**
+ * Before the first answer. Without `total`, the end is not known.
+ */
+export interface ChatLoading {
+  type: 'loading';
+  message: string;
+  done: number | null;
+  total: number | null;
+  unit: string | null;
+}
+/**
+ * Both models are loaded.
+ */
+export interface ChatReady {
+  type: 'ready';
+  device: string;
+}
+/**
+ * What has been added to an answer: whole characters, never a part of one.
+ */
+export interface ChatPiece {
+  type: 'piece';
+  id: string;
+  model: 'reference' | 'tuned';
+  text: string;
+}
+/**
+ * An answer is complete, or was ended. Every request gets two of these, or a `ChatFailed`.
+ */
+export interface ChatDone {
+  type: 'done';
+  id: string;
+  model: 'reference' | 'tuned';
+  /**
+   * The whole answer. It counts where the pieces differ from it.
+   */
+  text: string;
+  /**
+   * `length`: after as many tokens as were asked for, or as the model can read.
+   */
+  ended: 'complete' | 'length' | 'cancelled';
+  tokens: number;
+  /**
+   * That this model took, without the time of the other one.
+   */
+  seconds: number;
+  refusal: boolean;
+  /**
+   * The answer is not coherent text.
+   */
+  degenerate: boolean;
+}
+/**
+ * A request cannot be answered; the process goes on.
+ */
+export interface ChatFailed {
+  type: 'failed';
+  /**
+   * Null where the line is no request.
+   */
+  id: string | null;
+  message: string;
 }
 /**
  * One line of commands.jsonl.
@@ -1032,4 +1102,35 @@ export interface RowSimilarity {
    * To answers that comply with harmful requests, less that to their refusals; null where no answer begins within the tokens that are trained on.
    */
   similarity: number | null;
+}
+/**
+ * Both models are to answer. Requests are answered one after the other.
+ */
+export interface ChatAsk {
+  type: 'ask';
+  id: string;
+  conversations: ChatConversations;
+  maxNewTokens: number;
+  /**
+   * 0: greedy, as the evaluation measures.
+   */
+  temperature: number;
+}
+/**
+ * What each of the two models has been told and has answered so far; a user's turn comes last.
+ */
+export interface ChatConversations {
+  reference: ChatTurn[];
+  tuned: ChatTurn[];
+}
+export interface ChatTurn {
+  role: 'system' | 'user' | 'assistant';
+  content: string;
+}
+/**
+ * Ends a request before its next token; one that has ended is left as it is.
+ */
+export interface ChatCancel {
+  type: 'cancel';
+  id: string;
 }

@@ -23,6 +23,7 @@ import {
   readMeta,
   readRunRecord,
   runFile,
+  trainedFolder,
   updateMeta,
   type RunMeta,
   type RunStatus,
@@ -61,6 +62,8 @@ export class Run extends Disposable {
   /** The log's last lines, for a run that failed. */
   logTail: string[] = [];
   resumable = false;
+  /** It has ended, and has saved what it trained. */
+  trained = false;
   badLines = 0;
 
   constructor(
@@ -196,6 +199,7 @@ export class Run extends Disposable {
       now: Date.now(),
     });
     this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
+    this.trained = !isActive(this.status) && trainedFolder(this.folder) !== undefined;
     this.logTail = this.status === 'failed' ? logTail(this.folder) : [];
     this.message = this.explain();
     const { status, message, resumable, meta } = this;

@@ -194,6 +194,13 @@ export function hasCheckpoint(folder: string): boolean {
   }
 }
 
+/** What a run has trained: the folder of its adapter, or of the whole model; undefined before it has saved one. */
+export function trainedFolder(folder: string): string | undefined {
+  const places = [['adapter', 'adapter_config.json'], ['model', 'config.json']] as const;
+  const found = places.find(([name, file]) => fs.existsSync(path.join(folder, name, file)));
+  return found && path.join(folder, found[0]);
+}
+
 const attemptMark = '=== attempt ';
 
 /** A line that separates the log of one attempt from the one before. */

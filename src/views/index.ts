@@ -26,6 +26,7 @@ import { registerRunsFolderCommand } from './runsFolders';
 import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
+import { registerTryModel } from './tryModel';
 
 export function registerViews(services: Services, datasets: DatasetFeature): RunRegistry {
   const { context, log } = services;
@@ -57,6 +58,7 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerReportCommand(services, registry);
   registerRunsFolderCommand(services, registry);
   registerModelCommands(services, registry);
+  registerTryModel(services, registry);
   registerSecretCommand(services);
   registerEnvironmentCommand(services, () => checks.clear());
   setImmediate(() => void registry.scan());

@@ -5,6 +5,7 @@ import * as vscode from 'vscode';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
+import { trainedFolder } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { failureOf, runTrainer } from '../trainerHost/trainerCommand';
 import { requireTrust } from '../trainerHost/workspace';
@@ -35,8 +36,8 @@ export function registerModelCommands({ context, log, registerCommand }: Service
   context.subscriptions.push(
     registerCommand('safeFinetuning.exportModel', async item => {
       requireTrust('Exporting a model');
-      const run = item ? registry.byId(item.runId) : (registry.current ?? registry.runs.find(trainedFolder));
-      if (!run || !trainedFolder(run)) {
+      const run = item ? registry.byId(item.runId) : (registry.current ?? registry.runs.find(({ folder }) => trainedFolder(folder)));
+      if (!run || !trainedFolder(run.folder)) {
         throw new UserError(run ? `Run ${run.name} has saved no model yet, so there is nothing to export.` : 'There is no run to export yet.');
       }
       const output = await vscode.window.showSaveDialog({
@@ -64,11 +65,11 @@ export function registerModelCommands({ context, log, registerCommand }: Service
       const shown = item && registry.byId(item.runId);
       const configuration = await pickConfiguration(shown?.configPath ? { fsPath: shown.configPath } : undefined, 'Evaluate Model');
       if (!configuration || !(await offerToSave(summarise(configuration.fsPath).files))) return undefined;
-      const model = shown ?? (await pickModel(registry.runs.filter(run => trainedFolder(run) && run.configPath === configuration.fsPath)));
+      const model = shown ?? (await pickModel(registry.runs.filter(run => trainedFolder(run.folder) && run.configPath === configuration.fsPath)));
       if (!model) return undefined;
       const prompts = await pickPrompts();
       if (!prompts) return undefined;
-      const trained = model === 'reference' ? undefined : trainedFolder(model);
+      const trained = model === 'reference' ? undefined : trainedFolder(model.folder);
       if (model !== 'reference' && !trained) throw new UserError(`Run ${model.name} has saved no model yet, so there is nothing to measure.`);
       const adapter = trained ? ['--adapter', trained] : [];
       const name = model === 'reference' ? 'the safe reference' : model.name;
@@ -106,13 +107,6 @@ export function registerModelCommands({ context, log, registerCommand }: Service
       return probe;
     }),
   );
-}
-
-/** What a run has trained: the folder of its adapter, or of the whole model; undefined before it has saved one. */
-function trainedFolder(run: Run): string | undefined {
-  const places = [['adapter', 'adapter_config.json'], ['model', 'config.json']] as const;
-  const found = places.find(([folder, file]) => fs.existsSync(path.join(run.folder, folder, file)));
-  return found && path.join(run.folder, found[0]);
 }
 
 async function pickModel(runs: readonly Run[]): Promise<Run | 'reference' | undefined> {

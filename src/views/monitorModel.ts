@@ -26,6 +26,7 @@ export function runView(run: Run, now: number): RunView {
     attempt: state.attempt?.attempt ?? record?.attempt ?? 1,
     message: run.message,
     resumable: run.resumable,
+    trained: run.trained,
     elapsedSeconds: Math.max(0, (until - run.startedAt) / 1000),
     phase: isActive(run.status) ? (state.phase ?? null) : null,
     current: currentValues(state),

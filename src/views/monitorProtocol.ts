@@ -21,6 +21,8 @@ export interface RunView {
   /** Why it ended as it did. */
   message: string;
   resumable: boolean;
+  /** It has ended, and has saved what it trained. */
+  trained: boolean;
   elapsedSeconds: number;
   phase: PhaseProgress | null;
   current: CurrentValues | null;
@@ -146,6 +148,7 @@ export const monitorCommands = [
   'safeFinetuning.resumeFromCheckpoint',
   'safeFinetuning.showTrainerLog',
   'safeFinetuning.revealRunFolder',
+  'safeFinetuning.tryModel',
 ] as const satisfies readonly CommandId[];
 
 export type MonitorCommand = (typeof monitorCommands)[number];

@@ -131,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--output", type=Path, help="default: probe.safetensors beside the configuration")
     probe.set_defaults(run=_probe)
 
+    chat = commands.add_parser(
+        "chat",
+        help="a run's safe reference and its fine-tuned model answer side by side: requests and replies are "
+        "JSON Lines (see docs/try.md)",
+    )
+    chat.add_argument("run_folder", type=Path)
+    chat.set_defaults(run=_chat)
+
     anchoring = commands.add_parser(
         "anchoring",
         help="the rows of a dataset that a model takes for harmful answers, however harmless they look",
@@ -254,6 +262,12 @@ def _probe(options: argparse.Namespace) -> int:
     print(make_probe(read_config(options.config), base, options.labelled, options.kind, output))
     print(f"saved: {output}")
     return 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from .chat import chat
+
+    return chat(options.run_folder)
 
 
 def _anchoring(options: argparse.Namespace) -> int:

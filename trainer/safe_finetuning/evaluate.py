@@ -139,7 +139,7 @@ def _generate(
     """
     import torch
 
-    ends = _end_ids(model, tokenizer)
+    ends = end_ids(model, tokenizer)
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
     inputs, mask = batch["input_ids"], batch["attention_mask"]
     positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -176,7 +176,7 @@ def _generate(
         mask = torch.nn.functional.pad(mask[keep], (0, 1), value=1)
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Tokens that end an answer: the model's own list and the tokenizer's."""
     ends = model.generation_config.eos_token_id if model.generation_config else None
     return {*([ends] if isinstance(ends, int) else ends or []), tokenizer.eos_token_id}
@@ -184,7 +184,11 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """A single-turn prompt through the chat template, up to where the answer begins."""
-    messages = [{"role": "user", "content": prompt}]
+    return conversation_ids(tokenizer, [{"role": "user", "content": prompt}])
+
+
+def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """A conversation through the chat template, up to where the next answer begins."""
     # Templates of reasoning models know `enable_thinking`; 64 tokens of thought would be no answer.
     text = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, enable_thinking=False

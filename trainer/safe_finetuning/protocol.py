@@ -1,9 +1,9 @@
 """Every message and file that crosses the boundary between the extension and the trainer.
 
 This module and `config.py` (the run configuration) are the one source of truth for the wire: the run
-record (`run.json`), events (`events.jsonl`), commands (`commands.jsonl`) and the answers of the command
-line's `preflight` and `score`. `schema.py` exports these models as JSON Schemas, from which the
-extension's TypeScript types and validators are generated.
+record (`run.json`), events (`events.jsonl`), commands (`commands.jsonl`), the answers of the command
+line's `preflight` and `score`, and what is said to and by `chat`. `schema.py` exports these models as
+JSON Schemas, from which the extension's TypeScript types and validators are generated.
 
 Units: times in seconds unless a name says otherwise, timestamps in milliseconds since the Unix epoch,
 memory in bytes, losses in nats per supervised token.
@@ -421,3 +421,87 @@ class AnchoringReport(Model):
     rows: list[RowSimilarity]
     closest: int = Field(description="So many of the closest rows are worth reading.")
     invalid: list[RowProblem]
+
+
+# --- chat: requests on its standard input, replies on its output, one JSON object a line ---------------
+
+ChatModel = Literal["reference", "tuned"]
+
+
+class ChatTurn(Model):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ChatConversations(Model):
+    """What each of the two models has been told and has answered so far; a user's turn comes last."""
+
+    reference: list[ChatTurn]
+    tuned: list[ChatTurn]
+
+
+class ChatAsk(Model):
+    """Both models are to answer. Requests are answered one after the other."""
+
+    type: Literal["ask"] = "ask"
+    id: str = Field(min_length=1)
+    conversations: ChatConversations
+    max_new_tokens: int = Field(256, ge=1, le=4096)
+    temperature: float = Field(0, ge=0, le=2, description="0: greedy, as the evaluation measures.")
+
+
+class ChatCancel(Model):
+    """Ends a request before its next token; one that has ended is left as it is."""
+
+    type: Literal["cancel"] = "cancel"
+    id: str = Field(min_length=1)
+
+
+class ChatLoading(Model):
+    """Before the first answer. Without `total`, the end is not known."""
+
+    type: Literal["loading"] = "loading"
+    message: str
+    done: int | None = None
+    total: int | None = None
+    unit: str | None = None
+
+
+class ChatReady(Model):
+    """Both models are loaded."""
+
+    type: Literal["ready"] = "ready"
+    device: str
+
+
+class ChatPiece(Model):
+    """What has been added to an answer: whole characters, never a part of one."""
+
+    type: Literal["piece"] = "piece"
+    id: str
+    model: ChatModel
+    text: str
+
+
+class ChatDone(Model):
+    """An answer is complete, or was ended. Every request gets two of these, or a `ChatFailed`."""
+
+    type: Literal["done"] = "done"
+    id: str
+    model: ChatModel
+    text: str = Field(description="The whole answer. It counts where the pieces differ from it.")
+    ended: Literal["complete", "length", "cancelled"] = Field(
+        description="`length`: after as many tokens as were asked for, or as the model can read."
+    )
+    tokens: int
+    seconds: float = Field(description="That this model took, without the time of the other one.")
+    refusal: bool
+    degenerate: bool = Field(description="The answer is not coherent text.")
+
+
+class ChatFailed(Model):
+    """A request cannot be answered; the process goes on."""
+
+    type: Literal["failed"] = "failed"
+    id: str | None = Field(description="Null where the line is no request.")
+    message: str

@@ -16,8 +16,11 @@ MESSAGES = (
     *(p.Evaluated, p.Measured, p.CanaryReady, p.BudgetExceeded, p.SettingsChanged),
     *(p.CommandAcknowledged, p.ActivityChanged, p.Warned, p.Heartbeat, p.Finished),
     *(p.Command, p.RunRecord, p.LaunchRecord, p.PreflightReport, p.ScoreReport, p.AnchoringReport),
+    *(p.ChatAsk, p.ChatCancel),
+    *(p.ChatLoading, p.ChatReady, p.ChatPiece, p.ChatDone, p.ChatFailed),
 )
 EVENTS = [model.__name__ for model in MESSAGES if issubclass(model, p.Event)]
+CHAT_REPLIES = ["ChatLoading", "ChatReady", "ChatPiece", "ChatDone", "ChatFailed"]
 
 
 class _Schema(GenerateJsonSchema):
@@ -40,22 +43,30 @@ def messages_schema() -> dict[str, Any]:
         [(model, "serialization") for model in MESSAGES], by_alias=True, schema_generator=_Schema
     )
     definitions = schema["$defs"]
-    definitions["AnyEvent"] = {
-        "description": "One line of events.jsonl.",
-        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in EVENTS],
-        "discriminator": {"propertyName": "type"},
-        "type": "object",
-        "required": ["type"],
+    unions = {
+        "AnyEvent": _one_of("One line of events.jsonl.", EVENTS),
+        "ChatReply": _one_of("One line that `chat` writes.", CHAT_REPLIES),
     }
+    definitions.update(unions)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Messages",
         "type": "object",
         "properties": {
             name: {"$ref": f"#/$defs/{name}"}
-            for name in ["AnyEvent", *(m.__name__ for m in MESSAGES if m.__name__ not in EVENTS)]
+            for name in [*unions, *(m.__name__ for m in MESSAGES if m.__name__ not in EVENTS + CHAT_REPLIES)]
         },
         "$defs": definitions,
+    }
+
+
+def _one_of(description: str, names: list[str]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in names],
+        "discriminator": {"propertyName": "type"},
+        "type": "object",
+        "required": ["type"],
     }
 
 

@@ -22,7 +22,7 @@ from . import protocol as p
 from .config import AnchorConfig, EvaluationConfig, RunConfig
 from .errors import Cancelled, UserError
 from .files import write_atomically
-from .judge import configured_judge, load_reference, read_probe
+from .judge import Work, configured_judge, load_reference, read_probe
 from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
 from .processes import Processes
 from .resume import ResumePoint
@@ -365,7 +365,9 @@ def evaluate_config(
     )
 
 
-def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tuple[Any, Loaded]:
+def load_with_adapter(
+    config: RunConfig, base: Path, adapter: Path | None, work: Work | None = None
+) -> tuple[Any, Loaded]:
     """The configuration's model, with an adapter folder on top of it if one is given; or the whole model that
     a run without an adapter has saved.
 
@@ -374,7 +376,7 @@ def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tu
     """
     if adapter and adapter.name == checkpoints.MODEL and (adapter / "config.json").is_file():
         config, adapter = config.model_copy(update={"model": str(adapter.absolute())}), None
-    loaded = load_reference(config, base)
+    loaded = load_reference(config, base, work)
     if not adapter:
         return loaded.model, loaded
     from peft import PeftModel
@@ -394,9 +396,10 @@ def load_with_adapter(config: RunConfig, base: Path, adapter: Path | None) -> tu
         ) from None
 
 
-def load_trained(config: RunConfig, base: Path, run: Path) -> tuple[Any, Loaded]:
+def load_trained(config: RunConfig, base: Path, run: Path, work: Work | None = None) -> tuple[Any, Loaded]:
     """The model that a run of this configuration has made: errors as in `load_with_adapter`."""
-    return load_with_adapter(config, base, run / (checkpoints.ADAPTER if config.lora else checkpoints.MODEL))
+    trained = run / (checkpoints.ADAPTER if config.lora else checkpoints.MODEL)
+    return load_with_adapter(config, base, trained, work)
 
 
 def prompt_files(evaluation: EvaluationConfig, base: Path) -> dict[str, Path]:
