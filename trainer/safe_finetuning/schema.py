@@ -16,6 +16,7 @@ MESSAGES = (
     *(p.Evaluated, p.CanaryReady, p.BudgetExceeded, p.SettingsChanged),
     *(p.CommandAcknowledged, p.ActivityChanged, p.Warned, p.Heartbeat, p.Finished),
     *(p.Command, p.RunRecord, p.LaunchRecord, p.PreflightReport, p.ScoreReport, p.AnchoringReport),
+    p.PreviewReport,
 )
 EVENTS = [model.__name__ for model in MESSAGES if issubclass(model, p.Event)]
 
