@@ -12,10 +12,13 @@ export interface ButtonOptions {
   icon?: SVGElement;
   /** Only the icon is drawn; the label is for assistive technology and the tooltip. */
   iconOnly?: boolean;
+  /** What assistive technology says, where the label alone would be one of several alike. */
+  name?: string;
+  title?: string;
   onClick: () => void;
 }
 
-export function button({ label, primary, icon, iconOnly, onClick }: ButtonOptions): HTMLElement {
+export function button({ label, primary, icon, iconOnly, name, title, onClick }: ButtonOptions): HTMLElement {
   const element = document.createElement('vscode-button');
   element.setAttribute('appearance', iconOnly ? 'icon' : primary ? 'primary' : 'secondary');
   if (iconOnly) {
@@ -28,6 +31,8 @@ export function button({ label, primary, icon, iconOnly, onClick }: ButtonOption
       element.append(icon);
     }
     element.append(label);
+    if (name) element.setAttribute('aria-label', name);
+    if (title) element.title = title;
   }
   element.addEventListener('click', onClick);
   return element;

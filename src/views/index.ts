@@ -16,6 +16,7 @@ import { registerKeepingRuns } from './keepingRuns';
 import { registerModelCommands } from './modelCommands';
 import { registerJudgeCommands } from './judgeCommands';
 import { Monitor } from './monitor';
+import { NewRunForms } from './newRunForm';
 import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
@@ -24,7 +25,13 @@ import { RunsTree } from './runsTree';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
 
-export function registerViews(services: Services, datasets: DatasetFeature): RunRegistry {
+/** What tests use. */
+export interface Views {
+  runs: RunRegistry;
+  newRun: NewRunForms;
+}
+
+export function registerViews(services: Services, datasets: DatasetFeature): Views {
   const { context, log } = services;
   const registry = new RunRegistry(runsFolders, log);
   const monitor = new Monitor(context.extensionUri, registry, log);
@@ -52,9 +59,14 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerKeepingRuns(services, registry);
   registerModelCommands(services, registry);
   registerSecretCommand(services);
-  registerEnvironmentCommand(services, () => checks.clear());
+  const newRun = new NewRunForms(services, datasets);
+  context.subscriptions.push(newRun);
+  registerEnvironmentCommand(services, () => {
+    checks.clear();
+    newRun.askAgain();
+  });
   setImmediate(() => void registry.scan());
-  return registry;
+  return { runs: registry, newRun };
 }
 
 function setContextKeys({ active, current }: RunRegistry): void {
