@@ -53,7 +53,7 @@ function summary({ rows, lookedAt, median, p95, longest, truncated, untrained, t
       { class: 'figures' },
       pair('Steps', integer(steps)),
       pair('Trained tokens', `${sampled ? '≈ ' : ''}${integer(trainedTokens)}`),
-      cost && pair('Time', `≈ ${duration(cost.seconds)}`, cost.measured ? 'measured' : 'computed'),
+      cost && pair('Time', cost.seconds < 1 ? 'under 1 s' : `≈ ${duration(cost.seconds)}`, cost.measured ? 'measured' : 'computed'),
       cost && pair('Memory', `≈ ${bytes(cost.memoryBytes)}`, cost.measured ? 'measured' : 'computed'),
       pair('Tokens of a row', integer(median), `95 % up to ${integer(p95)}, the longest ${integer(longest)}`),
       pair('Rows that are cut', percent(truncated), untrained > 0 ? `${percent(untrained)} without a trained token` : undefined),

@@ -194,8 +194,9 @@ export function fieldOf({ id, message }: Pick<PreflightCheck, 'id' | 'message'>)
   switch (id) {
     case 'model':
       return /`lora/.test(message) ? 'lora.rank' : 'model';
-    case 'dataset':
     case 'rows':
+      return message.includes('`training.maxLength`') ? 'training.maxLength' : 'dataset';
+    case 'dataset':
       return 'dataset';
     case 'configuration': {
       const named = /`([\w.]+)`/.exec(message)?.[1];

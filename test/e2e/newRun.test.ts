@@ -59,7 +59,8 @@ describe('a new run', () => {
     await page.locator('#training-batchSize-problem', { hasText: 'Write a whole number' }).waitFor();
     await page.locator('#training-batchSize').fill('4');
     await page.locator('#training-maxLength').fill('8');
-    await page.locator('#dataset-problem', { hasText: 'No row has a token to train on' }).waitFor();
+    await page.locator('#training-maxLength-problem', { hasText: 'No row has a token to train on' }).waitFor();
+    await page.locator('#training-maxLength').scrollIntoViewIfNeeded();
     await workbench.screenshot('new-run problem');
     await page.locator('#training-maxLength').fill('128');
     await page.locator('.content:not(.before) vscode-button', { hasText: 'Measure' }).waitFor();

@@ -76,7 +76,8 @@ describe('a new run', () => {
   it('puts what the trainer says beside the field that it is about', () => {
     const of = (id: 'model' | 'dataset' | 'rows' | 'configuration' | 'device', message: string) => fieldOf({ id, message });
     assert.strictEqual(of('model', '`model`: "x" has no chat template'), 'model');
-    assert.strictEqual(of('rows', 'No row has a token to train on'), 'dataset');
+    assert.strictEqual(of('rows', 'No row has a token to train on: the chat template cannot'), 'dataset');
+    assert.strictEqual(of('rows', 'no token lies within the first 8 (`training.maxLength`)'), 'training.maxLength');
     assert.strictEqual(of('configuration', '`training.epochs`: input should be greater than 0'), 'training.epochs');
     assert.strictEqual(of('configuration', '`canary.onExceeded`: `raise-beta` goes with'), undefined);
     assert.strictEqual(of('device', 'no CUDA'), undefined);
