@@ -98,7 +98,7 @@ class Field {
     const id = name.replace('.', '-');
     this.note.id = `${id}-note`;
     this.problem.id = `${id}-problem`;
-    const about = h('p', { class: 'note', attributes: { id: `${id}-about` } }, description, usual !== undefined && (usual ? ` Usually ${usual}.` : ' Usually none.'));
+    const about = h('p', { class: 'note', attributes: { id: `${id}-about` } }, description, usual && ` Usually ${usual}.`);
     const describedBy = [description && about.id, this.note.id, this.problem.id].filter(Boolean).join(' ');
     const numeric: Record<string, string> = description === undefined ? {} : { inputmode: 'decimal', placeholder: usual || 'none' };
     this.input = h('input', { attributes: { id, type: 'text', spellcheck: 'false', autocomplete: 'off', 'aria-describedby': describedBy, ...numeric } });

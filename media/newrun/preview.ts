@@ -32,7 +32,7 @@ export function previewPart(view: PreviewView, send: Send): HTMLElement {
 function contentPart({ rows, statistics, cost, problems }: PreviewContent, send: Send | undefined): HTMLElement {
   return h(
     'div',
-    { class: send ? 'content' : 'content before' },
+    send ? { class: 'content' } : { class: 'content before', attributes: { 'aria-busy': 'true' } },
     ...problems.map(problem => h('p', { class: 'field-problem' }, icon('error'), h('span', {}, problem))),
     statistics && summary(statistics, cost),
     cost && costPart(cost, send),

@@ -91,9 +91,16 @@ def _operations_of_a_step(
     batch, anchors = config.training.batch_size, config.anchors_per_step
     tokens = batch * length + anchors * ANCHOR_TOKENS
     head = model.outline.get_output_embeddings().weight.numel()
-    body = model.n_all - head
+    body = model.n_all - _embeddings(model)  # a look-up costs nothing
     answers = batch * supervised + anchors * ANCHOR_TOKENS / 2
     return _operations(config) * (body * tokens + head * answers)
+
+
+def _embeddings(model: CheckedModel) -> int:
+    """Weights of both embeddings, which may be the same."""
+    first, last = model.outline.get_input_embeddings().weight, model.outline.get_output_embeddings().weight
+    tied = model.outline.config.tie_word_embeddings
+    return int(first.numel() + (0 if tied else last.numel()))
 
 
 def _memory(
@@ -103,11 +110,11 @@ def _memory(
     device: torch.device,
     dtype: torch.dtype,
 ) -> p.MemoryParts:
-    head = model.outline.get_output_embeddings().weight.numel()
     kept = dtype.itemsize if config.lora else 4
     weights = model.n_all * kept
     if config.quantisation == "4bit":
-        weights = round((model.n_all - 2 * head) * 0.55) + 2 * head * kept  # NF4 with its scales
+        embeddings = _embeddings(model)  # stay as they are
+        weights = round((model.n_all - embeddings) * 0.55) + embeddings * kept  # NF4 with its scales
     trained = 4 * model.n_trained * (2 if config.lora else 1)  # without an adapter only the gradients
     together = config.training.micro_batch_size or config.training.batch_size // config.processes
     longest = sorted(rows, key=lambda e: -len(e.ids))[: together or 1]
