@@ -115,7 +115,6 @@ export class NewRunForm extends Disposable {
         this.asking?.abort();
       },
     });
-    panel.iconPath = vscode.Uri.joinPath(services.context.extensionUri, 'media', 'activity.svg');
     loadPage(panel.webview, services.context.extensionUri, 'newrun', 'New Run');
     void this.lookAtModel();
     void this.lookAtDataset();

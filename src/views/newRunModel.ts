@@ -162,7 +162,7 @@ export function configurationOf({ method, settings }: NewRun, model: string, dat
   return configuration;
 }
 
-const LINE = 112;
+const LINE = 96;
 
 /** With a comment on everything that it says. */
 export function configurationText(configuration: Configuration): string {

@@ -88,7 +88,7 @@ describe('a new run', () => {
       await page.locator('#model').fill('model');
       await page.locator('#dataset').fill('rows.jsonl');
       await page.locator('.tokens article').nth(4).waitFor();
-      await page.locator('.content:not(.before)').waitFor();
+      await page.locator('.preview-place > .content').waitFor();
       await workbench.screenshot(`new-run-${name}`);
       await page.locator('.settings').scrollIntoViewIfNeeded();
       await page.locator('#name').scrollIntoViewIfNeeded();
@@ -133,13 +133,13 @@ describe('a new run', () => {
     await workbench.command('Welcome: Open Walkthrough...');
     await workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Fine-Tune a Model and Keep It Safe' }).click();
     const steps = workbench.page.locator('.getting-started-step');
-    await steps.filter({ hasText: 'Describe a run' }).click();
-    await workbench.page.locator('.getting-started-media').waitFor();
+    await steps.first().waitFor();
     assert.strictEqual(await steps.count(), 5);
     for (const title of ['Set up the environment', 'Open a dataset', 'Describe a run', 'Watch it train', 'Compare before and after']) {
       await steps.filter({ hasText: title }).click();
-      await workbench.screenshot(`walkthrough ${title}`);
+      await workbench.page.locator('.getting-started-step.expanded', { hasText: title }).waitFor();
     }
+    await workbench.screenshot('walkthrough');
   });
 });
 
