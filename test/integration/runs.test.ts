@@ -211,7 +211,7 @@ describe('runs', function () {
       return api.newRun.current ?? assert.fail('there is no form');
     };
     const form = await open(dataset);
-    assert.equal(vscode.window.tabGroups.activeTabGroup.activeTab?.label, 'New Run');
+    await until('its tab', () => vscode.window.tabGroups.activeTabGroup.activeTab?.label === 'New Run');
     assert.equal(form.formView().name.text, 'tiny-2');
     form.change('name', 'tiny');
     assert.match(form.formView().name.problem ?? '', /not overwritten/);
