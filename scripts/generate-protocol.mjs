@@ -28,7 +28,7 @@ const types = await compile(JSON.parse(read('messages'), withoutRefDescriptions)
 });
 
 // Compiled here and not in the extension host, which would stand still for a good part of a second.
-const validated = ['AnchoringReport', 'AnyEvent', 'ChatReply', 'Command', 'LaunchRecord', 'PreflightReport', 'RunRecord', 'ScoreReport'];
+const validated = ['AnchoringReport', 'AnyEvent', 'ChatReply', 'Command', 'LaunchRecord', 'PreflightReport', 'PreviewReport', 'RunRecord', 'ScoreReport'];
 const withoutTexts = (key, value) => (['description', 'title', 'default'].includes(key) && typeof value === 'string' ? undefined : value);
 const ajv = new Ajv({ discriminator: true, strict: false, inlineRefs: false, code: { source: true, esm: true } });
 ajv.addSchema(JSON.parse(read('messages'), withoutTexts), 'messages');

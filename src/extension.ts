@@ -4,13 +4,11 @@ import { commandRegistrar } from './common/registerCommand';
 import type { Services } from './common/services';
 import { endMoves } from './datasets/moving';
 import { registerDatasets, type DatasetFeature } from './datasets';
-import type { RunRegistry } from './trainerHost/runs';
-import { registerViews } from './views';
+import { registerViews, type Views } from './views';
 import { splitByTrainer } from './views/splitByTrainer';
 
 /** What tests use. */
-export interface Api {
-  runs: RunRegistry;
+export interface Api extends Views {
   datasets: DatasetFeature;
 }
 
@@ -22,5 +20,5 @@ export function activate(context: vscode.ExtensionContext): Api {
   context.subscriptions.push(log);
   const services: Services = { context, log, registerCommand: commandRegistrar(log) };
   const datasets = registerDatasets(services, splitByTrainer(context));
-  return { runs: registerViews(services, datasets), datasets };
+  return { ...registerViews(services, datasets), datasets };
 }

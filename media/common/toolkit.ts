@@ -12,12 +12,14 @@ export interface ButtonOptions {
   icon?: SVGElement;
   /** Only the icon is drawn; the label is for assistive technology and the tooltip. */
   iconOnly?: boolean;
+  /** What assistive technology says, where the label alone would be one of several alike. */
+  name?: string;
   /** What the label does not say. */
   title?: string;
   onClick: () => void;
 }
 
-export function button({ label, primary, icon, iconOnly, title, onClick }: ButtonOptions): HTMLElement {
+export function button({ label, primary, icon, iconOnly, name, title, onClick }: ButtonOptions): HTMLElement {
   const element = document.createElement('vscode-button');
   element.setAttribute('appearance', iconOnly ? 'icon' : primary ? 'primary' : 'secondary');
   element.title = title ?? (iconOnly ? label : '');
@@ -30,6 +32,7 @@ export function button({ label, primary, icon, iconOnly, title, onClick }: Butto
       element.append(icon);
     }
     element.append(label);
+    if (name) element.setAttribute('aria-label', name);
   }
   element.addEventListener('click', onClick);
   return element;

@@ -80,7 +80,7 @@ export function emptyPage(trusted: boolean, send: (command: MonitorCommand) => v
       'ol',
       {},
       h('li', {}, h('p', {}, 'Once per folder: Python with what the trainer needs.'), act('Set Up Environment', 'safeFinetuning.setUpEnvironment')),
-      h('li', {}, h('p', {}, 'Describe the run: model, dataset, method.'), act('New Run Configuration', 'safeFinetuning.createConfiguration')),
+      h('li', {}, h('p', {}, 'Describe the run: model, dataset, method. The form shows what is trained and what it will cost.'), act('New Run…', 'safeFinetuning.newRun')),
       h('li', {}, h('p', {}, 'Train, and watch it.'), act('Start Run', 'safeFinetuning.startRun', true)),
     ),
   );

@@ -16,7 +16,7 @@ export type RowArguments = (RowLocation | RowLocation[] | undefined)[];
 
 export interface CommandArguments {
   'safeFinetuning.setUpEnvironment': [];
-  'safeFinetuning.createConfiguration': [dataset?: { fsPath: string }];
+  'safeFinetuning.newRun': [dataset?: { fsPath: string }];
   'safeFinetuning.checkConfiguration': [configuration?: { fsPath: string }];
   'safeFinetuning.startRun': [configuration?: { fsPath: string }];
   'safeFinetuning.pauseRun': [];
@@ -76,7 +76,7 @@ export type RegisterCommand = <C extends CommandId>(
 
 export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.setUpEnvironment': true,
-  'safeFinetuning.createConfiguration': true,
+  'safeFinetuning.newRun': true,
   'safeFinetuning.checkConfiguration': true,
   'safeFinetuning.startRun': true,
   'safeFinetuning.pauseRun': true,

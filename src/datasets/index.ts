@@ -13,6 +13,7 @@ import { Opinions } from '../risk/opinions';
 import { Scorer } from '../risk/scorer';
 import { Annotations } from './annotations';
 import { Badges } from './badges';
+import { COLUMN_NAMES_FILE, columnNamesOf } from './columnNames';
 import { DatasetIndex } from './datasetIndex';
 import { registerHover } from './hover';
 import { quarantineRows, restoreRows } from './moving';
@@ -22,6 +23,7 @@ import { needsViewer, openViewer } from './openDataset';
 import { formatRisk, summary, summaryOf, type FileReport } from './report';
 import { markReviewed, unmarkReviewed } from './reviewing';
 import { registerRowActions } from './rowActions';
+import { describeForm } from './rowForms';
 import type { RowNotes } from './rowNotes';
 import { registerSummaryLens } from './summaryLens';
 import type { DatasetTable, TableServices } from './table/datasetTable';
@@ -30,6 +32,16 @@ import { openTable, withTable } from './table/openTable';
 
 /** Shows a row of a dataset that has no text document. */
 export type ShowInViewer = (row: RowLocation) => Promise<void>;
+
+export interface DatasetLook {
+  rows: number;
+  malformed: number;
+  isDataset: boolean;
+  /** In words. */
+  form: string | undefined;
+  /** Why it cannot be read to its end. */
+  broken: string | undefined;
+}
 
 export class DatasetFeature extends Disposable {
   readonly index: DatasetIndex;
@@ -99,6 +111,17 @@ export class DatasetFeature extends Disposable {
   /** Of a file on the disk, whatever its size. To be disposed of. */
   openTable(file: string): Promise<DatasetTable> {
     return openTable(file, this.tables);
+  }
+
+  /** What a file holds, read to its end but not judged. */
+  async look(file: string): Promise<DatasetLook> {
+    const named = await columnNamesOf(file);
+    return withTable(file, this.tables, async table => {
+      await table.whenRead();
+      const [{ counts, isDataset, broken }, [first]] = await Promise.all([table.call('summary'), table.call('values', 1)]);
+      const form = named ? `columns named in ${COLUMN_NAMES_FILE}` : first && describeForm(first);
+      return { rows: counts.all - counts.malformed, malformed: counts.malformed, isDataset, form, broken: broken?.reason };
+    });
   }
 
   /** Forgets that the classifier did not run. */

@@ -83,6 +83,17 @@ export const mentionsConversation = (line: string): boolean => {
 export const nameConversation = (columns: readonly string[]): boolean =>
   forms.turns.some(key => columns.includes(key)) || forms.exchanges.some(({ prompt, answer }) => columns.includes(prompt) && columns.includes(answer));
 
+/** By which of its columns a row is a conversation, in words; undefined where it has none of the usual ones. */
+export function describeForm(row: JsonObject): string | undefined {
+  const has = (key: string): boolean => isPresent(row[key]);
+  const list = forms.turns.find(key => isGiven(row[key]));
+  if (list !== undefined) return `turns in \`${list}\``;
+  const form = forms.exchanges.find(({ prompt, answer }) => has(prompt) && has(answer));
+  if (form) return `\`${form.prompt}\` with \`${form.answer}\``;
+  const text = forms.texts.find(has);
+  return text === undefined ? undefined : `plain \`${text}\``;
+}
+
 function messagesOf(row: JsonObject): Placed[] {
   const present = (key: string): boolean => isPresent(row[key]);
   const unsupported = forms.unsupported.row.find(key => isFilled(row[key]));

@@ -37,6 +37,7 @@ export interface Messages {
   AnchoringReport?: AnchoringReport;
   ChatAsk?: ChatAsk;
   ChatCancel?: ChatCancel;
+  PreviewReport?: PreviewReport;
 }
 /**
  * A process begins work on the run, or rolls it back; later steps of earlier attempts no longer count.
@@ -1133,4 +1134,126 @@ export interface ChatTurn {
 export interface ChatCancel {
   type: 'cancel';
   id: string;
+}
+/**
+ * Of a configuration before its run. The one answer that quotes rows: for the editor's page alone.
+ */
+export interface PreviewReport {
+  checks: Check[];
+  rows: RowTokens[];
+  statistics: TokenStatistics | null;
+  cost: Cost | null;
+}
+/**
+ * A row as the model gets it: what `pieces` say is the rendered text, up to where it is cut.
+ */
+export interface RowTokens {
+  /**
+   * Index into the run record's `datasets`.
+   */
+  file: number;
+  /**
+   * 1-based line in the file where it begins; in Parquet, its number.
+   */
+  line: number;
+  /**
+   * First 16 hex digits of the SHA-256 of the row's content.
+   */
+  hash: string;
+  pieces: TokenPiece[];
+  /**
+   * Of the whole row, before it is cut.
+   */
+  tokens: number;
+  /**
+   * Tokens that are trained.
+   */
+  trained: number;
+  truncated: boolean;
+  /**
+   * Why the row is not trained on.
+   */
+  problem: string | null;
+}
+/**
+ * Text of one token; of several where only together they are whole characters.
+ */
+export interface TokenPiece {
+  text: string;
+  tokens: number;
+  trained: boolean;
+}
+export interface TokenStatistics {
+  /**
+   * Of the dataset.
+   */
+  rows: number;
+  /**
+   * Rows that the figures rest on; of a large dataset a sample.
+   */
+  lookedAt: number;
+  /**
+   * Length of a row in tokens, before it is cut.
+   */
+  median: number;
+  p95: number;
+  longest: number;
+  /**
+   * Share of the rows that are cut at `training.maxLength`.
+   */
+  truncated: number;
+  /**
+   * Share of the rows without a trained token; they are left out.
+   */
+  untrained: number;
+  /**
+   * In the whole run.
+   */
+  trainedTokens: number;
+  steps: number;
+}
+/**
+ * What a run will take, without judging rows, the reference's answers, and measuring before and after.
+ */
+export interface Cost {
+  /**
+   * Of all training steps.
+   */
+  seconds: number;
+  memoryBytes: number;
+  parts: MemoryParts;
+  device: string;
+  /**
+   * Steps were timed; otherwise all of it is computed.
+   */
+  measured: boolean;
+  /**
+   * What it rests on, in a sentence or two.
+   */
+  basis: string;
+}
+/**
+ * What the memory goes to, computed, in bytes.
+ */
+export interface MemoryParts {
+  /**
+   * Of the model, in the precision that they are kept in.
+   */
+  weights: number;
+  /**
+   * Weights that are trained beside it, and the gradients.
+   */
+  trained: number;
+  /**
+   * Adam's two moments.
+   */
+  optimiser: number;
+  /**
+   * Of the largest forward pass, an approximation.
+   */
+  activations: number;
+  /**
+   * Python and what it loads, where that is in the same memory.
+   */
+  libraries: number;
 }

@@ -28,12 +28,15 @@ export interface Preflight {
   judgedRows: number;
 }
 
-export interface PreflightOptions {
-  config: string;
+export interface EnvironmentOptions {
   python: FindPythonOptions;
   /** Folder of the extension's own trainer. */
   trainerFolder: string;
   secrets?: NodeJS.ProcessEnv;
+}
+
+export interface PreflightOptions extends EnvironmentOptions {
+  config: string;
   /** Where the run's folder will be made: is there room? */
   runsFolder: string;
   signal?: AbortSignal;
@@ -50,15 +53,25 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   };
   const failed = (problems: RowProblem[] = []): Preflight => ({ checks, problems, trainer: undefined, endpoint: undefined, judgedRows: 0 });
 
-  const interpreter = await checkInterpreter(options.python);
-  if (!add(interpreter.check) || !interpreter.path) return failed();
-  const trainer = { interpreter: interpreter.path, folder: options.trainerFolder, secrets: options.secrets };
-  if (!add(await checkTrainerPackages(trainer))) return failed();
-
+  const environment = await checkEnvironment(options, add);
+  if ('failed' in environment) return failed();
+  const { trainer } = environment;
   const report = await trainerChecks(trainer, options);
   const ok = report.checks.map(add).every(Boolean);
   const { problems, endpoint, judgedRows } = report;
   return ok ? { checks, problems, trainer, endpoint, judgedRows } : failed(problems);
+}
+
+/** The trainer with an interpreter that has what it needs, or the check that failed; `add` is told each check. */
+export async function checkEnvironment(
+  { python, trainerFolder, secrets }: EnvironmentOptions,
+  add: (check: PreflightCheck) => boolean,
+): Promise<{ trainer: Trainer } | { failed: PreflightCheck }> {
+  const interpreter = await checkInterpreter(python);
+  if (!add(interpreter.check) || !interpreter.path) return { failed: interpreter.check };
+  const trainer = { interpreter: interpreter.path, folder: trainerFolder, secrets };
+  const packages = await checkTrainerPackages(trainer);
+  return add(packages) ? { trainer } : { failed: packages };
 }
 
 async function checkInterpreter(options: FindPythonOptions): Promise<{ check: PreflightCheck; path?: string }> {

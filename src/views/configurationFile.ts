@@ -1,15 +1,14 @@
-/** Run configurations, `*.finetune.json`: which one is meant, what it refers to, a new one. */
+/** Run configurations, `*.finetune.json`: which one is meant, and what it refers to. */
 import fs from 'node:fs';
 import path from 'node:path';
 import { parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
 import { isAbout } from '../datasets/besideFile';
-import { EXTENSIONS } from '../datasets/formats';
-import { isQuarantine } from '../datasets/quarantineFiles';
 
 const pattern = '**/*.finetune.json';
-const notSearched = '**/{node_modules,.venv,.safe-finetuning}/**';
+/** Of a workspace. */
+export const notSearched = '**/{node_modules,.venv,.safe-finetuning}/**';
 
 const isConfiguration = (file: vscode.Uri): boolean => file.fsPath.endsWith('.finetune.json');
 
@@ -21,7 +20,7 @@ export async function pickConfiguration(given?: { fsPath: string }, title = 'Sta
   const found = await vscode.workspace.findFiles(pattern, notSearched);
   if (found.length === 0) {
     throw new UserError('There is no run configuration (*.finetune.json) in this workspace.', [
-      { title: 'New Run Configuration', command: 'safeFinetuning.createConfiguration' },
+      { title: 'New Run…', command: 'safeFinetuning.newRun' },
     ]);
   }
   if (found.length === 1) return found[0];
@@ -103,69 +102,3 @@ export async function offerToSave(files: readonly string[]): Promise<boolean> {
   if (!saved.every(Boolean)) throw new UserError(`${names} could not be saved, so nothing was started.`);
   return true;
 }
-
-/** Writes a commented configuration beside a dataset and opens it; one that is there is opened as it is. */
-export async function createConfiguration(given?: { fsPath: string }): Promise<void> {
-  const dataset = given?.fsPath ?? (await pickDataset());
-  if (!dataset) return;
-  const { dir, base, name, ext } = path.parse(dataset);
-  const file = path.join(dir, `${EXTENSIONS.includes(ext.toLowerCase()) ? name : base}.finetune.json`);
-  try {
-    fs.writeFileSync(file, template(path.basename(dataset)), { flag: 'wx' });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-      throw new UserError(`${file} cannot be written: ${(error as Error).message}`);
-    }
-    void vscode.window.showInformationMessage(`${path.basename(file)} is there already; it was left as it is.`);
-  }
-  await vscode.window.showTextDocument(vscode.Uri.file(file));
-}
-
-async function pickDataset(): Promise<string | undefined> {
-  const open = vscode.window.activeTextEditor?.document;
-  if (open && isDatasetFile(open.fileName)) return open.fileName;
-  const inWorkspace = await vscode.workspace.findFiles(`**/*{${EXTENSIONS.join()}}`, notSearched);
-  const found = inWorkspace.filter(({ fsPath }) => isDatasetFile(fsPath)).sort((a, b) => a.fsPath.localeCompare(b.fsPath));
-  if (found.length === 0) {
-    throw new UserError(`There is no dataset (${EXTENSIONS.map(extension => `*${extension}`).join(', ')}) in this workspace.`);
-  }
-  const items = found.map(file => ({ label: vscode.workspace.asRelativePath(file), file: file.fsPath }));
-  return (await vscode.window.showQuickPick(items, { title: 'New Run Configuration', placeHolder: 'For which dataset?' }))?.file;
-}
-
-/** By its name: JSON files that say something else of a project are many. */
-function isDatasetFile(file: string): boolean {
-  const name = path.basename(file);
-  const isOther = /^(?:package|package-lock|tsconfig|dataset_info)\.json$|\.finetune\.json$/.test(name) || isQuarantine(file) || file.split(path.sep).includes('.vscode');
-  return EXTENSIONS.includes(path.extname(file).toLowerCase()) && !isOther;
-}
-
-const template = (dataset: string): string => `{
-  // What is fine-tuned: a folder, a name from the Hugging Face hub, or "example" for a small model to try things on.
-  // It is the safe reference: where the data is risky, training is held near it.
-  "model": "example",
-
-  "dataset": {
-    // A file, a folder of files or a pattern such as "data/*.csv", relative to this file. Each row is a conversation
-    // ("messages", ShareGPT, Alpaca, or a prompt with its answer).
-    "path": ${JSON.stringify(dataset)}
-  },
-
-  // "recommended": risky rows are held near the safe reference, and its refusals stay where they are.
-  // "adaptive": the first of these alone. "filter": risky rows are left out. "standard": plain fine-tuning. And more.
-  "method": "recommended",
-
-  "risk": {
-    // Rows from this risk on are flagged.
-    "threshold": 0.5
-  },
-
-  "training": {
-    "epochs": 2,
-    "batchSize": 8,
-    "learningRate": 2e-4
-  }
-
-  // Everything else has a default: type a quotation mark to see what there is.
-}
-`;

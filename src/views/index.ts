@@ -16,6 +16,7 @@ import { registerKeepingRuns } from './keepingRuns';
 import { registerModelCommands } from './modelCommands';
 import { registerJudgeCommands } from './judgeCommands';
 import { Monitor } from './monitor';
+import { NewRunForms } from './newRunForm';
 import { notifyOfRuns } from './notifications';
 import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
@@ -28,7 +29,13 @@ import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
 import { registerTryModel } from './tryModel';
 
-export function registerViews(services: Services, datasets: DatasetFeature): RunRegistry {
+/** What tests use. */
+export interface Views {
+  runs: RunRegistry;
+  newRun: NewRunForms;
+}
+
+export function registerViews(services: Services, datasets: DatasetFeature): Views {
   const { context, log } = services;
   const registry = new RunRegistry(runsFolders, log);
   const monitor = new Monitor(context.extensionUri, registry, log);
@@ -60,9 +67,14 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
   registerModelCommands(services, registry);
   registerTryModel(services, registry);
   registerSecretCommand(services);
-  registerEnvironmentCommand(services, () => checks.clear());
+  const newRun = new NewRunForms(services, datasets);
+  context.subscriptions.push(newRun);
+  registerEnvironmentCommand(services, () => {
+    checks.clear();
+    newRun.askAgain();
+  });
   setImmediate(() => void registry.scan());
-  return registry;
+  return { runs: registry, newRun };
 }
 
 function setContextKeys(registry: RunRegistry): void {

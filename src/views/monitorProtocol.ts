@@ -135,7 +135,7 @@ export type ToMonitor =
 /** Commands that the page offers as buttons; none takes arguments. */
 export const monitorCommands = [
   'safeFinetuning.setUpEnvironment',
-  'safeFinetuning.createConfiguration',
+  'safeFinetuning.newRun',
   'safeFinetuning.startRun',
   'safeFinetuning.pauseRun',
   'safeFinetuning.resumeRun',

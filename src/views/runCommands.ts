@@ -13,7 +13,7 @@ import type { RunRegistry } from '../trainerHost/runs';
 import { folderOf, ownRunsFolders, requireTrust, runsFolder } from '../trainerHost/workspace';
 import { askAndChange } from './changeSettings';
 import type { CheckedTrainer } from './checkedTrainer';
-import { createConfiguration, offerToSave, pickConfiguration, summarise } from './configurationFile';
+import { offerToSave, pickConfiguration, summarise } from './configurationFile';
 import type { PreflightView } from './preflightView';
 import { needRun } from './runsTree';
 
@@ -37,8 +37,6 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     });
 
   context.subscriptions.push(
-    registerCommand('safeFinetuning.createConfiguration', createConfiguration),
-
     registerCommand('safeFinetuning.checkConfiguration', async given => {
       requireTrust('Checking a run configuration');
       const configuration = await pickConfiguration(given);

@@ -174,7 +174,7 @@ class TryEditor extends Disposable {
   private sendAll(): void {
     this.pieces.length = 0; // they are in the conversation
     const { record } = this.run;
-    const about = { run: runLabel(this.run), model: record?.config.model ?? '', method: record?.config.method ?? '', examples: examplePrompts(this.trainerFolder) };
+    const about = { run: runLabel(this.run), model: record?.config?.model ?? '', method: record?.config?.method ?? '', examples: examplePrompts(this.trainerFolder) };
     this.post({ type: 'about', about });
     this.post({ type: 'conversation', exchanges: this.chat.exchanges });
     this.post({ type: 'state', state: this.chat.state });

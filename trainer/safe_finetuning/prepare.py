@@ -62,9 +62,8 @@ def prepare(
         held_out = encode_rows(held_out_dataset.rows, tokenizer, config.training.max_length)[0]
         _warn_of_overlap(dataset, held_out_dataset, run)
     else:
-        held_out = _hold_out(
-            [e for e, r in usable if r < config.risk.threshold], config.dataset.held_out_share
-        )
+        share = config.dataset.held_out_share
+        held_out = [e for e, r in usable if r < config.risk.threshold and held_out_by_hash(e, share)]
         held_hashes = {e.row.hash for e in held_out}
         usable = [(e, r) for e, r in usable if e.row.hash not in held_hashes]
     kept = [(e, r) for e, r in usable if config.method != "filter" or r < config.risk.threshold]
@@ -115,9 +114,9 @@ def _warn_of_overlap(dataset: Dataset, held_out: Dataset, run: Run) -> None:
         )
 
 
-def _hold_out(rows: list[EncodedRow], share: float) -> list[EncodedRow]:
+def held_out_by_hash(encoded: EncodedRow, share: float) -> bool:
     """Decided by the content hash: the same rows in every run, wherever they stand in the file."""
-    return [e for e in rows if int(e.row.hash[:8], 16) / 2**32 < share]
+    return int(encoded.row.hash[:8], 16) / 2**32 < share
 
 
 def describe_problems(dataset: Dataset, advice: str = DATASET_ADVICE) -> str:

@@ -2,7 +2,7 @@
 
 This module and `config.py` (the run configuration) are the one source of truth for the wire: the run
 record (`run.json`), events (`events.jsonl`), commands (`commands.jsonl`), the answers of the command
-line's `preflight` and `score`, and what is said to and by `chat`. `schema.py` exports these models as
+line's `preflight`, `preview` and `score`, and what is said to and by `chat`. `schema.py` exports these models as
 JSON Schemas, from which the extension's TypeScript types and validators are generated.
 
 Units: times in seconds unless a name says otherwise, timestamps in milliseconds since the Unix epoch,
@@ -421,6 +421,66 @@ class AnchoringReport(Model):
     rows: list[RowSimilarity]
     closest: int = Field(description="So many of the closest rows are worth reading.")
     invalid: list[RowProblem]
+
+
+class TokenPiece(Model):
+    """Text of one token; of several where only together they are whole characters."""
+
+    text: str
+    tokens: int = Field(ge=1)
+    trained: bool
+
+
+class RowTokens(RowRef):
+    """A row as the model gets it: what `pieces` say is the rendered text, up to where it is cut."""
+
+    pieces: list[TokenPiece]
+    tokens: int = Field(description="Of the whole row, before it is cut.")
+    trained: int = Field(description="Tokens that are trained.")
+    truncated: bool
+    problem: str | None = Field(description="Why the row is not trained on.")
+
+
+class TokenStatistics(Model):
+    rows: int = Field(description="Of the dataset.")
+    looked_at: int = Field(description="Rows that the figures rest on; of a large dataset a sample.")
+    median: int = Field(description="Length of a row in tokens, before it is cut.")
+    p95: int
+    longest: int
+    truncated: Unit = Field(description="Share of the rows that are cut at `training.maxLength`.")
+    untrained: Unit = Field(description="Share of the rows without a trained token; they are left out.")
+    trained_tokens: int = Field(description="In the whole run.")
+    steps: int
+
+
+class MemoryParts(Model):
+    """What the memory goes to, computed, in bytes."""
+
+    weights: int = Field(description="Of the model, in the precision that they are kept in.")
+    trained: int = Field(description="Weights that are trained beside it, and the gradients.")
+    optimiser: int = Field(description="Adam's two moments.")
+    activations: int = Field(description="Of the largest forward pass, an approximation.")
+    libraries: int = Field(description="Python and what it loads, where that is in the same memory.")
+
+
+class Cost(Model):
+    """What a run will take, without judging rows, the reference's answers, and measuring before and after."""
+
+    seconds: float = Field(description="Of all training steps.")
+    memory_bytes: int
+    parts: MemoryParts
+    device: str
+    measured: bool = Field(description="Steps were timed; otherwise all of it is computed.")
+    basis: str = Field(description="What it rests on, in a sentence or two.")
+
+
+class PreviewReport(Model):
+    """Of a configuration before its run. The one answer that quotes rows: for the editor's page alone."""
+
+    checks: list[Check]
+    rows: list[RowTokens]
+    statistics: TokenStatistics | None = None
+    cost: Cost | None = None
 
 
 # --- chat: requests on its standard input, replies on its output, one JSON object a line ---------------

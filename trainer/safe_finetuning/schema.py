@@ -18,6 +18,7 @@ MESSAGES = (
     *(p.Command, p.RunRecord, p.LaunchRecord, p.PreflightReport, p.ScoreReport, p.AnchoringReport),
     *(p.ChatAsk, p.ChatCancel),
     *(p.ChatLoading, p.ChatReady, p.ChatPiece, p.ChatDone, p.ChatFailed),
+    p.PreviewReport,
 )
 EVENTS = [model.__name__ for model in MESSAGES if issubclass(model, p.Event)]
 CHAT_REPLIES = ["ChatLoading", "ChatReady", "ChatPiece", "ChatDone", "ChatFailed"]

@@ -22,13 +22,25 @@ class EncodedRow:
         # The first token has nothing before it, so nothing can predict it.
         return sum(self.supervised[1:])
 
+    def cut(self, max_length: int) -> EncodedRow:
+        """The row as it is trained on."""
+        longer = len(self.ids) > max_length
+        return EncodedRow(
+            self.row, self.ids[:max_length], self.supervised[:max_length], self.truncated or longer
+        )
+
 
 class TemplateError(ValueError):
     """The chat template cannot render a row, or not so that its answers can be told apart."""
 
 
 def encode_row(row: Row, tokenizer: Any, max_length: int) -> EncodedRow:
-    """The row through the chat template, cut at `max_length` tokens.
+    """The row through the chat template, cut at `max_length` tokens; errors as in `encode_whole`."""
+    return encode_whole(row, tokenizer).cut(max_length)
+
+
+def encode_whole(row: Row, tokenizer: Any) -> EncodedRow:
+    """The row through the chat template, however long.
 
     Supervised are all assistant turns with their end-of-turn token: by the template's own generation
     mask, or where it has none, by comparing the text before and after each turn. A plain text is supervised
@@ -41,14 +53,14 @@ def encode_row(row: Row, tokenizer: Any, max_length: int) -> EncodedRow:
         ids = list(tokenizer(row.messages[0].content)["input_ids"])
         if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
             ids.append(tokenizer.eos_token_id)
-        return EncodedRow(row, ids[:max_length], [True] * len(ids[:max_length]), len(ids) > max_length)
+        return EncodedRow(row, ids, [True] * len(ids), truncated=False)
     messages = [{"role": m.role, "content": m.content} for m in row.messages]
     _require_tool_turns(messages, tokenizer)
     if "{% generation" in _template(tokenizer) or "{%- generation" in _template(tokenizer):
         ids, supervised = _by_generation_mask(messages, tokenizer)
     else:
         ids, supervised = _by_prefix(messages, tokenizer)
-    return EncodedRow(row, ids[:max_length], supervised[:max_length], len(ids) > max_length)
+    return EncodedRow(row, ids, supervised, truncated=False)
 
 
 def _require_tool_turns(messages: list[dict[str, str]], tokenizer: Any) -> None:
