@@ -65,7 +65,7 @@ export class BatchRows {
   }
 }
 
-function riskBar(risk: number | null): HTMLElement {
+export function riskBar(risk: number | null): HTMLElement {
   const fill = h('div', {});
   fill.style.width = `${100 * (risk ?? 1)}%`;
   return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? 'unscored' : hundredths(risk));

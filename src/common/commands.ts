@@ -28,6 +28,8 @@ export interface CommandArguments {
   'safeFinetuning.resumeFromCheckpoint': [];
   'safeFinetuning.openMonitor': [];
   'safeFinetuning.selectRun': [runId: string];
+  'safeFinetuning.openRunPanel': [run?: { runId: string }];
+  'safeFinetuning.compareRuns': [run?: { runId: string }, selected?: { runId: string }[]];
   'safeFinetuning.showTrainerLog': [run?: { runId: string }];
   'safeFinetuning.revealRunFolder': [run?: { runId: string }];
   'safeFinetuning.renameRun': [run?: { runId: string }];
@@ -83,6 +85,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.resumeFromCheckpoint': true,
   'safeFinetuning.openMonitor': true,
   'safeFinetuning.selectRun': true,
+  'safeFinetuning.openRunPanel': true,
+  'safeFinetuning.compareRuns': true,
   'safeFinetuning.showTrainerLog': true,
   'safeFinetuning.revealRunFolder': true,
   'safeFinetuning.renameRun': true,

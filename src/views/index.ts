@@ -9,6 +9,7 @@ import { RunRegistry } from '../trainerHost/runs';
 import { runsFolders } from '../trainerHost/workspace';
 import { checkedTrainer } from './checkedTrainer';
 import { CloseRows } from './closeRows';
+import { ComparePanels } from './comparePanel';
 import { DatasetsTree } from './datasetsTree';
 import { DatasetViewers } from './datasetViewer';
 import { registerEnvironmentCommand } from './environmentCommand';
@@ -21,6 +22,7 @@ import { PreflightView } from './preflightView';
 import { PullNotes } from './pullNotes';
 import { registerRunCommands } from './runCommands';
 import { RunsTree } from './runsTree';
+import { RunPanels } from './runPanel';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
 
@@ -34,6 +36,8 @@ export function registerViews(services: Services, datasets: DatasetFeature): Run
     monitor,
     checks,
     new RunsTree(registry),
+    new RunPanels(services, registry),
+    new ComparePanels(services, registry),
     new DatasetsTree(datasets.index),
     new DatasetViewers(context.extensionUri, datasets, log),
     new StatusBar(registry),

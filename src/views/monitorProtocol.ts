@@ -4,6 +4,7 @@ import type { EvaluationMetrics, RowProblem } from '../protocol/messages';
 import type { Fix, PreflightCheck } from '../trainerHost/preflight';
 import type { RunStatus } from '../trainerHost/runFolder';
 import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
+import type { Columns, SeriesMessage } from './chartProtocol';
 
 /** How the run stands now; small, sent with every change. */
 export interface RunView {
@@ -94,7 +95,9 @@ export const drawnSeries = [
   'canary',
 ] as const satisfies readonly SeriesName[];
 
-export type SeriesColumns = Record<(typeof drawnSeries)[number], (number | null)[]>;
+export type DrawnSeries = (typeof drawnSeries)[number];
+
+export type SeriesColumns = Columns<DrawnSeries>;
 
 /** A row of one batch. Its text is never here. */
 export interface BatchRow {
@@ -122,13 +125,25 @@ export interface ChecksView {
   checks: PreflightCheck[];
 }
 
+/** What every page that follows a run is told of it. */
+export type RunMessage<Name extends SeriesName> =
+  | { type: 'run'; run: RunView }
+  | { type: 'details'; details: DetailsView }
+  | SeriesMessage<Name>;
+
+export interface BatchMessage {
+  type: 'rows';
+  step: number;
+  files: string[];
+  threshold: number;
+  rows: BatchRow[];
+}
+
 export type ToMonitor =
   /** Nothing to show: what can be done instead. */
   | { type: 'empty'; trusted: boolean }
-  | { type: 'run'; run: RunView }
-  | { type: 'details'; details: DetailsView }
-  | { type: 'series'; replace: boolean; columns: SeriesColumns }
-  | { type: 'rows'; step: number; files: string[]; threshold: number; rows: BatchRow[] }
+  | RunMessage<DrawnSeries>
+  | BatchMessage
   | { type: 'checks'; checks: ChecksView | null };
 
 /** Commands that the page offers as buttons; none takes arguments. */
@@ -146,6 +161,7 @@ export const monitorCommands = [
   'safeFinetuning.resumeFromCheckpoint',
   'safeFinetuning.showTrainerLog',
   'safeFinetuning.revealRunFolder',
+  'safeFinetuning.openRunPanel',
 ] as const satisfies readonly CommandId[];
 
 export type MonitorCommand = (typeof monitorCommands)[number];
