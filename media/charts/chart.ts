@@ -2,6 +2,8 @@
 import uPlot from 'uplot';
 import { h, setText } from '../common/dom';
 import { count } from '../common/format';
+import { lineSample } from './lineSample';
+import { onThemeChange, recolour, themeColour } from './theme';
 import { percentiles, positive, type Cell } from './values';
 
 export type { Cell };
@@ -19,10 +21,12 @@ export interface LineSpec<Key extends string> {
   dash?: number[];
   /** Only points: for values that jump from step to step. A ring can be seen around a dot. */
   points?: 'dot' | 'ring';
-  /** Points besides the line, so that a value between gaps is seen. */
+  /** Values between gaps are points: a line cannot show them. */
   marked?: boolean;
   /** Has a value at some steps only; the line goes through. */
   sparse?: boolean;
+  /** Not what the chart is about. */
+  thin?: boolean;
   /** Lines of another size have a scale of their own, without an axis. */
   ownScale?: boolean;
   format: (value: number | null) => string;
@@ -51,8 +55,8 @@ export interface Layer {
   draw(plot: uPlot): void;
   /** Beside the title. */
   legend: HTMLElement;
-  /** In words, at a place on the axis. */
-  describe(x: number): string;
+  /** Has its legend say what is at a place on the axis, and says it in words. */
+  tell(x: number): string;
   /** Of a part of the axis, where it has a table of its own. */
   table(from: number, to: number): HTMLElement;
 }
@@ -85,6 +89,8 @@ export interface GroupOptions<Key extends string> {
   /** Allows zooming; `null` is everything. */
   onZoom?: (range: Range | null) => void;
   heightPixels?: number;
+  /** For the numbers beside the plot. */
+  axisPixels?: number;
   tableRows?: number;
   /** The x axis in a word and how its values are told. */
   axis?: { title: string; format: (x: number) => string; tick?: (x: number) => string };
@@ -95,15 +101,10 @@ export interface GroupOptions<Key extends string> {
 const outermost = [0.01, 0.99] as const;
 const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5];
 
-export const themeColour = (name: string): string =>
-  getComputedStyle(document.body).getPropertyValue(name).trim() ||
-  getComputedStyle(document.body).getPropertyValue('--vscode-foreground').trim() ||
-  'currentColor';
-
 /** The charts of a page: they share their steps, the cursor, the zoom and the selected step. */
 export class ChartGroup<Key extends string> {
   readonly element: HTMLElement;
-  readonly options: Required<Pick<GroupOptions<Key>, 'heightPixels' | 'tableRows' | 'axis'>> & GroupOptions<Key>;
+  readonly options: Required<Pick<GroupOptions<Key>, 'heightPixels' | 'axisPixels' | 'tableRows' | 'axis'>> & GroupOptions<Key>;
   private readonly charts: Chart<Key>[];
   private data: ChartData<Key> | undefined;
   private extent: Range | null = null;
@@ -115,14 +116,10 @@ export class ChartGroup<Key extends string> {
   private shownAs: Display = { logarithmic: false, clipped: false };
 
   constructor(specs: readonly ChartSpec<Key>[], options: GroupOptions<Key> = {}) {
-    this.options = { heightPixels: 112, tableRows: 8, axis: { title: 'Step', format: String }, ...options };
+    this.options = { heightPixels: 112, axisPixels: 38, tableRows: 8, axis: { title: 'Step', format: String }, ...options };
     this.charts = specs.map(spec => new Chart(spec, this));
     this.element = h('div', { class: 'charts', hidden: true }, ...this.charts.map(chart => chart.element));
-    const redraw = () => this.redraw();
-    // VS Code changes the body's classes and the root's variables when the theme changes.
-    const observer = new MutationObserver(redraw);
-    observer.observe(document.body, { attributes: true, attributeFilter: ['class'] });
-    observer.observe(document.documentElement, { attributes: true, attributeFilter: ['style'] });
+    onThemeChange(() => this.redraw());
   }
 
   /** `extent`: what the whole reaches from and to, where the data are a part of it. */
@@ -147,8 +144,9 @@ export class ChartGroup<Key extends string> {
     this.show();
   }
 
-  redraw(): void {
-    this.charts.forEach(chart => chart.redraw());
+  /** All charts, or those of a title. */
+  redraw(title?: string): void {
+    for (const chart of this.charts) if (!title || chart.spec.title === title) chart.redraw();
   }
 
   clear(): void {
@@ -366,9 +364,7 @@ export class Chart<Key extends string> {
 
   redraw(): void {
     this.uplot?.redraw(false, true);
-    this.element.querySelectorAll<HTMLElement>('[data-colour]').forEach(swatch => {
-      swatch.style.color = themeColour(swatch.dataset['colour'] ?? '');
-    });
+    recolour(this.element);
   }
 
   /** Draws anew what the data are not all of: another kind of scale. */
@@ -398,11 +394,12 @@ export class Chart<Key extends string> {
     const shown = data.smoothed ?? data.values;
     const texts = this.spec.lines.map(line => line.format(valueAt((line.points ? data.values : shown)[line.key], index, line.sparse)));
     this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
+    const x = data.x[index] ?? 0;
+    const layer = this.spec.layer?.tell(x);
     if (isNews && document.activeElement === this.plot) return;
     const { title, format } = group.options.axis;
-    const x = data.x[index] ?? 0;
     const named = this.spec.lines.flatMap((line, at) => (this.isNamed(line) ? [`${line.title ?? line.label} ${texts[at]}`.trim()] : []));
-    if (this.spec.layer) named.push(this.spec.layer.describe(x));
+    if (layer) named.push(layer);
     this.plot.setAttribute('aria-valuemin', String(data.x[0] ?? 0));
     this.plot.setAttribute('aria-valuemax', String(data.x.at(-1) ?? 0));
     this.plot.setAttribute('aria-valuenow', String(x));
@@ -410,7 +407,7 @@ export class Chart<Key extends string> {
   }
 
   private legendEntry(line: LineSpec<Key>, index: number): HTMLElement {
-    const swatch = h('span', { class: `swatch ${line.points ?? (line.dash ? 'dashed' : '')}`, attributes: { 'data-colour': line.colour } });
+    const swatch = line.points ? h('span', { class: `swatch ${line.points}`, attributes: { 'data-colour': line.colour } }) : lineSample(line.colour, line.dash);
     swatch.style.color = themeColour(line.colour);
     return h('span', { class: 'legend-entry', title: line.title }, swatch, line.label, this.values[index]);
   }
@@ -502,7 +499,7 @@ export class Chart<Key extends string> {
 
   private create(width: number, height: number): uPlot {
     const { spec, group } = this;
-    const { axis, onZoom } = group.options;
+    const { axis, axisPixels, onZoom } = group.options;
     this.built = this.shape();
     const look = {
       stroke: () => themeColour('--vscode-descriptionForeground'),
@@ -514,7 +511,7 @@ export class Chart<Key extends string> {
     const options: uPlot.Options = {
       width,
       height,
-      padding: [6, 8, 0, 0],
+      padding: [6, 12, 0, 0],
       legend: { show: false },
       cursor: {
         drag: { x: !!onZoom, y: false, dist: 5, setScale: false },
@@ -542,7 +539,7 @@ export class Chart<Key extends string> {
       },
       axes: [
         { ...look, size: 20, gap: 4, space: 48, ...(isStep && { incrs: steps }), values: (_, ticks) => ticks.map(axis.tick ?? String) },
-        { ...look, size: 42, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null ? '' : (spec.axis ?? shortNumber)(tick))) },
+        { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null ? '' : (spec.axis ?? shortNumber)(tick))) },
       ],
       series: [
         {},
@@ -582,7 +579,7 @@ export class Chart<Key extends string> {
       label: line.label,
       scale: line.ownScale ? 'own' : 'y',
       stroke: () => themeColour(line.colour),
-      width: line.points ? 0 : 1.5,
+      width: line.points ? 0 : line.thin ? 1 : 1.5,
       ...(line.dash && { dash: line.dash }),
       spanGaps: line.sparse ?? false,
       points: pointsOf(line),
@@ -652,7 +649,7 @@ export class Chart<Key extends string> {
     const hidden = !this.isLogarithmic
       ? 0
       : this.spec.lines.flatMap(({ key }) => data.values[key].filter((value, index) => typeof value === 'number' && value <= 0 && data.x[index]! >= from && data.x[index]! <= to)).length;
-    const texts = [hidden && `${count(hidden, 'value')} ≤ 0 not drawn`, this.outside && `${count(this.outside, 'point')} outside`];
+    const texts = [hidden && `${count(hidden, 'point')} ≤ 0 not drawn`, this.outside && `${count(this.outside, 'drawn point')} outside`];
     setText(this.note, texts.filter(Boolean).join(' · '));
     this.note.hidden = !this.note.textContent;
   }
@@ -722,12 +719,25 @@ function valueAt(values: readonly Cell[], index: number, sparse = false): number
   return values[at] ?? null;
 }
 
-function pointsOf({ points, marked, colour }: LineSpec<string>): uPlot.Series.Points {
+function pointsOf({ points, marked, sparse, colour }: LineSpec<string>): uPlot.Series.Points {
   const stroke = () => themeColour(colour);
   if (points === 'ring') return { show: true, size: 7, width: 1, stroke, fill: 'transparent' };
   if (points === 'dot') return { show: true, size: 3.5, width: 0, stroke, fill: stroke };
-  return { show: marked ?? false, size: 3.5, width: 0, stroke, fill: stroke };
+  const dot = { size: 3.5, width: 0, stroke, fill: stroke };
+  if (!marked) return { ...dot, show: false };
+  return { ...dot, show: true, filter: (plot, series) => (sparse ? fewValues : loneValues)(plot.data[series] as Cell[]) };
 }
+
+const mostDots = 60;
+
+/** All of them, while a line does not say as much. */
+const fewValues = (values: readonly Cell[]): number[] => {
+  const indices = values.flatMap((value, index) => (typeof value === 'number' ? [index] : []));
+  return indices.length <= mostDots ? indices : [];
+};
+
+const loneValues = (values: readonly Cell[]): number[] =>
+  values.flatMap((value, index) => (typeof value === 'number' && typeof values[index - 1] !== 'number' && typeof values[index + 1] !== 'number' ? [index] : []));
 
 /** Some air above and below, also where all values are the same. */
 function paddedRange(low: number | null, high: number | null): [number, number] {

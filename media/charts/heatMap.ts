@@ -2,10 +2,11 @@
 import type uPlot from 'uplot';
 import { riskBins, type RiskMap } from '../../src/views/panelProtocol';
 import { h, setText } from '../common/dom';
-import { count, integer } from '../common/format';
-import { themeColour, type Layer } from './chart';
+import { count, hundredths, integer } from '../common/format';
+import type { Layer } from './chart';
+import { themeColour } from './theme';
 
-const faintest = 0.16;
+const faintest = 0.28;
 const tableRows = 20;
 
 const binName = (bin: number): string => `${(bin / riskBins).toFixed(1)}–${((bin + 1) / riskBins).toFixed(1)}`;
@@ -18,10 +19,12 @@ interface Column {
 
 export class HeatMap implements Layer {
   readonly legend: HTMLElement;
+  private readonly here = h('span', { class: 'number' });
   private readonly most = h('span', { class: 'number' }, '–');
   private columns: Column[] = [];
   private highest = 0;
   private threshold = 0.5;
+  private told: number | undefined;
 
   constructor() {
     const scale = h('span', { class: 'heat-scale', attributes: { 'aria-hidden': 'true' } });
@@ -29,7 +32,7 @@ export class HeatMap implements Layer {
       const cell = scale.appendChild(h('span', {}));
       cell.style.opacity = String(opacity(share));
     }
-    this.legend = h('span', { class: 'legend-entry' }, 'rows 1', scale, this.most);
+    this.legend = h('span', { class: 'legend-entry heat-legend' }, this.here, h('span', { class: 'legend-entry' }, 'rows 1', scale, this.most));
   }
 
   update({ first, last, counts }: RiskMap, threshold: number): void {
@@ -37,6 +40,7 @@ export class HeatMap implements Layer {
     this.highest = counts.reduce((most, rows) => Math.max(most, rows), 0);
     this.threshold = threshold;
     setText(this.most, integer(this.highest));
+    if (this.told !== undefined) this.tell(this.told);
   }
 
   draw(plot: uPlot): void {
@@ -72,11 +76,15 @@ export class HeatMap implements Layer {
     ctx.restore();
   }
 
-  describe(x: number): string {
+  tell(x: number): string {
+    this.told = x;
     const column = this.columns.find(({ first, last }) => x >= first && x <= last);
-    if (!column) return 'no rows';
+    if (!column) return '';
+    const where = column.first === column.last ? `step ${column.first}` : `steps ${column.first}–${column.last}`;
+    const risky = column.counts.reduce((sum, rows, bin) => sum + ((bin + 0.5) / riskBins >= this.threshold ? rows : 0), 0);
+    setText(this.here, `${where}: ${integer(risky)} of ${count(column.counts.reduce((sum, rows) => sum + rows, 0), 'row')} at or above ${hundredths(this.threshold)}`);
     const rows = column.counts.flatMap((n, bin) => (n > 0 ? [`${count(n, 'row')} of risk ${binName(bin)}`] : []));
-    return `steps ${column.first} to ${column.last}: ${rows.reverse().join(', ') || 'no rows'}`;
+    return `${where}: ${rows.reverse().join(', ')}`;
   }
 
   /** Newest first; neighbouring columns in one line where they are many. */

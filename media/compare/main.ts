@@ -10,6 +10,7 @@ import type { ComparedRun, ComparedSeries, CompareState, FromCompare, ToCompare 
 import { ChartGroup, type ChartSpec, type Range } from '../charts/chart';
 import { Looking } from '../charts/looking';
 import { canaryHint } from '../charts/specs';
+import { onThemeChange, recolour } from '../charts/theme';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
 import { h, icon } from '../common/dom';
 import { decimal, duration, exponent, hundredths, integer, tenths } from '../common/format';
@@ -52,7 +53,10 @@ const axes: Record<Axis, { title: string; format: (x: number) => string; tick?: 
 const vscode = acquireVsCodeApi();
 const send = (message: FromCompare): void => vscode.postMessage(message);
 
-let kept: Kept = vscode.getState() ?? { folders: [], look: wholeRun, drawing: plainDrawing, scroll: 0 };
+/** Several noisy lines over each other are hard to tell apart. */
+const smoothing = 0.8;
+
+let kept: Kept = vscode.getState() ?? { folders: [], look: { ...wholeRun, smoothing }, drawing: { ...plainDrawing, smoothing }, scroll: 0 };
 let toRestore: Kept | undefined = kept.folders.length ? kept : undefined;
 let runs: ComparedRun[] = [];
 const columns: (RunColumns | undefined)[] = [];
@@ -90,7 +94,7 @@ function makeCharts(): void {
       return { key: `${index}:${name}`, label: letter, title: run.name, colour, ...(dash.length && { dash }), ...(sparse && { sparse, marked: true }), format };
     }),
   }));
-  group = new ChartGroup(specs, { onZoom: showRange, heightPixels: 190, tableRows: 20, axis: axes[looking.look.axis], actions: exportButton });
+  group = new ChartGroup(specs, { onZoom: showRange, heightPixels: 190, axisPixels: 52, tableRows: 20, axis: axes[looking.look.axis], actions: exportButton });
   group.setDisplay(kept.drawing);
   chartPlace.replaceChildren(group.element);
   drawSoon();
@@ -111,7 +115,10 @@ function showRuns(message: Extract<ToCompare, { type: 'runs' }>): void {
 function drawSoon(): void {
   drawing ??= requestAnimationFrame(() => {
     drawing = undefined;
-    const known = columns.map((own, index) => own && { ...own, began: runs[index]?.began ?? 0 });
+    const known = runs.map(({ began }, index) => {
+      const own = columns[index];
+      return own && { ...own, began: began ?? 0 };
+    });
     const { axis } = looking.look;
     group?.replace(layOver(known, axis), extentOf(known, axis));
     restore();
@@ -188,6 +195,7 @@ function longer(before: RunColumns['values'] | undefined, more: RunColumns['valu
   return before;
 }
 
+onThemeChange(() => recolour(legend.element));
 window.addEventListener('scrollend', () => keep({ scroll: window.scrollY }));
 window.addEventListener('message', (event: MessageEvent<ToCompare>) => receive(event.data));
 send({ type: 'ready', look: looking.look });

@@ -40,17 +40,18 @@ declare function acquireVsCodeApi(): {
 type Line = Exclude<PanelSeries, 'step'>;
 
 const heatMap = new HeatMap();
+const heatTitle = 'Risk of the rows';
 const seconds = (value: number | null): string => (value === null ? '–' : value < 10 ? `${decimal(value)} s` : duration(value));
 
 const charts: ChartSpec<Line>[] = [
   lossChart,
   riskChart,
   {
-    title: 'Risk of the rows',
+    title: heatTitle,
     hint: 'How many rows of each step had which risk; those at or above the threshold are red. Unscored rows count as 1.',
     range: [0, 1],
     wide: true,
-    lines: [{ key: 'riskMean', label: 'mean', colour: '--vscode-charts-foreground', format: hundredths }],
+    lines: [{ key: 'riskMean', label: 'mean', colour: '--vscode-charts-foreground', thin: true, format: hundredths }],
     layer: heatMap,
   },
   canaryChart,
@@ -92,7 +93,7 @@ let details: DetailsView | undefined;
 const looking = new Looking(kept.look, look => send({ type: 'look', look }));
 const header = new Header(command, 'safeFinetuning.openRunPanel');
 const values = new Values();
-const chartGroup = new ChartGroup(charts, { onSelect: select, onZoom: showRange, heightPixels: 168, tableRows: 20, actions: exportButton });
+const chartGroup = new ChartGroup(charts, { onSelect: select, onZoom: showRange, heightPixels: 168, axisPixels: 52, tableRows: 20, actions: exportButton });
 const rows = new BatchRows(showRow, hadFocus => {
   if (hadFocus) chartGroup.focus(kept.selected?.chart ?? 0);
   chartGroup.markSelected(undefined);
@@ -260,7 +261,7 @@ function receive(message: ToPanel): void {
     }
     case 'risks':
       heatMap.update(message.map, message.threshold);
-      return chartGroup.redraw();
+      return chartGroup.redraw(heatTitle);
     case 'rows':
       rows.update(message);
       return setText(spoken, `Step ${message.step}: ${count(message.rows.length, 'row')}, listed below the chart`);

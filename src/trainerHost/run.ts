@@ -123,7 +123,7 @@ export class Run extends Disposable {
   /** Rows of the steps from one to another, each included; where they are more than `maximum`, of so many evenly among them. */
   async rowsBetween(from: number, to: number, maximum: number): Promise<{ steps: number; read: Batch['rows'][] }> {
     const { series } = this.state;
-    const [first, end] = [series.firstFrom('step', from), series.firstFrom('step', to + 1)];
+    const [first, end] = [series.firstFrom('step', from), series.firstFrom('step', Math.floor(to) + 1)];
     const steps = Math.max(0, end - first);
     const chosen = Array.from({ length: Math.min(steps, maximum) }, (_, index) => first + Math.floor((index * steps) / Math.min(steps, maximum)));
     return { steps, read: await this.readRows(chosen.map(index => series.at('step', index))) };

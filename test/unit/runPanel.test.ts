@@ -5,9 +5,10 @@ import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import type { RowColumns, RunConfig } from '../../src/protocol/messages';
+import { Run } from '../../src/trainerHost/run';
 import { riskBins, RunState } from '../../src/trainerHost/runState';
 import { asLook, type Look } from '../../src/views/chartProtocol';
-import { lookAtRun } from '../../src/views/compareModel';
+import { lookAtRun, runsMessage } from '../../src/views/compareModel';
 import { configDifferences, flatten } from '../../src/views/configDifference';
 import { csvLine, writeCsv } from '../../src/views/csv';
 import { riskLines, seriesLines, stepRange } from '../../src/views/seriesLines';
@@ -18,6 +19,7 @@ import { extentOf, layOver, type RunColumns } from '../../media/compare/layOver'
 import { growing, percentiles, positive } from '../../media/charts/values';
 import { Smoother } from '../../src/views/smoothing';
 import { at, attempt, batch } from './batches';
+import { until } from './until';
 
 const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], ...values });
 
@@ -163,6 +165,44 @@ describe('the rows of a range of steps', () => {
     assert.strictEqual(likelihoodWeight(config('recommended', 'additive'))(0.25), 1);
     assert.strictEqual(likelihoodWeight(config('kl', 'convex'))(0.3), 1);
     assert.strictEqual(likelihoodWeight(undefined)(0.3), 1);
+  });
+});
+
+describe('a run that is read again', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'run-'));
+  const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+  const run = new Run(folder, log);
+  before(async () => {
+    const lines = Array.from({ length: 3000 }, (_, index) => JSON.stringify(batch(index + 1, { rows: rows({ line: [index + 1] }) })));
+    fs.writeFileSync(path.join(folder, 'events.jsonl'), `${lines.join('\n')}\n`);
+    run.follow();
+    await until(() => run.state.series.length === 3000);
+  });
+  after(() => {
+    run.dispose();
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  it('gives the rows of a range of steps', async () => {
+    const { steps, read } = await run.rowsBetween(10, 12.5, 2000);
+    assert.deepStrictEqual([steps, read.map(({ line }) => line[0])], [3, [10, 11, 12]]);
+    assert.deepStrictEqual(await run.rowsBetween(5000, 6000, 2000), { steps: 0, read: [] });
+    assert.deepStrictEqual((await run.rowsOf(7))?.line, [7]);
+    assert.strictEqual(await run.rowsOf(3001), undefined);
+  });
+
+  it('gives those of so many steps, evenly among them, where they are more', async () => {
+    const { steps, read } = await run.rowsBetween(1, 3000, 2000);
+    const lines = read.map(({ line }) => line[0]!);
+    assert.deepStrictEqual([steps, read.length, new Set(lines).size], [3000, 2000, 2000]);
+    assert.ok(lines.every((line, index) => index === 0 || line - lines[index - 1]! <= 2));
+  });
+
+  it('is told of to the page that compares, beside one that is gone', () => {
+    const { runs, differences } = runsMessage(['/runs/away', folder], [undefined, run]);
+    assert.deepStrictEqual(runs[0], { folder: '/runs/away', id: 'away', name: 'away', status: null, began: null, before: null, after: null });
+    assert.deepStrictEqual([runs[1]?.id, runs[1]?.began, runs[1]?.after], [path.basename(folder), 1000, null]);
+    assert.deepStrictEqual(differences, []);
   });
 });
 
