@@ -539,12 +539,12 @@ export class Chart<Key extends string> {
       },
       axes: [
         { ...look, size: 20, gap: 4, space: 48, ...(isStep && { incrs: steps }), values: (_, ticks) => ticks.map(axis.tick ?? String) },
-        { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null ? '' : (spec.axis ?? shortNumber)(tick))) },
+        { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null || (this.isLogarithmic && !isRound(tick)) ? '' : (spec.axis ?? shortNumber)(tick))) },
       ],
       series: [
         {},
         ...spec.lines.map(line => ({ ...this.lineOf(line), ...(this.data?.smoothed && !line.points && { alpha: 0.35, width: 1, dash: [] }) })),
-        ...(this.data?.smoothed ? this.averaged().map(line => ({ ...this.lineOf(line), width: 2 })) : []),
+        ...(this.data?.smoothed ? this.averaged().map(line => ({ ...this.lineOf(line), width: line.thin ? 1 : 2 })) : []),
       ],
       hooks: {
         setCursor: [
@@ -745,6 +745,12 @@ function paddedRange(low: number | null, high: number | null): [number, number] 
   const air = (high - low || Math.abs(high) || 1) * 0.08;
   return [low >= 0 ? Math.max(0, low - air) : low - air, high + air];
 }
+
+/** A logarithmic axis begins where the scale does. */
+const isRound = (value: number): boolean => {
+  const digit = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+  return [1, 2, 5].some(round => Math.abs(digit - round) < 1e-6);
+};
 
 function shortNumber(value: number): string {
   if (value === 0) return '0';
