@@ -27,6 +27,8 @@ export interface LineSpec<Key extends string> {
   sparse?: boolean;
   /** Not what the chart is about. */
   thin?: boolean;
+  /** Without noise: never smoothed. */
+  exact?: boolean;
   /** Lines of another size have a scale of their own, without an axis. */
   ownScale?: boolean;
   format: (value: number | null) => string;
@@ -99,7 +101,7 @@ export interface GroupOptions<Key extends string> {
 }
 
 const outermost = [0.01, 0.99] as const;
-const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5];
+const stepsBetweenTicks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5];
 
 /** The charts of a page: they share their steps, the cursor, the zoom and the selected step. */
 export class ChartGroup<Key extends string> {
@@ -391,8 +393,10 @@ export class Chart<Key extends string> {
   describe(index: number, isNews = false): void {
     const { data, group } = this;
     if (!data) return;
-    const shown = data.smoothed ?? data.values;
-    const texts = this.spec.lines.map(line => line.format(valueAt((line.points ? data.values : shown)[line.key], index, line.sparse)));
+    const texts = this.spec.lines.map(line => {
+      const shown = (isAveraged(line) && data.smoothed) || data.values;
+      return line.format(valueAt(shown[line.key], index, line.sparse));
+    });
     this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
     const x = data.x[index] ?? 0;
     const layer = this.spec.layer?.tell(x);
@@ -470,13 +474,8 @@ export class Chart<Key extends string> {
     const drawn = (values: Cell[]) => (this.isLogarithmic ? positive(values) : values);
     const { values, smoothed } = data;
     const raw = this.spec.lines.map(({ key }) => drawn(values[key]));
-    const average = smoothed ? this.averaged().map(({ key }) => drawn(smoothed[key])) : [];
+    const average = smoothed ? this.spec.lines.filter(isAveraged).map(({ key }) => drawn(smoothed[key])) : [];
     return [data.x, ...raw, ...average];
-  }
-
-  /** Lines, not points, have an average. */
-  private averaged(): LineSpec<Key>[] {
-    return this.spec.lines.filter(({ points }) => !points);
   }
 
   private ends(): Range {
@@ -538,13 +537,13 @@ export class Chart<Key extends string> {
         own: { range: (_, low, high) => paddedRange(low, high) },
       },
       axes: [
-        { ...look, size: 20, gap: 4, space: 48, ...(isStep && { incrs: steps }), values: (_, ticks) => ticks.map(axis.tick ?? String) },
+        { ...look, size: 20, gap: 4, space: 48, ...(isStep && { incrs: stepsBetweenTicks }), values: (_, ticks) => ticks.map(axis.tick ?? String) },
         { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null || (this.isLogarithmic && !isRound(tick)) ? '' : (spec.axis ?? shortNumber)(tick))) },
       ],
       series: [
         {},
-        ...spec.lines.map(line => ({ ...this.lineOf(line), ...(this.data?.smoothed && !line.points && { alpha: 0.35, width: 1, dash: [] }) })),
-        ...(this.data?.smoothed ? this.averaged().map(line => ({ ...this.lineOf(line), width: line.thin ? 1 : 2 })) : []),
+        ...spec.lines.map(line => ({ ...this.lineOf(line), ...(this.data?.smoothed && isAveraged(line) && { alpha: 0.35, width: 1, dash: [] }) })),
+        ...(this.data?.smoothed ? spec.lines.filter(isAveraged).map(line => ({ ...this.lineOf(line), width: line.thin ? 1 : 2 })) : []),
       ],
       hooks: {
         setCursor: [
@@ -698,6 +697,9 @@ export class Chart<Key extends string> {
     return h('table', { class: 'numbers' }, h('thead', {}, head), h('tbody', {}, ...rows));
   }
 }
+
+/** Points are not, nor what has no noise. */
+const isAveraged = ({ points, exact }: LineSpec<string>): boolean => !points && !exact;
 
 /** A straight line between two points of the canvas, in device pixels. */
 function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {

@@ -35,13 +35,13 @@ declare function acquireVsCodeApi(): {
 
 type Key = `${number}:${ComparedSeries}`;
 
-const metrics: { name: ComparedSeries; spec: Omit<ChartSpec<Key>, 'lines'>; format: (value: number | null) => string; sparse?: boolean }[] = [
+const metrics: { name: ComparedSeries; spec: Omit<ChartSpec<Key>, 'lines'>; format: (value: number | null) => string; sparse?: boolean; exact?: boolean }[] = [
   { name: 'total', spec: { title: 'Loss', hint: 'What was minimised: the method’s terms added up.', logarithmic: true }, format: decimal },
   { name: 'nll', spec: { title: 'NLL', hint: 'Mean negative log-likelihood per trained token.', logarithmic: true }, format: decimal },
   { name: 'canary', spec: { title: 'Canary', hint: canaryHint, optional: true }, format: tenths, sparse: true },
   { name: 'betaMean', spec: { title: 'Mean β', hint: 'Strength of the pull towards the safe reference.', range: [-0.04, 1.06] }, format: hundredths },
   { name: 'riskMean', spec: { title: 'Mean risk', hint: 'Of the rows of each step.', range: [-0.04, 1.06] }, format: hundredths },
-  { name: 'learningRate', spec: { title: 'Learning rate', axis: value => exponent(value) }, format: exponent },
+  { name: 'learningRate', spec: { title: 'Learning rate', axis: value => exponent(value) }, format: exponent, exact: true },
 ];
 
 const axes: Record<Axis, { title: string; format: (x: number) => string; tick?: (x: number) => string }> = {
@@ -87,11 +87,11 @@ function axisChoice(): HTMLElement {
 
 /** By run: another axis and other runs need other charts. */
 function makeCharts(): void {
-  const specs = metrics.map(({ name, spec, format, sparse }): ChartSpec<Key> => ({
+  const specs = metrics.map(({ name, spec, format, sparse, exact }): ChartSpec<Key> => ({
     ...spec,
     lines: runs.map((run, index) => {
       const { letter, colour, dash } = lookOf(index);
-      return { key: `${index}:${name}`, label: letter, title: run.name, colour, ...(dash.length && { dash }), ...(sparse && { sparse, marked: true }), format };
+      return { key: `${index}:${name}`, label: letter, title: run.name, colour, ...(dash.length && { dash }), ...(sparse && { sparse, marked: true }), ...(exact && { exact }), format };
     }),
   }));
   group = new ChartGroup(specs, { onZoom: showRange, heightPixels: 190, axisPixels: 52, tableRows: 20, axis: axes[looking.look.axis], actions: exportButton });

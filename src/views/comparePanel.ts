@@ -12,8 +12,9 @@ import { beganAt, lookAtRun, runsMessage } from './compareModel';
 import type { Cell } from './csv';
 import { runLabel, statusWord } from './describe';
 import { saveCsv } from './exportCsv';
-import { rangeOf, SeriesFeed } from './monitorModel';
+import { SeriesFeed } from './monitorModel';
 import { PanelPage } from './panelPage';
+import { stepsIn } from './seriesLines';
 
 export class ComparePanels extends Disposable implements vscode.WebviewPanelSerializer<CompareState | undefined> {
   static readonly viewType = 'safeFinetuning.compareRuns';
@@ -170,7 +171,7 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
     for (const run of this.runs) {
       if (!run) continue;
       const { series } = run.state;
-      const { from, to } = rangeOf(series, lookAtRun(look, series), 0);
+      const { from, to } = stepsIn(series, lookAtRun(look, series));
       for (let index = from; index < to; index++) {
         yield [run.name, series.at('step', index), series.at('epoch', index), (series.at('ts', index) - beganAt(series)) / 1000, series.at(name, index)];
       }

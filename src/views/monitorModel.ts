@@ -115,10 +115,10 @@ export class RunFeed<Name extends SeriesName> {
   }
 }
 
-/** The steps that are looked at, and some on either side: a page that moves along does not run dry at once. */
-export function rangeOf(series: Series, { axis, range }: Look, share = 0.5): IndexRange {
+/** The steps that are looked at, and half as many on either side: a page that moves along does not run dry at once. */
+export function rangeOf(series: Series, { axis, range }: Look): IndexRange {
   if (!range) return { from: 0, to: series.length };
-  const air = share * (range[1] - range[0]);
+  const air = (range[1] - range[0]) / 2;
   return {
     from: Math.max(0, series.firstFrom(axis, range[0] - air) - 1),
     to: Math.min(series.length, series.firstFrom(axis, range[1] + air) + 1),

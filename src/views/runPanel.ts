@@ -16,7 +16,7 @@ import { panelSeries, type FromPanel, type PanelSeries, type PanelState, type To
 import { aggregateRows, likelihoodWeight } from './rangeRows';
 import { RiskMapFeed } from './riskMap';
 import { needRun } from './runsTree';
-import { riskLines, seriesLines, stepRange } from './seriesLines';
+import { riskLines, seriesLines, stepsIn } from './seriesLines';
 import { showRowOf } from './showRow';
 
 const mostStepsRead = 2000;
@@ -172,7 +172,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
     const { run } = this;
     if (!run) return;
     const { series } = run.state;
-    const steps = stepRange(series, range);
+    const steps = stepsIn(series, { axis: 'step', range });
     const lines = columns.kind === 'risks' ? riskLines(series, steps) : seriesLines(series, columns.names.filter(name => panelSeries.includes(name)), steps);
     await saveCsv(`${run.id} ${title}`, lines);
   }

@@ -1,10 +1,14 @@
 /** Series as the lines of a table, every step of them. Pure. */
 import { riskBins, type IndexRange, type Series, type SeriesName } from '../trainerHost/runState';
+import type { Look } from './chartProtocol';
 import type { Cell } from './csv';
 
-/** The steps of a range, every one of them. */
-export const stepRange = (series: Series, range: readonly [number, number] | null): IndexRange =>
-  range ? { from: series.firstFrom('step', range[0]), to: series.firstFrom('step', Math.floor(range[1]) + 1) } : { from: 0, to: series.length };
+/** The steps that lie in a range, and no others. */
+export function stepsIn(series: Series, { axis, range }: Pick<Look, 'axis' | 'range'>): IndexRange {
+  if (!range) return { from: 0, to: series.length };
+  const last = series.firstFrom(axis, range[1]);
+  return { from: series.firstFrom(axis, range[0]), to: series.at(axis, last) === range[1] ? last + 1 : last };
+}
 
 export function* seriesLines(series: Series, names: readonly SeriesName[], { from, to }: IndexRange): Generator<Cell[]> {
   yield ['step', ...names];

@@ -6,6 +6,7 @@ import path from 'node:path';
 import type { Locator } from 'playwright-core';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
+import { windowReady } from '../../scripts/vscode-host.mjs';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Webview, Workbench } from './workbench';
 
 const steps = 160;
@@ -31,6 +32,13 @@ describe('the run panel', () => {
       env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
       stdio: 'pipe',
     });
+  /** As a user does it: what is open is written down first. */
+  const reloadWindow = async () => {
+    const loaded = workbench.page.waitForEvent('load');
+    await workbench.command('Developer: Reload Window');
+    await loaded;
+    await windowReady(workbench.page);
+  };
   const runs = () => workbench.page.locator('.pane', { has: workbench.page.locator('.pane-header', { hasText: 'Runs' }) }).locator('.monaco-list-row');
   const chart = (title: string): Locator => panel.page.locator('.chart', { has: panel.page.locator(`h3:text-is("${title}")`) });
   const plot = (title: string) => chart(title).locator('.plot');
@@ -149,7 +157,7 @@ describe('the run panel', () => {
 
   it('is there again as it was when the window is loaded anew', async () => {
     const before = await range().innerText();
-    await workbench.reload();
+    await reloadWindow();
     panel = await Webview.open(workbench.page, 'panel');
     await panel.page.locator('h1', { hasText: 'held' }).waitFor();
     await until('the part that was shown', async () => (await range().innerText().catch(() => '')) === before);
@@ -190,7 +198,7 @@ describe('the run panel', () => {
     await chart('Loss').locator('canvas').waitFor();
     await panel.page.locator('.choice select').selectOption('ts');
     await until('the axis is time', async () => /^Time \d/.test((await plot('Loss').getAttribute('aria-valuetext')) ?? ''));
-    await workbench.reload();
+    await reloadWindow();
     panel = await Webview.open(page, 'compare');
     await chart('Loss').locator('canvas').waitFor();
     assert.match((await plot('Loss').getAttribute('aria-valuetext'))!, /^Time \d/);
@@ -205,7 +213,7 @@ describe('the run panel', () => {
   for (const [name, [theme, bodyClass]] of Object.entries(themes)) {
     it(`is readable in the theme ${name}`, async () => {
       (await sharedServer()).setSettings({ ...userSettings, 'workbench.colorTheme': theme });
-      await workbench.reload();
+      await reloadWindow();
       panel = await Webview.open(workbench.page, 'compare');
       await panel.page.locator(`body.${bodyClass}`).waitFor();
       await chart('Loss').locator('canvas').waitFor();

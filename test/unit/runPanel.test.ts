@@ -11,7 +11,7 @@ import { asLook, type Look } from '../../src/views/chartProtocol';
 import { lookAtRun, runsMessage } from '../../src/views/compareModel';
 import { configDifferences, flatten } from '../../src/views/configDifference';
 import { csvLine, writeCsv } from '../../src/views/csv';
-import { riskLines, seriesLines, stepRange } from '../../src/views/seriesLines';
+import { riskLines, seriesLines, stepsIn } from '../../src/views/seriesLines';
 import { SeriesFeed } from '../../src/views/monitorModel';
 import { aggregateRows, likelihoodWeight } from '../../src/views/rangeRows';
 import { RiskMapFeed } from '../../src/views/riskMap';
@@ -227,10 +227,11 @@ describe('CSV', () => {
 
   it('holds every step of the range', () => {
     const { series } = grown(5000, step => ({ total: step / 2 }));
-    const lines = [...seriesLines(series, ['total', 'kl'], stepRange(series, [10, 12]))];
+    const lines = [...seriesLines(series, ['total', 'kl'], stepsIn(series, { axis: 'step', range: [10, 12] }))];
     assert.deepStrictEqual(lines, [['step', 'total', 'kl'], [10, 5, NaN], [11, 5.5, NaN], [12, 6, NaN]]);
-    assert.strictEqual([...seriesLines(series, ['total'], stepRange(series, null))].length, 5001);
-    assert.deepStrictEqual([...riskLines(series, stepRange(series, [3, 3]))][1], [3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert.deepStrictEqual(stepsIn(series, { axis: 'epoch', range: [0.1, 0.125] }), { from: 9, to: 12 });
+    assert.strictEqual([...seriesLines(series, ['total'], stepsIn(series, { axis: 'step', range: null }))].length, 5001);
+    assert.deepStrictEqual([...riskLines(series, stepsIn(series, { axis: 'step', range: [3, 3] }))][1], [3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
   });
 
   it('is written whole or not at all', async () => {
