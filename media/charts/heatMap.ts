@@ -3,7 +3,7 @@ import type uPlot from 'uplot';
 import { riskBins, type RiskMap } from '../../src/views/panelProtocol';
 import { h, setText } from '../common/dom';
 import { count, hundredths, integer } from '../common/format';
-import type { Layer } from './chart';
+import type { Layer } from './chartSpec';
 import { themeColour } from './theme';
 
 const faintest = 0.28;

@@ -1,6 +1,6 @@
 /** Charts that several pages show. */
 import { decimal, hundredths, tenths } from '../common/format';
-import type { ChartSpec } from './chart';
+import type { ChartSpec } from './chartSpec';
 
 export const lossChart: ChartSpec<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens'> = {
   title: 'Loss',

@@ -1,7 +1,7 @@
 /** How the charts are drawn, and which part of them is. */
 import { h, icon, setText } from '../common/dom';
 import { button, checkbox } from '../common/toolkit';
-import type { Display } from './chart';
+import type { Display } from './chartSpec';
 
 export interface Drawing extends Display {
   smoothing: number;

@@ -2,7 +2,7 @@
 import uPlot from 'uplot';
 import { comparedSeries, type ComparedSeries } from '../../src/views/compareProtocol';
 import type { Columns, Look } from '../../src/views/chartProtocol';
-import type { Cell, ChartData } from '../charts/chart';
+import type { Cell, ChartData } from '../charts/chartSpec';
 import { growing } from '../charts/values';
 
 export type Axis = Look['axis'];

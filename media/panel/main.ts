@@ -8,7 +8,8 @@ import { wholeRun, type Columns, type Look } from '../../src/views/chartProtocol
 import type { BatchRow, DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import type { ExportedColumns, FromPanel, PanelSeries, PanelState, ToPanel } from '../../src/views/panelProtocol';
 import { phaseWord, statusWord } from '../../src/views/words';
-import { ChartGroup, type ChartData, type ChartSpec, type Range } from '../charts/chart';
+import { ChartGroup } from '../charts/chart';
+import type { ChartData, ChartSpec, Range } from '../charts/chartSpec';
 import { HeatMap } from '../charts/heatMap';
 import { Looking } from '../charts/looking';
 import { canaryChart, lossChart, riskChart } from '../charts/specs';
