@@ -6,7 +6,6 @@ import path from 'node:path';
 import type { Locator } from 'playwright-core';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
-import { windowReady } from '../../scripts/vscode-host.mjs';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Webview, Workbench } from './workbench';
 
 const steps = 160;
@@ -37,7 +36,7 @@ describe('the run panel', () => {
     const loaded = workbench.page.waitForEvent('load');
     await workbench.command('Developer: Reload Window');
     await loaded;
-    await windowReady(workbench.page);
+    await workbench.page.locator('.monaco-workbench .statusbar-item').first().waitFor();
   };
   const runs = () => workbench.page.locator('.pane', { has: workbench.page.locator('.pane-header', { hasText: 'Runs' }) }).locator('.monaco-list-row');
   const chart = (title: string): Locator => panel.page.locator('.chart', { has: panel.page.locator(`h3:text-is("${title}")`) });
