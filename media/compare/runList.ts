@@ -7,9 +7,9 @@ import { button } from '../common/toolkit';
 
 const looks = [
   { colour: '--vscode-charts-blue', dash: [] },
-  { colour: '--vscode-charts-orange', dash: [7, 3] },
-  { colour: '--vscode-charts-green', dash: [2, 2] },
+  { colour: '--vscode-charts-yellow', dash: [7, 3] },
   { colour: '--vscode-charts-purple', dash: [9, 3, 2, 3] },
+  { colour: '--vscode-charts-green', dash: [2, 2] },
   { colour: '--vscode-charts-red', dash: [4, 4] },
   { colour: '--vscode-charts-foreground', dash: [12, 4] },
 ];

@@ -70,7 +70,7 @@ const charts: ChartSpec<Line>[] = [
     lines: [{ key: 'regularisedShare', label: '', colour: '--vscode-charts-purple', format: percent }],
   },
   { title: 'Gradient norm', hint: 'Before clipping.', lines: [{ key: 'gradNorm', label: '', colour: '--vscode-charts-green', format: decimal }] },
-  { title: 'Learning rate', axis: value => exponent(value), lines: [{ key: 'learningRate', label: '', colour: '--vscode-charts-orange', exact: true, format: exponent }] },
+  { title: 'Learning rate', axis: value => exponent(value), lines: [{ key: 'learningRate', label: '', colour: '--vscode-charts-foreground', exact: true, format: exponent }] },
   { title: 'Tokens per second', lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
   { title: 'Step time', lines: [{ key: 'stepSeconds', label: '', colour: '--vscode-charts-green', format: seconds }] },
   {

@@ -225,7 +225,7 @@ describe('the run panel', () => {
       await workbench.screenshot(`panel-${name}`);
       await chart('Gradient norm').scrollIntoViewIfNeeded();
       await workbench.screenshot(`panel-${name}-charts`);
-      await workbench.command('View: Close Editor');
+      await workbench.page.locator('.tab', { hasText: 'Compare 2 Runs' }).click();
     });
   }
 
