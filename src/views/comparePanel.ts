@@ -45,7 +45,11 @@ export class ComparePanels extends Disposable implements vscode.WebviewPanelSeri
       return;
     }
     await this.registry.scan();
-    this.follow(state.folders.slice(0, mostRuns), panel);
+    const folders = state.folders.slice(0, mostRuns);
+    const open = this.open.get(keyOf(folders));
+    if (!open) return this.follow(folders, panel);
+    panel.dispose(); // a tab is restored when it is first looked at, and meanwhile the runs have got another one
+    open.reveal();
   }
 
   private async pick(already: string | undefined): Promise<Run[] | undefined> {

@@ -51,7 +51,10 @@ export class RunPanels extends Disposable implements vscode.WebviewPanelSerializ
       return;
     }
     await this.registry.scan();
-    this.follow(state.folder, panel);
+    const open = this.open.get(state.folder);
+    if (!open) return this.follow(state.folder, panel);
+    panel.dispose(); // a tab is restored when it is first looked at, and meanwhile the run has got another one
+    open.reveal();
   }
 
   private show(run: Run): void {
