@@ -54,9 +54,15 @@ export class ChartGroup<Key extends string> {
     this.show();
   }
 
-  /** All charts, or those of a title. */
-  redraw(title?: string): void {
-    for (const chart of this.charts) if (!title || chart.spec.title === title) chart.redraw();
+  redraw(): void {
+    this.charts.forEach(chart => chart.redraw());
+  }
+
+  /** What a chart shows below its lines is new. */
+  layerChanged(title: string): void {
+    const chart = this.charts.find(({ spec }) => spec.title === title);
+    chart?.redraw();
+    chart?.describe(this.cursor ?? this.lastIndex, this.cursor === null);
   }
 
   clear(): void {

@@ -24,7 +24,6 @@ export class HeatMap implements Layer {
   private columns: Column[] = [];
   private highest = 0;
   private threshold = 0.5;
-  private told: number | undefined;
 
   constructor() {
     const scale = h('span', { class: 'heat-scale', attributes: { 'aria-hidden': 'true' } });
@@ -40,7 +39,6 @@ export class HeatMap implements Layer {
     this.highest = counts.reduce((most, rows) => Math.max(most, rows), 0);
     this.threshold = threshold;
     setText(this.most, integer(this.highest));
-    if (this.told !== undefined) this.tell(this.told);
   }
 
   draw(plot: uPlot): void {
@@ -77,7 +75,6 @@ export class HeatMap implements Layer {
   }
 
   tell(x: number): string {
-    this.told = x;
     const column = this.columns.find(({ first, last }) => x >= first && x <= last);
     if (!column) return '';
     const where = column.first === column.last ? `step ${column.first}` : `steps ${column.first}–${column.last}`;

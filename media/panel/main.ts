@@ -262,7 +262,7 @@ function receive(message: ToPanel): void {
     }
     case 'risks':
       heatMap.update(message.map, message.threshold);
-      return chartGroup.redraw(heatTitle);
+      return chartGroup.layerChanged(heatTitle);
     case 'rows':
       rows.update(message);
       return setText(spoken, `Step ${message.step}: ${count(message.rows.length, 'row')}, listed below the chart`);

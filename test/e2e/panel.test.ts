@@ -102,8 +102,8 @@ describe('the run panel', () => {
     await press('Risk and β', 'Shift+ArrowLeft');
     await until('it moves along', async () => (await shownSteps())[0] < from);
     await press('Risk and β', 'Home');
-    const value = await plot('Risk of the rows').getAttribute('aria-valuetext');
-    assert.match(value!, /^Step \d+: mean [\d.]+, steps? \d+.*: \d+ rows? of risk/);
+    const told = /^Step \d+: mean [\d.]+, steps? \d+.*: \d+ rows? of risk/;
+    await until('the rows of the step are told', async () => told.test((await plot('Risk of the rows').getAttribute('aria-valuetext')) ?? ''));
   });
 
   it('lists the rows of the steps that are shown, and leads to their lines', async () => {
