@@ -168,7 +168,13 @@ describe('the run panel', () => {
     await runs().nth(0).click();
     await runs().nth(1).click({ modifiers: ['ControlOrMeta'] });
     await runs().nth(1).click({ button: 'right' });
-    await workbench.page.locator('.context-view .action-label', { hasText: 'Compare Runs…' }).click();
+    const compare = workbench.page.locator('.context-view .action-label', { hasText: 'Compare Runs…' });
+    await compare.waitFor();
+    // A menu that has only just opened does not take a click.
+    await until('the menu takes the click', async () => {
+      await compare.click({ timeout: 1000 }).catch(() => undefined);
+      return !(await compare.isVisible());
+    });
     panel = await Webview.open(workbench.page, 'compare');
     for (const title of ['Loss', 'NLL', 'Canary', 'Mean β', 'Mean risk', 'Learning rate']) await chart(title).locator('canvas').waitFor();
     assert.deepStrictEqual(await panel.page.locator('.run-list .name').allInnerTexts(), ['held · adaptive', 'plain · standard']);
