@@ -23,7 +23,7 @@ export async function build({ minify = false } = {}) {
   const inBrowser = { ...common, platform: 'browser', format: 'esm', target: 'es2022', outdir: 'dist/media' };
   const [inHost, inPages] = await Promise.all([
     esbuild.build({ ...inNode, entryPoints: { extension: 'src/extension.ts', worker: 'src/risk/worker.ts', tableWorker: 'src/datasets/table/worker.ts' }, outdir: 'dist' }),
-    esbuild.build({ ...inBrowser, entryPoints: { monitor: 'media/monitor/main.ts', newrun: 'media/newrun/main.ts', viewer: 'media/viewer/main.ts', try: 'media/try/main.ts' } }),
+    esbuild.build({ ...inBrowser, entryPoints: { monitor: 'media/monitor/main.ts', panel: 'media/panel/main.ts', compare: 'media/compare/main.ts', newrun: 'media/newrun/main.ts', viewer: 'media/viewer/main.ts', try: 'media/try/main.ts' } }),
     minify || esbuild.build({ ...inNode, entryPoints: testsForTheHost(), outdir: 'out/test/integration' }),
   ]);
   writeLicences(inRoot('dist/LICENCES.txt'), [inHost.metafile, inPages.metafile]);

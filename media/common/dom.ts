@@ -56,6 +56,8 @@ const shapes = {
   note: 'M2.5 2h11v8.5L10 14H2.5zM5 5v1.2h6V5zm0 2.6v1.2h6V7.6zM9.8 12.6v-2.2h2.2z',
   gauge: 'M1.5 11.5a6.5 6.5 0 0 1 13 0H13a5 5 0 0 0-10 0zM10.9 5.6l1 1L9.2 10.2a1.5 1.5 0 1 1-2-1.4z',
   shield: 'M8 1.2l5.5 2v4.3c0 3.4-2.3 5.7-5.5 7.3-3.2-1.6-5.5-3.9-5.5-7.3V3.2z',
+  chart: 'M2 2h1.4v10.6H14V14H2zM4.6 10l2.9-4.2 2.3 2.1 3-4.6 1.2.8-4 6-2.3-2.1L5.8 10.8z',
+  download: 'M7.2 2h1.6v6l2.2-2.2 1.1 1.1L8 11 3.9 6.9 5 5.8 7.2 8zM3 12.4h10V14H3z',
 } as const;
 
 export type IconName = keyof typeof shapes;

@@ -2,9 +2,9 @@
  * The component library, and the only file that knows it: @vscode/webview-ui-toolkit is no longer maintained,
  * and a successor is to be one file's work.
  */
-import { provideVSCodeDesignSystem, vsCodeButton, vsCodeProgressRing, vsCodeTag } from '@vscode/webview-ui-toolkit';
+import { provideVSCodeDesignSystem, vsCodeButton, vsCodeCheckbox, vsCodeProgressRing, vsCodeTag, type Checkbox } from '@vscode/webview-ui-toolkit';
 
-provideVSCodeDesignSystem().register(vsCodeButton(), vsCodeProgressRing(), vsCodeTag());
+provideVSCodeDesignSystem().register(vsCodeButton(), vsCodeCheckbox(), vsCodeProgressRing(), vsCodeTag());
 
 export interface ButtonOptions {
   label: string;
@@ -35,6 +35,14 @@ export function button({ label, primary, icon, iconOnly, name, title, onClick }:
     if (name) element.setAttribute('aria-label', name);
   }
   element.addEventListener('click', onClick);
+  return element;
+}
+
+export function checkbox(label: string, checked: boolean, onChange: (checked: boolean) => void): HTMLElement {
+  const element = document.createElement('vscode-checkbox') as Checkbox;
+  element.textContent = label;
+  element.checked = checked;
+  element.addEventListener('change', () => onChange(element.checked));
   return element;
 }
 

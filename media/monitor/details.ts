@@ -48,7 +48,7 @@ interface Measure {
   share: boolean;
 }
 
-const measures: Measure[] = [
+export const measures: Measure[] = [
   { label: 'Attack success', title: 'Harmful prompts that were answered instead of refused', get: m => m.attackSuccess, share: true },
   { label: 'Over-refusal', title: 'Harmless prompts that were refused', get: m => m.overRefusal, share: true },
   { label: 'Degenerate', title: 'Answers that are not coherent text', get: m => m.degenerate, share: true },
@@ -78,7 +78,7 @@ export function resultTable({ before, after }: Pick<DetailsView, 'before' | 'aft
 
 const loss = (value: number | null): string => (value === null ? '–' : value.toFixed(2));
 
-function estimate({ get, share }: Measure, metrics: Metrics | null): HTMLElement {
+export function estimate({ get, share }: Measure, metrics: Metrics | null): HTMLElement {
   if (!metrics) return h('td', {}, '–');
   const { value, low, high } = get(metrics);
   const show = share ? percent : loss;

@@ -41,6 +41,7 @@ const actions = {
   notes: { command: 'safeFinetuning.editNotes', label: 'Notes at Steps…', icon: 'note', quiet: true },
   try: { command: 'safeFinetuning.tryModel', label: 'Try Model…', icon: 'speech', quiet: true },
   folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder', quiet: true },
+  panel: { command: 'safeFinetuning.openRunPanel', label: 'Open Run Panel', icon: 'chart', quiet: true },
   log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log', quiet: true },
 } satisfies Record<string, ActionSpec>;
 
@@ -50,19 +51,19 @@ function actionsFor({ status, resumable, isScript, trained }: RunView): ActionSp
   const tryIt = trained ? [actions.try] : [];
   switch (status) {
     case 'starting':
-      return [actions.cancel, actions.log];
+      return [actions.cancel, actions.panel, actions.log];
     case 'running':
-      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.notes, actions.log];
+      return [actions.pause, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.panel, actions.notes, actions.log];
     case 'paused':
-      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.notes, actions.log];
+      return [actions.continue, actions.stop, actions.cancel, actions.checkpoint, ...own, actions.panel, actions.notes, actions.log];
     case 'completed':
-      return [actions.start, ...tryIt, actions.notes, actions.folder, actions.log];
+      return [actions.start, ...tryIt, actions.panel, actions.notes, actions.folder, actions.log];
     case 'stopped':
     case 'cancelled':
-      return [...(resumable ? [actions.resume] : []), actions.start, ...tryIt, actions.notes, actions.log];
+      return [...(resumable ? [actions.resume] : []), actions.start, ...tryIt, actions.panel, actions.notes, actions.log];
     case 'failed':
     case 'lost': // the card that says why offers the rest
-      return [actions.start, ...tryIt, actions.notes, actions.folder];
+      return [actions.start, ...tryIt, actions.panel, actions.notes, actions.folder];
   }
 }
 
@@ -76,7 +77,11 @@ export class Header {
   private readonly phase = new PhaseBar();
   private shown = { status: '', buttons: '', about: '' };
 
-  constructor(private readonly run: (command: MonitorCommand) => void) {
+  constructor(
+    private readonly run: (command: MonitorCommand) => void,
+    /** Not offered: one is there already. */
+    private readonly except?: MonitorCommand,
+  ) {
     this.element = h('header', {}, this.status, this.name, this.about, this.plain, this.buttons, this.phase.element);
   }
 
@@ -111,7 +116,7 @@ export class Header {
   }
 
   private updateButtons(view: RunView): void {
-    const offered = actionsFor(view);
+    const offered = actionsFor(view).filter(({ command }) => command !== this.except);
     const key = offered.map(({ command }) => command).join();
     if (this.shown.buttons === key) return;
     this.shown.buttons = key;

@@ -1,14 +1,17 @@
 /** The training monitor's page. It holds no truth: it asks for the run and draws what it is told. */
 import 'uplot/dist/uPlot.min.css';
 import '../common/base.css';
+import '../charts/charts.css';
 import './monitor.css';
-import type { BatchRow, ChecksView, DatasetView, DetailsView, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
+import type { BatchRow, ChecksView, DatasetView, DetailsView, DrawnSeries, FromMonitor, MonitorCommand, RunView, SeriesColumns, ToMonitor } from '../../src/views/monitorProtocol';
 import { phaseWord, statusWord } from '../../src/views/words';
-import { ChartGroup, type ChartSpec } from './chart';
+import { ChartGroup } from '../charts/chart';
+import type { ChartData, ChartSpec } from '../charts/chartSpec';
+import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
-import { count, decimal, exponent, hundredths, integer, percent, tenths } from '../common/format';
+import { count, decimal, exponent, integer } from '../common/format';
 import { Header } from './header';
 import { Place } from '../common/place';
 import { BatchRows } from './rows';
@@ -27,45 +30,13 @@ declare function acquireVsCodeApi(): {
   setState(state: Kept): void;
 };
 
-const charts: ChartSpec[] = [
-  {
-    title: 'Loss',
-    lines: [
-      { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: decimal },
-      { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], optional: true, format: decimal },
-      { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', marked: true, optional: true, format: decimal },
-      { key: 'anchors', label: 'anchors', colour: '--vscode-charts-green', optional: true, format: decimal },
-      { key: 'safetyTokens', label: 'safety tokens', colour: '--vscode-charts-purple', optional: true, format: decimal },
-    ],
-  },
-  {
-    title: 'Risk and β',
-    optional: true,
-    range: [-0.04, 1.06],
-    lines: [
-      { key: 'riskMax', label: 'risk max', colour: '--vscode-charts-red', points: 'dot', format: hundredths },
-      { key: 'riskMean', label: 'mean', colour: '--vscode-charts-red', format: hundredths },
-      { key: 'betaMax', label: 'β max', colour: '--vscode-charts-purple', points: 'ring', format: hundredths },
-      { key: 'betaMean', label: 'mean', colour: '--vscode-charts-purple', dash: [4, 3], format: hundredths },
-    ],
-  },
-  {
-    title: 'Canary',
-    hint: 'How much likelier refusing is than complying, in nats, on held-out harmful prompts. Dashed: the safe reference.',
-    optional: true,
-    lines: [{ key: 'canary', label: '', colour: '--vscode-charts-blue', marked: true, sparse: true, format: tenths }],
-    level: view => view.canaryReference,
-  },
-  {
-    title: 'Attack success in %',
-    hint: 'Share of held-out harmful prompts that were answered, where the model was measured. Dashed: the safe reference.',
-    optional: true,
-    range: [-0.5, 10],
-    lines: [
-      { key: 'attackSuccess', label: '', colour: '--vscode-charts-red', marked: true, sparse: true, format: value => percent(value === null ? null : value / 100) },
-    ],
-    level: view => view.attackSuccessReference,
-  },
+type Line = Exclude<DrawnSeries, 'step'>;
+
+const charts: ChartSpec<Line>[] = [
+  lossChart,
+  riskChart,
+  canaryChart,
+  attackSuccessChart,
   {
     title: 'Gradient norm and learning rate',
     lines: [
@@ -84,7 +55,7 @@ const showRow = ({ file, line, hash }: Pick<BatchRow, 'file' | 'line' | 'hash'>)
 
 const header = new Header(command);
 const values = new Values();
-const chartGroup = new ChartGroup(charts, select);
+const chartGroup = new ChartGroup(charts, { onSelect: select });
 const rows = new BatchRows(showRow, hadFocus => {
   if (hadFocus) chartGroup.focus(vscode.getState()?.selected?.chart ?? 0);
   chartGroup.markSelected(undefined);
@@ -133,7 +104,8 @@ function showRun(view: RunView): void {
   runPlace.hidden = false;
   header.update(view);
   values.update(view);
-  chartGroup.setLevels(view);
+  chartGroup.setLevel(canaryChart.title, view.canaryReference);
+  chartGroup.setLevel(attackSuccessChart.title, view.attackSuccessReference);
   showEnding();
 }
 
@@ -143,6 +115,10 @@ function select(step: number, chart: HTMLElement): void {
   chart.after(rows.element);
   keep({ selected: { step, chart: chartGroup.indexOf(chart) } });
   send({ type: 'selectStep', step });
+}
+
+function chartData({ step, ...values }: SeriesColumns): ChartData<Line> {
+  return { x: step as number[], values, smoothed: null };
 }
 
 function keep(change: Partial<Kept>): void {
@@ -202,8 +178,8 @@ function receive(message: ToMonitor): void {
     case 'details':
       return showDetails(message.details);
     case 'series':
-      if (message.replace) chartGroup.replace(message.columns);
-      else chartGroup.append(message.columns);
+      if (message.replace) chartGroup.replace(chartData(message.columns));
+      else chartGroup.append(chartData(message.columns));
       return restore();
     case 'select': {
       const first = chartGroup.chartAt(0);

@@ -68,7 +68,7 @@ export class BatchRows {
 const whyNone = (rows: BatchView['rows']): string =>
   rows ? 'A training script does not say which rows a step has trained on.' : 'This step is no longer in the run: a later attempt began before it.';
 
-function riskBar(risk: number | null): HTMLElement {
+export function riskBar(risk: number | null): HTMLElement {
   const fill = h('div', {});
   fill.style.width = `${100 * (risk ?? 1)}%`;
   return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? 'unscored' : hundredths(risk));

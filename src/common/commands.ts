@@ -30,6 +30,8 @@ export interface CommandArguments {
   'safeFinetuning.openMonitor': [];
   'safeFinetuning.addRunsFolder': [folder?: { fsPath: string }];
   'safeFinetuning.selectRun': [runId: string];
+  'safeFinetuning.openRunPanel': [run?: { runId: string }];
+  'safeFinetuning.compareRuns': [run?: { runId: string }, selected?: { runId: string }[]];
   'safeFinetuning.showTrainerLog': [run?: { runId: string }];
   'safeFinetuning.revealRunFolder': [run?: { runId: string }];
   'safeFinetuning.renameRun': [run?: { runId: string }];
@@ -90,6 +92,8 @@ export const commandIds: Record<CommandId, true> = {
   'safeFinetuning.openMonitor': true,
   'safeFinetuning.addRunsFolder': true,
   'safeFinetuning.selectRun': true,
+  'safeFinetuning.openRunPanel': true,
+  'safeFinetuning.compareRuns': true,
   'safeFinetuning.showTrainerLog': true,
   'safeFinetuning.revealRunFolder': true,
   'safeFinetuning.renameRun': true,

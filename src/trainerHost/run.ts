@@ -137,14 +137,33 @@ export class Run extends Disposable {
 
   /** Rows of one step, read again from the file. */
   async rowsOf(step: number): Promise<Batch['rows'] | undefined> {
-    const line = this.state.series.lineOf(step);
-    if (!line) return undefined;
+    const [rows] = await this.readRows([step]);
+    return rows;
+  }
+
+  /** Rows of the steps from one to another, each included; where they are more than `maximum`, of so many evenly among them. */
+  async rowsBetween(from: number, to: number, maximum: number): Promise<{ steps: number; read: Batch['rows'][] }> {
+    const { series } = this.state;
+    const [first, end] = [series.firstFrom('step', from), series.firstFrom('step', Math.floor(to) + 1)];
+    const steps = Math.max(0, end - first);
+    const chosen = Array.from({ length: Math.min(steps, maximum) }, (_, index) => first + Math.floor((index * steps) / Math.min(steps, maximum)));
+    return { steps, read: await this.readRows(chosen.map(index => series.at('step', index))) };
+  }
+
+  /** A step whose line is no longer there is left out. */
+  private async readRows(steps: readonly number[]): Promise<Batch['rows'][]> {
+    const lines = steps.flatMap(step => this.state.series.lineOf(step) ?? []);
+    if (lines.length === 0) return [];
     const file = await fs.promises.open(eventsFile(this.folder), 'r');
     try {
-      const buffer = Buffer.alloc(line.length);
-      await file.read(buffer, 0, line.length, line.offset);
-      const parsed = parseEvent(buffer.toString('utf8'));
-      return 'event' in parsed && parsed.event.type === 'batch' ? parsed.event.rows : undefined;
+      const found: Batch['rows'][] = [];
+      for (const { offset, length } of lines) {
+        const buffer = Buffer.alloc(length);
+        await file.read(buffer, 0, length, offset);
+        const parsed = parseEvent(buffer.toString('utf8'));
+        if ('event' in parsed && parsed.event.type === 'batch') found.push(parsed.event.rows);
+      }
+      return found;
     } finally {
       await file.close();
     }

@@ -20,8 +20,8 @@ import type { TailedEvent } from './eventTail';
 
 export type Phase = PhaseStarted['phase'];
 
-/** The numbers that every step has. */
-export const seriesNames = [
+/** The numbers that every step's event has. */
+const written = [
   'step',
   'ts',
   'epoch',
@@ -43,9 +43,25 @@ export const seriesNames = [
   'canary',
 ] as const satisfies readonly (keyof Batch)[];
 
+/** The numbers that follow from a step's rows. */
+const derived = {
+  /** Share of the rows that were held near the reference. */
+  regularisedShare: ({ rows }: Batch) => mean(rows.beta.map(beta => (beta > 0 ? 1 : 0))),
+  /** Mean KL(reference ‖ model) of those rows. */
+  klMean: ({ rows }: Batch) => mean(rows.kl.filter((kl, row) => kl !== null && (rows.beta[row] ?? 0) > 0) as number[]),
+};
+
 /** `attackSuccess`: in percent, at the steps after which the model was measured. */
-export type SeriesName = BatchSeriesName | 'attackSuccess';
-type BatchSeriesName = (typeof seriesNames)[number];
+export type SeriesName = ColumnName | 'attackSuccess';
+type ColumnName = (typeof written)[number] | keyof typeof derived;
+
+const mean = (values: readonly number[]): number | null =>
+  values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+
+export const riskBins = 10;
+
+/** Which of the bins, 0 the lowest, a row is in; one without a score is in the highest, as it counts. */
+export const riskBin = (risk: number | null): number => Math.min(riskBins - 1, Math.max(0, Math.floor((risk ?? 1) * riskBins)));
 
 /** A list of numbers that grows; NaN where a value is missing. */
 class Column {
@@ -65,12 +81,31 @@ class Column {
   }
 }
 
+/** How many rows of each step are in which risk bin. */
+class RiskColumn {
+  private counts = new Uint16Array(256 * riskBins);
+
+  set(index: number, risks: readonly (number | null)[]): void {
+    if ((index + 1) * riskBins > this.counts.length) {
+      const larger = new Uint16Array(this.counts.length * 2);
+      larger.set(this.counts);
+      this.counts = larger;
+    }
+    const own = this.counts.subarray(index * riskBins, (index + 1) * riskBins).fill(0);
+    for (const risk of risks) own[riskBin(risk)]!++;
+  }
+
+  get(index: number, bin: number): number {
+    return this.counts[index * riskBins + bin] ?? 0;
+  }
+}
+
 /** One column per number, one row per optimiser step, steps strictly increasing. */
 export class Series {
-  private readonly columns = Object.fromEntries(seriesNames.map(name => [name, new Column()])) as Record<
-    BatchSeriesName,
-    Column
-  >;
+  private readonly columns = Object.fromEntries(
+    [...written, ...Object.keys(derived)].map(name => [name, new Column()]),
+  ) as Record<ColumnName, Column>;
+  private readonly risks = new RiskColumn();
   /** By step: few of many. */
   private readonly attackSuccess = new Map<number, number>();
   private readonly offsets = new Column();
@@ -82,7 +117,9 @@ export class Series {
   }
 
   add(batch: Batch, offset: number, length: number): void {
-    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
+    for (const name of written) this.columns[name].set(this.count, batch[name]);
+    for (const [name, of] of Object.entries(derived)) this.columns[name as keyof typeof derived].set(this.count, of(batch));
+    this.risks.set(this.count, batch.rows.risk);
     this.offsets.set(this.count, offset);
     this.lengths.set(this.count, length);
     this.count++;
@@ -101,6 +138,11 @@ export class Series {
   /** Where the model was measured. */
   get measured(): number[] {
     return [...this.attackSuccess.keys()].map(step => this.indexOf(step)).filter(index => index >= 0);
+  }
+
+  /** How many rows of a step are in a risk bin. */
+  rowsInBin(index: number, bin: number): number {
+    return index < this.count ? this.risks.get(index, bin) : 0;
   }
 
   /** The newest value that there is, or null. */
@@ -122,15 +164,19 @@ export class Series {
 
   /** Index of a step, or -1. */
   indexOf(step: number): number {
-    let [low, high] = [0, this.count - 1];
-    while (low <= high) {
+    const index = this.firstFrom('step', step);
+    return this.at('step', index) === step ? index : -1;
+  }
+
+  /** Index of the first step whose value, of those that grow from step to step, is no smaller; the length where none is. */
+  firstFrom(name: SeriesName, value: number): number {
+    let [low, high] = [0, this.count];
+    while (low < high) {
       const middle = (low + high) >> 1;
-      const found = this.at('step', middle);
-      if (found === step) return middle;
-      if (found < step) low = middle + 1;
-      else high = middle - 1;
+      if (this.at(name, middle) < value) low = middle + 1;
+      else high = middle;
     }
-    return -1;
+    return low;
   }
 
   /** Where the step's event lies in events.jsonl: its rows are read from there when they are wanted. */
@@ -272,29 +318,38 @@ export class RunState {
 /** The step after which it holds: of a roll-back, the one that the run has gone back to. */
 export const holdsFrom = (event: BudgetExceeded | SettingsChanged): number => ('backTo' in event ? event.backTo : null) ?? event.step;
 
+/** Indices of steps, the last one not among them. */
+export interface IndexRange {
+  from: number;
+  to: number;
+}
+
 /**
  * Steps to draw when there are more than `maximum`: per bucket the lowest and highest loss, the highest risk and
  * the lowest canary, so that no peak goes missing and every point is a step that was; and those after which the model
  * was measured.
  */
-export function sampleSteps(series: Series, maximum: number): number[] {
-  if (series.length <= maximum) return Array.from({ length: series.length }, (_, index) => index);
+export function sampleSteps(series: Series, maximum: number, { from, to }: IndexRange = { from: 0, to: series.length }): number[] {
+  const length = Math.max(0, to - from);
+  if (length <= maximum) return Array.from({ length }, (_, index) => from + index);
   const buckets = Math.max(1, Math.floor(maximum / 5));
   const chosen = new Set<number>();
   for (let bucket = 0; bucket < buckets; bucket++) {
-    const from = Math.floor((bucket * series.length) / buckets);
-    const to = Math.floor(((bucket + 1) * series.length) / buckets);
-    let [low, high, risky, unsafe] = [from, from, from, from];
-    for (let index = from + 1; index < to; index++) {
-      if (series.at('total', index) < series.at('total', low)) low = index;
-      if (series.at('total', index) > series.at('total', high)) high = index;
+    const first = from + Math.floor((bucket * length) / buckets);
+    const end = from + Math.floor(((bucket + 1) * length) / buckets);
+    let [low, high, risky, unsafe] = [first, first, first, first];
+    for (let index = first + 1; index < end; index++) {
+      if (isLower(series.at('total', index), series.at('total', low))) low = index;
+      if (isLower(-series.at('total', index), -series.at('total', high))) high = index;
       if (series.at('riskMax', index) > series.at('riskMax', risky)) risky = index;
-      // The canary is asked at some steps only; NaN is lower than nothing.
-      if (series.at('canary', index) < series.at('canary', unsafe) || Number.isNaN(series.at('canary', unsafe))) unsafe = index;
+      if (isLower(series.at('canary', index), series.at('canary', unsafe))) unsafe = index;
     }
     for (const index of [low, high, risky, unsafe]) chosen.add(index);
   }
-  for (const index of series.measured) chosen.add(index);
-  chosen.add(series.length - 1);
+  for (const index of series.measured) if (index >= from && index < to) chosen.add(index);
+  chosen.add(to - 1);
   return [...chosen].sort((a, b) => a - b);
 }
+
+/** The canary is asked at some steps only, and a loss may be missing: any number goes before NaN. */
+const isLower = (value: number, lowest: number): boolean => value < lowest || (Number.isNaN(lowest) && !Number.isNaN(value));

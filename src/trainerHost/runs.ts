@@ -60,6 +60,10 @@ export class RunRegistry extends Disposable {
     return this.runs.find(run => run.id === id);
   }
 
+  inFolder(folder: string): Run | undefined {
+    return this.runsByFolder.get(folder);
+  }
+
   select(run: Run | undefined): void {
     if (run === this.shown) return;
     this.shown = run;

@@ -9,6 +9,7 @@ import { RunRegistry } from '../trainerHost/runs';
 import { runsFolders } from '../trainerHost/workspace';
 import { checkedTrainer } from './checkedTrainer';
 import { CloseRows } from './closeRows';
+import { ComparePanels } from './comparePanel';
 import { DatasetsTree } from './datasetsTree';
 import { DatasetViewers } from './datasetViewer';
 import { registerEnvironmentCommand } from './environmentCommand';
@@ -25,6 +26,7 @@ import { registerRowInTraining } from './rowInTraining';
 import { registerRunCommands, runningHere } from './runCommands';
 import { registerRunsFolderCommand } from './runsFolders';
 import { RunsTree } from './runsTree';
+import { RunPanels } from './runPanel';
 import { registerSecretCommand } from './secrets';
 import { StatusBar } from './statusBar';
 import { registerTryModel } from './tryModel';
@@ -45,6 +47,8 @@ export function registerViews(services: Services, datasets: DatasetFeature): Vie
     monitor,
     checks,
     new RunsTree(registry),
+    new RunPanels(services, registry),
+    new ComparePanels(services, registry),
     new DatasetsTree(datasets.index),
     new DatasetViewers(context.extensionUri, datasets, log),
     new StatusBar(registry),

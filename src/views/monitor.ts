@@ -7,11 +7,11 @@ import { showError } from '../common/registerCommand';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
-import { batchRows, detailsStamp, detailsView, fileNames, runView, SeriesFeed } from './monitorModel';
-import { monitorCommands, type ChecksView, type FromMonitor, type ToMonitor } from './monitorProtocol';
+import { batchMessage, RunFeed } from './monitorModel';
+import { drawnSeries, monitorCommands, type ChecksView, type DrawnSeries, type FromMonitor, type ToMonitor } from './monitorProtocol';
 import { loadPage } from './page';
-
-const sendMilliseconds = 100;
+import { Sending } from './sending';
+import { showRowOf } from './showRow';
 
 export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   static readonly viewId = 'safeFinetuning.monitor';
@@ -19,9 +19,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private readonly fix = this.register(new Emitter<number>());
   private view: vscode.WebviewView | undefined;
   private pageIsReady = false;
-  private sendTimer: NodeJS.Timeout | undefined;
-  private lastSent = 0;
-  private following: { run: Run; feed: SeriesFeed; details: string } | undefined;
+  private readonly sending = this.register(new Sending(() => this.send()));
+  private following: { run: Run; feed: RunFeed<DrawnSeries> } | undefined;
   private subscription: IDisposable | undefined;
   private checks: ChecksView | null = null;
   /** To be shown as soon as the page has the steps. */
@@ -39,7 +38,6 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     this.register(vscode.window.registerWebviewViewProvider(Monitor.viewId, this));
     this.register(registry.onDidChangeCurrent(run => this.attach(run)));
     this.register(vscode.workspace.onDidGrantWorkspaceTrust(() => this.sendAll()));
-    this.register({ dispose: () => clearTimeout(this.sendTimer) });
   }
 
   /** Shows a preflight's checks above the run; null takes them away. */
@@ -51,7 +49,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   /** Shows the rows of a step, once the run is the current one and its steps have been read. */
   showStep(run: Run, step: number): void {
     this.wanted = { run, step };
-    this.sendSoon();
+    this.sending.soon();
   }
 
   resolveWebviewView(view: vscode.WebviewView): void {
@@ -64,7 +62,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
           void showError(error);
         });
       }),
-      view.onDidChangeVisibility(() => this.sendSoon()),
+      view.onDidChangeVisibility(() => this.sending.soon()),
       view.onDidDispose(() => {
         for (const subscription of subscriptions) subscription.dispose();
         this.view = undefined;
@@ -86,14 +84,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
         return;
       case 'selectStep':
         return this.sendRows(message.step);
-      case 'showRow': {
-        const file = this.following?.run.record?.datasets[message.row.file];
-        if (file) {
-          const { line, hash } = message.row;
-          await vscode.commands.executeCommand('safeFinetuning.showRow', { path: file.path, line, hash });
-        }
-        return;
-      }
+      case 'showRow':
+        return showRowOf(this.following?.run, message.row);
       case 'fix':
         return this.fix.fire(message.check);
       case 'dismissChecks':
@@ -110,14 +102,14 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
 
   private attach(run: Run | undefined): void {
     this.subscription?.dispose();
-    this.following = run && { run, feed: new SeriesFeed(), details: '' };
-    this.subscription = run?.onDidChange(() => this.sendSoon());
+    this.following = run && { run, feed: new RunFeed(run, drawnSeries) };
+    this.subscription = run?.onDidChange(() => this.sending.soon());
     this.sendAll();
   }
 
   private sendAll(): void {
     this.post({ type: 'checks', checks: this.checks });
-    if (this.following) this.send();
+    if (this.following) this.sending.now();
     else void this.registry.scan().then(() => this.sendEmpty()); // there may be runs that nobody has looked for yet
   }
 
@@ -125,28 +117,10 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     if (!this.following) this.post({ type: 'empty', trusted: vscode.workspace.isTrusted });
   }
 
-  /** At once when the last time is long ago, otherwise as soon as the rate allows. */
-  private sendSoon(): void {
-    if (this.sendTimer) return;
-    const wait = Math.max(0, this.lastSent + sendMilliseconds - Date.now());
-    this.sendTimer = setTimeout(() => this.send(), wait);
-  }
-
   private send(): void {
-    clearTimeout(this.sendTimer);
-    this.sendTimer = undefined;
-    const following = this.following;
-    if (!following || !this.pageIsReady || !this.view?.visible) return;
-    this.lastSent = Date.now();
-    const { run, feed } = following;
-    this.post({ type: 'run', run: runView(run, Date.now()) });
-    const details = detailsStamp(run);
-    if (details !== following.details) {
-      following.details = details;
-      this.post({ type: 'details', details: detailsView(run) });
-    }
-    const series = feed.next(run.state);
-    if (series) this.post({ type: 'series', ...series });
+    if (!this.following || !this.pageIsReady || !this.view?.visible) return;
+    const { run, feed } = this.following;
+    for (const message of feed.next(Date.now())) this.post(message);
     if (this.wanted?.run === run && run.state.series.indexOf(this.wanted.step) >= 0) {
       this.post({ type: 'select', step: this.wanted.step });
       this.wanted = undefined;
@@ -159,8 +133,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     const rows = await run.rowsOf(step).catch((error: unknown) => {
       throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
     });
-    const threshold = run.record?.config?.risk.threshold ?? 0.5;
-    this.post({ type: 'rows', step, files: fileNames(run), threshold, rows: rows ? batchRows(rows) : null });
+    this.post(batchMessage(run, step, rows));
   }
 
   private post(message: ToMonitor): void {

@@ -4,9 +4,11 @@ import type { Batch, Measured } from '../protocol/messages';
 import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
-import { holdsFrom, sampleSteps, type RunState, type Series } from '../trainerHost/runState';
+import { holdsFrom, sampleSteps, type IndexRange, type RunState, type Series, type SeriesName } from '../trainerHost/runState';
+import { wholeRun, type Columns, type Look, type SeriesMessage } from './chartProtocol';
 import { methodOf } from './describe';
-import { drawnSeries, type BatchRow, type DetailsView, type InterventionView, type RunView, type SeriesColumns } from './monitorProtocol';
+import type { BatchMessage, BatchRow, DetailsView, InterventionView, RunMessage, RunView } from './monitorProtocol';
+import { memoryOf, Smoother } from './smoothing';
 
 const listedProblems = 200;
 /** Points per chart: beyond twice as many the page gets a new selection. */
@@ -103,33 +105,106 @@ export const detailsStamp = ({ state, logTail, record, meta }: Run): string =>
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 
-/** What is new in a series since the last call, for one reader. */
-export class SeriesFeed {
-  private generation = -1;
-  private read = 0;
-  private points = 0;
+/** What is new about a run since the last call, for one page that follows it. */
+export class RunFeed<Name extends SeriesName> {
+  private readonly series: SeriesFeed<Name>;
+  private details = '';
 
-  next({ series, generation }: RunState): { replace: boolean; columns: SeriesColumns } | undefined {
-    const replace = generation !== this.generation || this.points + series.length - this.read > 2 * drawnPoints;
-    if (!replace && series.length === this.read) return undefined;
-    const indices = replace
-      ? sampleSteps(series, drawnPoints)
-      : Array.from({ length: series.length - this.read }, (_, index) => this.read + index);
-    this.points = (replace ? 0 : this.points) + indices.length;
-    this.generation = generation;
-    this.read = series.length;
-    return { replace, columns: columnsAt(series, indices) };
+  constructor(
+    private readonly run: Run,
+    names: readonly Name[],
+    look = wholeRun,
+  ) {
+    this.series = new SeriesFeed(names, look);
+  }
+
+  next(now: number): RunMessage<Name>[] {
+    const { run } = this;
+    const messages: RunMessage<Name>[] = [{ type: 'run', run: runView(run, now) }];
+    const details = detailsStamp(run);
+    if (details !== this.details) messages.push({ type: 'details', details: detailsView(run) });
+    this.details = details;
+    const series = this.series.next(run.state);
+    if (series) messages.push(series);
+    return messages;
   }
 }
 
-function columnsAt(series: Series, indices: readonly number[]): SeriesColumns {
-  const column = (name: (typeof drawnSeries)[number]) =>
-    indices.map(index => {
-      const value = series.at(name, index);
-      return Number.isFinite(value) ? value : null;
-    });
-  return Object.fromEntries(drawnSeries.map(name => [name, column(name)])) as SeriesColumns;
+/** The steps that are looked at, and half as many on either side: a page that moves along does not run dry at once. */
+export function rangeOf(series: Series, { axis, range }: Look): IndexRange {
+  if (!range) return { from: 0, to: series.length };
+  const air = (range[1] - range[0]) / 2;
+  return {
+    from: Math.max(0, series.firstFrom(axis, range[0] - air) - 1),
+    to: Math.min(series.length, series.firstFrom(axis, range[1] + air) + 1),
+  };
 }
+
+/** What is new in a series since the last call, for one reader. */
+export class SeriesFeed<Name extends SeriesName> {
+  private generation = -1;
+  private read = 0;
+  private length = 0;
+  private points = 0;
+  private smoothers: Smoother[] | null = null;
+
+  constructor(
+    private readonly names: readonly Name[],
+    private readonly look = wholeRun,
+  ) {}
+
+  next({ series, generation }: RunState): SeriesMessage<Name> | undefined {
+    const { from, to } = rangeOf(series, this.look);
+    const most = (this.look.range ? 2 : 1) * drawnPoints;
+    const replace = generation !== this.generation || this.points + to - this.read > 2 * most;
+    if (!replace && series.length === this.length) return undefined;
+    const indices = replace ? sampleSteps(series, most, { from, to }) : Array.from({ length: to - this.read }, (_, index) => this.read + index);
+    this.points = (replace ? 0 : this.points) + indices.length;
+    const smoothed = this.smooth(series, replace ? null : this.read, { from, to }, indices);
+    this.generation = generation;
+    this.read = to;
+    this.length = series.length;
+    const columns = columnsOf(this.names, (name: Name) => indices.map(index => valueAt(series, name, index)));
+    const { axis } = this.look;
+    return { type: 'series', replace, columns, smoothed, extent: [series.at(axis, 0) || 0, series.at(axis, series.length - 1) || 0] };
+  }
+
+  /** Of every step, not only of those that are drawn; `read` is where it goes on. */
+  private smooth(series: Series, read: number | null, { from, to }: IndexRange, indices: readonly number[]): Columns<Name> | null {
+    const { smoothing } = this.look;
+    if (smoothing === 0) return null;
+    if (read === null || !this.smoothers) this.smoothers = this.names.map(() => new Smoother(smoothing));
+    const first = read ?? Math.max(0, from - memoryOf(smoothing));
+    const [{ smoothers }, drawn] = [this, new Set(indices)];
+    return columnsOf(this.names, (name: Name, at) => {
+      const values: (number | null)[] = [];
+      for (let index = first; index < to; index++) {
+        const value = smoothers![at]!.next(valueAt(series, name, index));
+        if (drawn.has(index)) values.push(value);
+      }
+      return values;
+    });
+  }
+}
+
+const columnsOf = <Name extends SeriesName>(names: readonly Name[], column: (name: Name, at: number) => (number | null)[]): Columns<Name> =>
+  Object.fromEntries(names.map((name, at) => [name, column(name, at)])) as Columns<Name>;
+
+function valueAt(series: Series, name: SeriesName, index: number): number | null {
+  const value = series.at(name, index);
+  return Number.isFinite(value) ? value : null;
+}
+
+/** The rows of a step, as the file has them. */
+export const batchMessage = (run: Run, step: number, rows: Awaited<ReturnType<Run['rowsOf']>>): BatchMessage => ({
+  type: 'rows',
+  step,
+  files: fileNames(run),
+  threshold: thresholdOf(run),
+  rows: rows ? batchRows(rows) : null,
+});
+
+export const thresholdOf = ({ record }: Run): number => record?.config?.risk.threshold ?? 0.5;
 
 /** The rows of a batch, riskiest first; unscored ones count as risky. */
 export function batchRows(rows: Batch['rows']): BatchRow[] {

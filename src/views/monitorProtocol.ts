@@ -5,6 +5,7 @@ import type { StepRow } from '../trainerHost/batches';
 import type { Fix, PreflightCheck } from '../trainerHost/preflight';
 import type { RunStatus } from '../trainerHost/runFolder';
 import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
+import type { Columns, SeriesMessage } from './chartProtocol';
 
 /** How the run stands now; small, sent with every change. */
 export interface RunView {
@@ -102,7 +103,9 @@ export const drawnSeries = [
   'attackSuccess',
 ] as const satisfies readonly SeriesName[];
 
-export type SeriesColumns = Record<(typeof drawnSeries)[number], (number | null)[]>;
+export type DrawnSeries = (typeof drawnSeries)[number];
+
+export type SeriesColumns = Columns<DrawnSeries>;
 
 export type BatchRow = StepRow;
 
@@ -120,16 +123,28 @@ export interface ChecksView {
   checks: PreflightCheck[];
 }
 
+/** What every page that follows a run is told of it. */
+export type RunMessage<Name extends SeriesName> =
+  | { type: 'run'; run: RunView }
+  | { type: 'details'; details: DetailsView }
+  | SeriesMessage<Name>;
+
+export interface BatchMessage {
+  type: 'rows';
+  step: number;
+  files: string[];
+  threshold: number;
+  /** Null where the step is no longer in the run. */
+  rows: BatchRow[] | null;
+}
+
 export type ToMonitor =
   /** Nothing to show: what can be done instead. */
   | { type: 'empty'; trusted: boolean }
-  | { type: 'run'; run: RunView }
-  | { type: 'details'; details: DetailsView }
-  | { type: 'series'; replace: boolean; columns: SeriesColumns }
+  | RunMessage<DrawnSeries>
   /** Shows the rows of a step, as if it had been chosen. */
   | { type: 'select'; step: number }
-  /** Without rows, the step is no longer in the run. */
-  | { type: 'rows'; step: number; files: string[]; threshold: number; rows: BatchRow[] | null }
+  | BatchMessage
   | { type: 'checks'; checks: ChecksView | null };
 
 /** Commands that the page offers as buttons; none takes arguments. */
@@ -149,6 +164,7 @@ export const monitorCommands = [
   'safeFinetuning.showTrainerLog',
   'safeFinetuning.revealRunFolder',
   'safeFinetuning.tryModel',
+  'safeFinetuning.openRunPanel',
 ] as const satisfies readonly CommandId[];
 
 export type MonitorCommand = (typeof monitorCommands)[number];

@@ -1,6 +1,6 @@
 /** A run as its report sees it. Pure. */
 import path from 'node:path';
-import type { ReportInput } from '../report/reportInput';
+import { reportedSeries, type ReportInput } from '../report/reportInput';
 import type { NotableRows } from '../trainerHost/notableRows';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
@@ -30,7 +30,7 @@ export function reportInput(run: Run, rows: NotableRows, now: number): ReportInp
     canary: state.canary,
     happened: interventions,
     warnings: warnings.map(({ message }) => message),
-    series: new SeriesFeed().next(state)!.columns,
+    series: new SeriesFeed(reportedSeries).next(state)!.columns,
     totalSteps: state.latest?.totalSteps ?? state.dataset?.totalSteps,
     trainingSeconds: secondsInSteps(state.series),
     rows,

@@ -26,7 +26,7 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
 
   constructor(private readonly registry: RunRegistry) {
     super();
-    this.register(vscode.window.createTreeView('safeFinetuning.runs', { treeDataProvider: this }));
+    this.register(vscode.window.createTreeView('safeFinetuning.runs', { treeDataProvider: this, canSelectMany: true }));
     this.register(registry.onDidChange(() => this.changed.fire()));
   }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert';
 import { RunState } from '../../src/trainerHost/runState';
 import { batchRows, SeriesFeed } from '../../src/views/monitorModel';
+import { drawnSeries } from '../../src/views/monitorProtocol';
 import { at, attempt, batch } from './batches';
 
 describe('SeriesFeed', () => {
@@ -10,7 +11,7 @@ describe('SeriesFeed', () => {
   };
 
   it('gives everything first, then what is new, then nothing', () => {
-    const feed = new SeriesFeed();
+    const feed = new SeriesFeed(drawnSeries);
     const state = grown(new RunState(), 1, 3);
     const first = feed.next(state);
     assert.deepStrictEqual([first?.replace, first?.columns.step, first?.columns.kl], [true, [1, 2, 3], [null, null, null]]);
@@ -20,7 +21,7 @@ describe('SeriesFeed', () => {
   });
 
   it('begins again when steps were taken back', () => {
-    const feed = new SeriesFeed();
+    const feed = new SeriesFeed(drawnSeries);
     const state = grown(new RunState(), 1, 5);
     feed.next(state);
     state.apply(at(attempt(2, 2)));
@@ -30,7 +31,7 @@ describe('SeriesFeed', () => {
   });
 
   it('never lets the page hold more than twice the points that are drawn', () => {
-    const feed = new SeriesFeed();
+    const feed = new SeriesFeed(drawnSeries);
     const state = new RunState();
     let [points, most] = [0, 0];
     for (let step = 1; step <= 20_000; step += 100) {

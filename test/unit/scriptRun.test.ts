@@ -7,6 +7,7 @@ import type { AnyEvent, RunRecord } from '../../src/protocol/messages';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import { configurationName, methodOf, outcomeText, runLabel } from '../../src/views/describe';
 import { batchRows, detailsView, runView, SeriesFeed } from '../../src/views/monitorModel';
+import { drawnSeries } from '../../src/views/monitorProtocol';
 import { attempt, batch } from './batches';
 import { until } from './until';
 
@@ -53,7 +54,7 @@ describe('a run of a training script', () => {
     assert.deepStrictEqual([view.isScript, view.model, view.configuration, view.method], [true, 'tiny', 'sft', 'script']);
     assert.deepStrictEqual([view.current?.total, view.current?.riskMax, view.current?.tokensPerSecond], [0.5, null, null]);
     assert.deepStrictEqual([detailsView(run).dataset?.rows, detailsView(run).dataset?.trained], [9, null]);
-    const columns = new SeriesFeed().next(run.state)?.columns;
+    const columns = new SeriesFeed(drawnSeries).next(run.state)?.columns;
     assert.deepStrictEqual([columns?.total, columns?.riskMax, columns?.learningRate], [[1, 0.5], [null, null], [1e-4, null]]);
     assert.deepStrictEqual(batchRows((await run.rowsOf(1))!), []);
     assert.strictEqual(await run.rowsOf(3), undefined);

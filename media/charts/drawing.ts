@@ -1,0 +1,66 @@
+/** How lines, points and numbers are drawn. */
+import type uPlot from 'uplot';
+import type { LineSpec } from './chartSpec';
+import { themeColour } from './theme';
+import type { Cell } from './values';
+
+/** A straight line between two points of the canvas, in device pixels. */
+export function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {
+  ctx.save();
+  ctx.setLineDash(dash.map(length => length * devicePixelRatio));
+  ctx.strokeStyle = themeColour(colour);
+  ctx.lineWidth = Math.max(1, devicePixelRatio);
+  ctx.beginPath();
+  ctx.moveTo(...from);
+  ctx.lineTo(...to);
+  ctx.stroke();
+  ctx.restore();
+}
+
+/** Of a sparse line, the newest value up to there; where a line has no point, that of its point before. */
+export function valueAt(values: readonly Cell[], index: number, sparse = false): number | null {
+  let at = index;
+  while (at > 0 && (values[at] === undefined || (sparse && values[at] === null))) at -= 1;
+  return values[at] ?? null;
+}
+
+export function pointsOf({ points, marked, sparse, colour }: LineSpec<string>): uPlot.Series.Points {
+  const stroke = () => themeColour(colour);
+  if (points === 'ring') return { show: true, size: 7, width: 1, stroke, fill: 'transparent' };
+  if (points === 'dot') return { show: true, size: 3.5, width: 0, stroke, fill: stroke };
+  const dot = { size: 3.5, width: 0, stroke, fill: stroke };
+  if (!marked) return { ...dot, show: false };
+  return { ...dot, show: true, filter: (plot, series) => (sparse ? fewValues : loneValues)(plot.data[series] as Cell[]) };
+}
+
+const mostDots = 60;
+
+/** All of them, while a line does not say as much. */
+const fewValues = (values: readonly Cell[]): number[] => {
+  const indices = values.flatMap((value, index) => (typeof value === 'number' ? [index] : []));
+  return indices.length <= mostDots ? indices : [];
+};
+
+const loneValues = (values: readonly Cell[]): number[] =>
+  values.flatMap((value, index) => (typeof value === 'number' && typeof values[index - 1] !== 'number' && typeof values[index + 1] !== 'number' ? [index] : []));
+
+/** Some air above and below, also where all values are the same. */
+export function paddedRange(low: number | null, high: number | null): [number, number] {
+  if (low === null || high === null) return [0, 1];
+  const air = (high - low || Math.abs(high) || 1) * 0.08;
+  return [low >= 0 ? Math.max(0, low - air) : low - air, high + air];
+}
+
+/** A logarithmic axis begins where the scale does. */
+export const isRound = (value: number): boolean => {
+  const digit = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+  return [1, 2, 5].some(round => Math.abs(digit - round) < 1e-6);
+};
+
+export function shortNumber(value: number): string {
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (size < 0.001) return value.toExponential(0);
+  if (size >= 1000) return `${+(value / 1000).toFixed(1)}k`;
+  return String(+value.toPrecision(3));
+}

@@ -1,0 +1,112 @@
+/** How many rows of which risk over the steps, as coloured cells below a chart's lines. */
+import type uPlot from 'uplot';
+import { riskBins, type RiskMap } from '../../src/views/panelProtocol';
+import { h, setText } from '../common/dom';
+import { count, hundredths, integer } from '../common/format';
+import type { Layer } from './chartSpec';
+import { themeColour } from './theme';
+
+const faintest = 0.28;
+const tableRows = 20;
+
+const binName = (bin: number): string => `${(bin / riskBins).toFixed(1)}–${((bin + 1) / riskBins).toFixed(1)}`;
+
+interface Column {
+  first: number;
+  last: number;
+  counts: readonly number[];
+}
+
+export class HeatMap implements Layer {
+  readonly legend: HTMLElement;
+  private readonly here = h('span', { class: 'number' });
+  private readonly most = h('span', { class: 'number' }, '–');
+  private columns: Column[] = [];
+  private highest = 0;
+  private threshold = 0.5;
+
+  constructor() {
+    const scale = h('span', { class: 'heat-scale', attributes: { 'aria-hidden': 'true' } });
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+      const cell = scale.appendChild(h('span', {}));
+      cell.style.opacity = String(opacity(share));
+    }
+    this.legend = h('span', { class: 'legend-entry heat-legend' }, this.here, h('span', { class: 'legend-entry' }, 'rows 1', scale, this.most));
+  }
+
+  update({ first, last, counts }: RiskMap, threshold: number): void {
+    this.columns = first.map((step, column) => ({ first: step, last: last[column]!, counts: counts.slice(column * riskBins, (column + 1) * riskBins) }));
+    this.highest = counts.reduce((most, rows) => Math.max(most, rows), 0);
+    this.threshold = threshold;
+    setText(this.most, integer(this.highest));
+  }
+
+  draw(plot: uPlot): void {
+    const { ctx, bbox } = plot;
+    const colours = [themeColour('--vscode-charts-blue'), themeColour('--vscode-charts-red')] as const;
+    const outlined = /high-contrast/.test(document.body.className);
+    const [low, high] = [plot.scales['x']!.min ?? 0, plot.scales['x']!.max ?? 0];
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    for (const { first, last, counts } of this.columns) {
+      if (last + 0.5 < low || first - 0.5 > high) continue;
+      const left = plot.valToPos(first - 0.5, 'x', true);
+      const width = plot.valToPos(last + 0.5, 'x', true) - left;
+      // Whole pixels, and a gap between cells where there is room for one.
+      const [from, to] = [Math.round(left), Math.max(Math.round(left) + 1, Math.round(left + width) - (width > 4 * devicePixelRatio ? 1 : 0))];
+      counts.forEach((rows, bin) => {
+        if (rows === 0) return;
+        const top = Math.round(plot.valToPos((bin + 1) / riskBins, 'y', true));
+        const bottom = Math.round(plot.valToPos(bin / riskBins, 'y', true)) - 1;
+        const colour = colours[(bin + 0.5) / riskBins >= this.threshold ? 1 : 0];
+        ctx.globalAlpha = opacity(this.shareOf(rows));
+        ctx.fillStyle = colour;
+        ctx.fillRect(from, top, to - from, bottom - top);
+        if (!outlined || to - from < 4) return;
+        ctx.globalAlpha = 1;
+        ctx.strokeStyle = colour;
+        ctx.lineWidth = 1;
+        ctx.strokeRect(from + 0.5, top + 0.5, to - from - 1, bottom - top - 1);
+      });
+    }
+    ctx.restore();
+  }
+
+  tell(x: number): string {
+    const column = this.columns.find(({ first, last }) => x >= first && x <= last);
+    if (!column) return '';
+    const where = column.first === column.last ? `step ${column.first}` : `steps ${column.first}–${column.last}`;
+    const risky = column.counts.reduce((sum, rows, bin) => sum + ((bin + 0.5) / riskBins >= this.threshold ? rows : 0), 0);
+    setText(this.here, `${where}: ${integer(risky)} of ${count(column.counts.reduce((sum, rows) => sum + rows, 0), 'row')} at or above ${hundredths(this.threshold)}`);
+    const rows = column.counts.flatMap((n, bin) => (n > 0 ? [`${count(n, 'row')} of risk ${binName(bin)}`] : []));
+    return `${where}: ${rows.reverse().join(', ')}`;
+  }
+
+  /** Newest first; neighbouring columns in one line where they are many. */
+  table(from: number, to: number): HTMLElement {
+    const shown = this.columns.filter(({ first, last }) => last >= from && first <= to);
+    const each = Math.max(1, Math.ceil(shown.length / tableRows));
+    const lines = Array.from({ length: Math.ceil(shown.length / each) }, (_, line) => together(shown.slice(line * each, (line + 1) * each))).reverse();
+    const heads = ['Steps', ...Array.from({ length: riskBins }, (_, bin) => binName(bin))];
+    return h(
+      'table',
+      { class: 'numbers' },
+      h('thead', {}, h('tr', {}, ...heads.map(text => h('th', { attributes: { scope: 'col' } }, text)))),
+      h('tbody', {}, ...lines.map(({ first, last, counts }) => h('tr', {}, h('td', {}, first === last ? String(first) : `${first}–${last}`), ...counts.map(rows => h('td', {}, integer(rows)))))),
+    );
+  }
+
+  /** By the logarithm: a few risky rows among many are to be seen. */
+  private shareOf(rows: number): number {
+    return this.highest > 1 ? Math.log(rows) / Math.log(this.highest) : 1;
+  }
+}
+
+const opacity = (share: number): number => faintest + (1 - faintest) * share;
+
+function together(columns: readonly Column[]): Column {
+  const counts = Array.from({ length: riskBins }, (_, bin) => columns.reduce((sum, column) => sum + (column.counts[bin] ?? 0), 0));
+  return { first: columns[0]!.first, last: columns.at(-1)!.last, counts };
+}

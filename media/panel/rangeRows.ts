@@ -1,0 +1,79 @@
+/** The rows of a range of steps, those that added most to the loss first; each leads to its line in the editor. */
+import type { RangeMessage, RangeRow } from '../../src/views/panelProtocol';
+import { h, icon } from '../common/dom';
+import { count, decimal, hundredths, integer } from '../common/format';
+import { button, spinner } from '../common/toolkit';
+import { riskBar } from '../monitor/rows';
+
+const columns = [
+  ['Row', ''],
+  ['Seen', 'How many of the steps had the row in their batch'],
+  ['Risk', 'Highest risk of the row'],
+  ['NLL', 'Mean negative log-likelihood a token, over the steps'],
+  ['Σ β·KL', 'What the pull towards the safe reference added to the loss, over the steps'],
+  ['Added to the loss', 'Σ of the weighed likelihood and β·KL over the steps, each a mean over the row’s tokens'],
+] as const;
+
+export class RangeRows {
+  readonly element = h('section', { class: 'rows range-rows', hidden: true, attributes: { 'aria-label': 'Rows of the steps shown' } });
+
+  constructor(
+    private readonly show: (row: RangeRow) => void,
+    /** The focus was in the list: it has to go somewhere else. */
+    private readonly leave: () => void,
+  ) {}
+
+  /** Until they have been read. */
+  wait(from: number, to: number): void {
+    this.element.replaceChildren(this.heading(`Rows of steps ${integer(from)} to ${integer(to)}`), h('p', { class: 'note reading' }, spinner(), 'Reading …'));
+    this.open();
+  }
+
+  update({ from, to, steps, stepsRead, files, threshold, rows, others }: RangeMessage): void {
+    const sampled = stepsRead < steps ? ` ${integer(stepsRead)} of the ${integer(steps)} steps were read, evenly among them.` : '';
+    const cut = others ? ` The first ${integer(rows.length)} are listed, ${integer(others)} more are not.` : '';
+    this.element.replaceChildren(
+      this.heading(`Steps ${integer(from)} to ${integer(to)}: ${count(rows.length + others, 'row')}`),
+      h('p', { class: 'note' }, `Those that added most to the loss first.${cut}${sampled}`),
+      h('div', { class: 'list' }, this.table(files, threshold, rows)),
+    );
+    this.open();
+  }
+
+  private open(): void {
+    this.element.hidden = false;
+    this.element.scrollIntoView({ block: 'nearest' });
+  }
+
+  private heading(text: string): HTMLElement {
+    return h('div', { class: 'section-head' }, h('h2', {}, text), button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: () => this.hide() }));
+  }
+
+  private hide(): void {
+    const hadFocus = this.element.contains(document.activeElement);
+    this.element.hidden = true;
+    if (hadFocus) this.leave();
+  }
+
+  private table(files: readonly string[], threshold: number, rows: readonly RangeRow[]): HTMLElement {
+    const most = Math.max(...rows.map(({ contribution }) => contribution), 0);
+    const heads = columns.map(([text, title]) => h('th', { title, attributes: { scope: 'col' } }, text));
+    return h('table', { class: 'numbers' }, h('thead', {}, h('tr', {}, ...heads)), h('tbody', {}, ...rows.map(row => this.row(files, threshold, row, most))));
+  }
+
+  private row(files: readonly string[], threshold: number, row: RangeRow, most: number): HTMLElement {
+    const file = files[row.file] ?? 'dataset';
+    const share = h('div', {});
+    share.style.width = `${most > 0 ? 100 * Math.max(0, row.contribution / most) : 0}%`;
+    return h(
+      'tr',
+      { class: row.riskMax === null || row.riskMax >= threshold ? 'risky' : '', onclick: () => this.show(row) },
+      h('td', { class: 'where' }, h('button', { class: 'link', title: `Show ${file}:${row.line}` }, h('span', { class: 'file' }, file), `:${row.line}`)),
+      h('td', {}, `${integer(row.times)}×`),
+      h('td', {}, riskBar(row.riskMax)),
+      h('td', {}, hundredths(row.nllMean)),
+      h('td', {}, decimal(row.pull)),
+      h('td', {}, h('div', { class: 'risk added' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, share), decimal(row.contribution))),
+    );
+  }
+}

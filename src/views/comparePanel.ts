@@ -1,0 +1,184 @@
+/** Two or more runs over each other, in an editor tab. */
+import * as vscode from 'vscode';
+import { Disposable, type IDisposable } from '../common/disposable';
+import type { Log } from '../common/log';
+import type { Services } from '../common/services';
+import { UserError } from '../common/userError';
+import type { Run } from '../trainerHost/run';
+import type { RunRegistry } from '../trainerHost/runs';
+import { asLook, wholeRun, type Look } from './chartProtocol';
+import { comparedSeries, mostRuns, type ComparedSeries, type CompareState, type FromCompare, type ToCompare } from './compareProtocol';
+import { beganAt, lookAtRun, runsMessage } from './compareModel';
+import type { Cell } from './csv';
+import { runLabel, statusWord } from './describe';
+import { saveCsv } from './exportCsv';
+import { SeriesFeed } from './monitorModel';
+import { PanelPage } from './panelPage';
+import { stepsIn } from './seriesLines';
+
+export class ComparePanels extends Disposable implements vscode.WebviewPanelSerializer<CompareState | undefined> {
+  static readonly viewType = 'safeFinetuning.compareRuns';
+
+  private readonly open = new Map<string, ComparePanel>();
+  private readonly extensionUri: vscode.Uri;
+  private readonly log: Log;
+
+  constructor(
+    { context, log, registerCommand }: Services,
+    private readonly registry: RunRegistry,
+  ) {
+    super();
+    this.extensionUri = context.extensionUri;
+    this.log = log;
+    this.register(vscode.window.registerWebviewPanelSerializer(ComparePanels.viewType, this));
+    this.register(
+      registerCommand('safeFinetuning.compareRuns', async (item, selected) => {
+        const chosen = selected && selected.length > 1 ? selected.flatMap(({ runId }) => registry.byId(runId) ?? []) : await this.pick(item?.runId);
+        if (chosen) this.show(chosen);
+      }),
+    );
+  }
+
+  async deserializeWebviewPanel(panel: vscode.WebviewPanel, state: CompareState | undefined): Promise<void> {
+    if (!Array.isArray(state?.folders) || state.folders.length < 2) {
+      panel.dispose(); // closed before the page knew what it is about
+      return;
+    }
+    await this.registry.scan();
+    const folders = state.folders.slice(0, mostRuns);
+    const open = this.open.get(keyOf(folders));
+    if (!open) return this.follow(folders, panel);
+    panel.dispose(); // a tab is restored when it is first looked at, and meanwhile the runs have got another one
+    open.reveal();
+  }
+
+  private async pick(already: string | undefined): Promise<Run[] | undefined> {
+    await this.registry.scan();
+    const { runs } = this.registry;
+    if (runs.length < 2) {
+      throw new UserError('There are no two runs to compare yet.', [{ title: 'Start Run', command: 'safeFinetuning.startRun' }]);
+    }
+    const items = runs.map(run => ({ label: runLabel(run), description: statusWord[run.status], detail: run.id, picked: run.id === already, run }));
+    const picked = await vscode.window.showQuickPick(items, {
+      title: 'Compare Runs',
+      placeHolder: `Two to ${mostRuns} runs`,
+      canPickMany: true,
+      matchOnDetail: true,
+    });
+    return picked?.map(({ run }) => run);
+  }
+
+  private show(runs: readonly Run[]): void {
+    if (runs.length < 2 || runs.length > mostRuns) {
+      throw new UserError(`${runs.length} runs were chosen; two to ${mostRuns} can be compared.`, [{ title: 'Choose Again', command: 'safeFinetuning.compareRuns' }]);
+    }
+    const folders = runs.map(({ folder }) => folder);
+    const open = this.open.get(keyOf(folders));
+    if (open) return open.reveal();
+    this.follow(folders, vscode.window.createWebviewPanel(ComparePanels.viewType, `Compare ${runs.length} Runs`, vscode.ViewColumn.Active));
+  }
+
+  private follow(folders: readonly string[], panel: vscode.WebviewPanel): void {
+    const key = keyOf(folders);
+    this.open.set(key, new ComparePanel(folders, panel, this.extensionUri, this.registry, this.log));
+    panel.onDidDispose(() => this.open.delete(key));
+  }
+
+  override dispose(): void {
+    for (const panel of this.open.values()) panel.dispose();
+    super.dispose();
+  }
+}
+
+const keyOf = (folders: readonly string[]): string => JSON.stringify([...folders].sort());
+
+class ComparePanel extends PanelPage<FromCompare, ToCompare> {
+  private runs: (Run | undefined)[] = [];
+  private subscriptions: IDisposable[] = [];
+  private look = wholeRun;
+  private feeds: SeriesFeed<ComparedSeries>[] = [];
+  private told = '';
+
+  constructor(
+    private readonly folders: readonly string[],
+    panel: vscode.WebviewPanel,
+    extensionUri: vscode.Uri,
+    private readonly registry: RunRegistry,
+    log: Log,
+  ) {
+    super(panel, extensionUri, 'compare', log);
+    this.register(registry.onDidChange(() => this.attach()));
+    this.register({ dispose: () => this.detach() });
+    this.attach();
+  }
+
+  /** Runs may go, and come back. */
+  private attach(): void {
+    const runs = this.folders.map(folder => this.registry.inFolder(folder));
+    if (runs.length === this.runs.length && runs.every((run, index) => run === this.runs[index])) return;
+    this.detach();
+    this.runs = runs;
+    for (const run of runs) {
+      run?.follow();
+      if (run) this.subscriptions.push(run.onDidChange(() => this.sending.soon()));
+    }
+    this.startAgain();
+  }
+
+  private detach(): void {
+    for (const subscription of this.subscriptions.splice(0)) subscription.dispose();
+  }
+
+  private startAgain(): void {
+    this.feeds = this.runs.map(run => new SeriesFeed(comparedSeries, run ? lookAtRun(this.look, run.state.series) : this.look));
+    this.sending.soon();
+  }
+
+  protected async receive(message: FromCompare): Promise<void> {
+    switch (message.type) {
+      case 'ready':
+        this.told = '';
+        this.look = asLook(message.look);
+        this.startAgain();
+        return this.begin();
+      case 'look':
+        this.look = asLook(message.look);
+        return this.startAgain();
+      case 'openPanel': {
+        const run = this.runs[message.run];
+        if (run) await vscode.commands.executeCommand('safeFinetuning.openRunPanel', { runId: run.id });
+        return;
+      }
+      case 'export':
+        if (comparedSeries.includes(message.name)) await saveCsv(`compared ${message.title}`, this.lines(message.name, asLook(message.look)));
+        return;
+      default: {
+        const unknown: never = message;
+        throw new Error(`The page that compares runs sent something unknown: ${JSON.stringify(unknown)}`);
+      }
+    }
+  }
+
+  protected send(): void {
+    const runs = runsMessage(this.folders, this.runs);
+    const told = JSON.stringify(runs);
+    if (told !== this.told) this.post(runs);
+    this.told = told;
+    this.runs.forEach((run, index) => {
+      const series = run && this.feeds[index]?.next(run.state);
+      if (series) this.post({ ...series, run: index });
+    });
+  }
+
+  private *lines(name: ComparedSeries, look: Look): Generator<Cell[]> {
+    yield ['run', 'step', 'epoch', 'seconds', name];
+    for (const run of this.runs) {
+      if (!run) continue;
+      const { series } = run.state;
+      const { from, to } = stepsIn(series, lookAtRun(look, series));
+      for (let index = from; index < to; index++) {
+        yield [run.name, series.at('step', index), series.at('epoch', index), (series.at('ts', index) - beganAt(series)) / 1000, series.at(name, index)];
+      }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/** How many rows of which risk there were over the steps, few enough columns to draw. Pure. */
+import { riskBins, type IndexRange, type RunState, type Series } from '../trainerHost/runState';
+
+const mostColumns = 160;
+
+export interface RiskMap {
+  /** The first and the last step of each column. */
+  first: number[];
+  last: number[];
+  /** Column by column, rows per bin, from the lowest risk to the highest. */
+  counts: number[];
+}
+
+/** What has changed since the last call, for one reader; it goes on where it was while steps only come in addition. */
+export class RiskMapFeed {
+  private generation = -1;
+  private from = -1;
+  private read = 0;
+  private width = 1;
+  private counts: number[] = [];
+
+  next({ series, generation }: RunState, { from, to }: IndexRange): RiskMap | undefined {
+    if (generation === this.generation && from === this.from && to === this.read) return undefined;
+    if (generation !== this.generation || from !== this.from || to < this.read) {
+      this.counts = [];
+      this.width = Math.max(1, Math.ceil((to - from) / mostColumns));
+      this.read = from;
+    }
+    this.generation = generation;
+    this.from = from;
+    for (; this.read < to; this.read++) this.add(series, this.read);
+    return this.view(series);
+  }
+
+  private add(series: Series, index: number): void {
+    while (Math.floor((index - this.from) / this.width) >= mostColumns) this.halve();
+    const column = Math.floor((index - this.from) / this.width);
+    for (let bin = 0; bin < riskBins; bin++) {
+      const at = column * riskBins + bin;
+      this.counts[at] = (this.counts[at] ?? 0) + series.rowsInBin(index, bin);
+    }
+  }
+
+  /** Two columns become one. */
+  private halve(): void {
+    const halved: number[] = [];
+    this.counts.forEach((rows, at) => {
+      const column = Math.floor(at / riskBins / 2) * riskBins + (at % riskBins);
+      halved[column] = (halved[column] ?? 0) + rows;
+    });
+    this.counts = halved;
+    this.width *= 2;
+  }
+
+  private view(series: Series): RiskMap {
+    const { counts, from, width, read } = this;
+    const columns = Array.from({ length: counts.length / riskBins }, (_, column) => from + column * width);
+    return {
+      first: columns.map(index => series.at('step', index)),
+      last: columns.map(index => series.at('step', Math.min(index + width, read) - 1)),
+      counts: [...counts],
+    };
+  }
+}

@@ -1,0 +1,182 @@
+/** The run panel: an editor tab for a run, as many as one likes, there again when the window is loaded anew. */
+import * as vscode from 'vscode';
+import { Disposable, type IDisposable } from '../common/disposable';
+import { errorText, type Log } from '../common/log';
+import type { Services } from '../common/services';
+import { UserError } from '../common/userError';
+import type { Run } from '../trainerHost/run';
+import type { RunRegistry } from '../trainerHost/runs';
+import { asLook, wholeRun } from './chartProtocol';
+import { runLabel } from './describe';
+import { saveCsv } from './exportCsv';
+import { batchMessage, fileNames, rangeOf, RunFeed, thresholdOf } from './monitorModel';
+import { monitorCommands } from './monitorProtocol';
+import { PanelPage } from './panelPage';
+import { panelSeries, type FromPanel, type PanelSeries, type PanelState, type ToPanel } from './panelProtocol';
+import { aggregateRows, likelihoodWeight } from './rangeRows';
+import { RiskMapFeed } from './riskMap';
+import { needRun } from './runsTree';
+import { riskLines, seriesLines, stepsIn } from './seriesLines';
+import { showRowOf } from './showRow';
+
+const mostStepsRead = 2000;
+const mostRowsListed = 200;
+
+export class RunPanels extends Disposable implements vscode.WebviewPanelSerializer<PanelState | undefined> {
+  static readonly viewType = 'safeFinetuning.runPanel';
+
+  private readonly open = new Map<string, RunPanel>();
+  private readonly extensionUri: vscode.Uri;
+  private readonly log: Log;
+
+  constructor(
+    { context, log, registerCommand }: Services,
+    private readonly registry: RunRegistry,
+  ) {
+    super();
+    this.extensionUri = context.extensionUri;
+    this.log = log;
+    this.register(vscode.window.registerWebviewPanelSerializer(RunPanels.viewType, this));
+    this.register(
+      registerCommand('safeFinetuning.openRunPanel', async item => {
+        if (!item && !registry.current) await registry.scan();
+        this.show(needRun(item ? registry.byId(item.runId) : registry.current));
+      }),
+    );
+  }
+
+  async deserializeWebviewPanel(panel: vscode.WebviewPanel, state: PanelState | undefined): Promise<void> {
+    if (typeof state?.folder !== 'string') {
+      panel.dispose(); // closed before the page knew what it is about
+      return;
+    }
+    await this.registry.scan();
+    const open = this.open.get(state.folder);
+    if (!open) return this.follow(state.folder, panel);
+    panel.dispose(); // a tab is restored when it is first looked at, and meanwhile the run has got another one
+    open.reveal();
+  }
+
+  private show(run: Run): void {
+    const open = this.open.get(run.folder);
+    if (open) return open.reveal();
+    const panel = vscode.window.createWebviewPanel(RunPanels.viewType, runLabel(run), vscode.ViewColumn.Active);
+    this.follow(run.folder, panel);
+  }
+
+  private follow(folder: string, panel: vscode.WebviewPanel): void {
+    this.open.set(folder, new RunPanel(folder, panel, this.extensionUri, this.registry, this.log));
+    panel.onDidDispose(() => this.open.delete(folder));
+  }
+
+  override dispose(): void {
+    for (const panel of this.open.values()) panel.dispose();
+    super.dispose();
+  }
+}
+
+class RunPanel extends PanelPage<FromPanel, ToPanel> {
+  private run: Run | undefined;
+  private subscription: IDisposable | undefined;
+  private look = wholeRun;
+  private feed: RunFeed<PanelSeries> | undefined;
+  private risks = new RiskMapFeed();
+
+  constructor(
+    private readonly folder: string,
+    panel: vscode.WebviewPanel,
+    extensionUri: vscode.Uri,
+    private readonly registry: RunRegistry,
+    log: Log,
+  ) {
+    super(panel, extensionUri, 'panel', log);
+    this.register(registry.onDidChange(() => this.attach()));
+    this.register({ dispose: () => this.subscription?.dispose() });
+    this.attach();
+  }
+
+  /** The run may go, and come back. */
+  private attach(): void {
+    const run = this.registry.inFolder(this.folder);
+    if (run === this.run) return;
+    this.subscription?.dispose();
+    this.run = run;
+    run?.follow();
+    this.subscription = run?.onDidChange(() => this.sending.soon());
+    this.startAgain();
+  }
+
+  private startAgain(): void {
+    this.feed = this.run && new RunFeed(this.run, panelSeries, this.look);
+    this.risks = new RiskMapFeed();
+    this.sending.soon();
+  }
+
+  protected async receive(message: FromPanel): Promise<void> {
+    switch (message.type) {
+      case 'ready':
+        this.look = asLook(message.look);
+        this.startAgain();
+        return this.begin({ type: 'panel', folder: this.folder });
+      case 'look':
+        this.look = asLook(message.look);
+        return this.startAgain();
+      case 'command':
+        // Commands are about the run that is shown, which from now on is this one.
+        if (this.run) this.registry.select(this.run);
+        if (monitorCommands.includes(message.command)) await vscode.commands.executeCommand(message.command);
+        return;
+      case 'selectStep':
+        return this.sendRows(message.step);
+      case 'selectRange':
+        return this.sendRange(message.from, message.to);
+      case 'showRow':
+        return showRowOf(this.run, message.row);
+      case 'export':
+        return this.export(message);
+      default: {
+        const unknown: never = message;
+        throw new Error(`The run panel's page sent something unknown: ${JSON.stringify(unknown)}`);
+      }
+    }
+  }
+
+  protected send(): void {
+    const { run, feed, folder } = this;
+    if (!run || !feed) return this.post({ type: 'gone', folder });
+    this.panel.title = runLabel(run);
+    for (const message of feed.next(Date.now())) this.post(message);
+    const map = this.risks.next(run.state, rangeOf(run.state.series, this.look));
+    if (map) this.post({ type: 'risks', map, threshold: thresholdOf(run) });
+  }
+
+  private async sendRows(step: number): Promise<void> {
+    const { run } = this;
+    if (!run) return;
+    const rows = await run.rowsOf(step).catch((error: unknown) => {
+      throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
+    });
+    this.post(batchMessage(run, step, rows));
+  }
+
+  private async sendRange(from: number, to: number): Promise<void> {
+    const { run } = this;
+    if (!run) return;
+    const { steps, read } = await run.rowsBetween(from, to, mostStepsRead).catch((error: unknown) => {
+      throw new UserError(`The rows of steps ${from} to ${to} cannot be read: ${errorText(error)}`);
+    });
+    const rows = aggregateRows(read, likelihoodWeight(run.record?.config));
+    const listed = rows.slice(0, mostRowsListed);
+    const others = rows.length - listed.length;
+    this.post({ type: 'rangeRows', from, to, steps, stepsRead: read.length, files: fileNames(run), threshold: thresholdOf(run), rows: listed, others });
+  }
+
+  private async export({ title, columns, range }: Extract<FromPanel, { type: 'export' }>): Promise<void> {
+    const { run } = this;
+    if (!run) return;
+    const { series } = run.state;
+    const steps = stepsIn(series, { axis: 'step', range });
+    const lines = columns.kind === 'risks' ? riskLines(series, steps) : seriesLines(series, columns.names.filter(name => panelSeries.includes(name)), steps);
+    await saveCsv(`${run.id} ${title}`, lines);
+  }
+}

@@ -1,0 +1,319 @@
+/** What the run panel and the comparison show, without a window. */
+import assert from 'node:assert';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import fc from 'fast-check';
+import type { RowColumns, RunConfig } from '../../src/protocol/messages';
+import { Run } from '../../src/trainerHost/run';
+import { riskBins, RunState } from '../../src/trainerHost/runState';
+import { asLook, type Look } from '../../src/views/chartProtocol';
+import { lookAtRun, runsMessage } from '../../src/views/compareModel';
+import { configDifferences, flatten } from '../../src/views/configDifference';
+import { csvLine, writeCsv } from '../../src/views/csv';
+import { riskLines, seriesLines, stepsIn } from '../../src/views/seriesLines';
+import { SeriesFeed } from '../../src/views/monitorModel';
+import { aggregateRows, likelihoodWeight } from '../../src/views/rangeRows';
+import { RiskMapFeed } from '../../src/views/riskMap';
+import { extentOf, layOver, type RunColumns } from '../../media/compare/layOver';
+import { growing, percentiles, positive } from '../../media/charts/values';
+import { Smoother } from '../../src/views/smoothing';
+import { at, attempt, batch } from './batches';
+import { until } from './until';
+
+const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], ...values });
+
+const grown = (steps: number, values: (step: number) => Parameters<typeof batch>[1] = () => ({}), state = new RunState()) => {
+  const first = state.series.length + 1;
+  for (let step = first; step < first + steps; step++) state.apply(at(batch(step, values(step))));
+  return state;
+};
+
+describe('a series that is looked at in part', () => {
+  const look = (range: [number, number], smoothing = 0): Look => ({ axis: 'step', range, smoothing });
+
+  it('is sent in full where that is few enough, with some on either side', () => {
+    const state = grown(50_000, step => ({ total: step }));
+    const part = new SeriesFeed(['step', 'total'], look([20_000, 20_400])).next(state)!;
+    assert.deepStrictEqual([part.columns.step[0], part.columns.step.at(-1)], [19_799, 20_600]);
+    assert.strictEqual(part.columns.step.length, 802, 'every step');
+    assert.deepStrictEqual(part.extent, [1, 50_000]);
+  });
+
+  it('keeps the peaks of the part where it is not', () => {
+    const peaks = { lowest: 31_111, highest: 32_222, risky: 33_333, unsafe: 34_440 };
+    const state = grown(60_000, step => ({
+      total: step === peaks.lowest ? 0 : step === peaks.highest ? 9 : 5,
+      riskMax: step === peaks.risky ? 1 : 0.2,
+      canary: step % 10 ? null : step === peaks.unsafe ? -3 : 5,
+    }));
+    const { columns } = new SeriesFeed(['step', 'total'], look([30_000, 40_000])).next(state)!;
+    assert.ok(columns.step.length <= 2400);
+    for (const [name, step] of Object.entries(peaks)) assert.ok(columns.step.includes(step), name);
+  });
+
+  it('grows only while new steps fall into it', () => {
+    const feed = new SeriesFeed(['step'], look([90, 110]));
+    const state = grown(100);
+    assert.strictEqual(feed.next(state)?.columns.step.at(-1), 100);
+    assert.deepStrictEqual(feed.next(grown(10, undefined, state))?.columns.step.at(-1), 110);
+    grown(500, undefined, state);
+    assert.strictEqual(feed.next(state)?.columns.step.at(-1), 120);
+    const later = feed.next(grown(10, undefined, state));
+    assert.deepStrictEqual([later?.columns.step, later?.extent], [[], [1, 620]]);
+    assert.strictEqual(feed.next(state), undefined);
+  });
+
+  it('is smoothed as the whole is, also when it goes on', () => {
+    const wave = (step: number) => ({ total: Math.sin(step / 7) + (step % 3), kl: step % 2 ? null : 1 });
+    const state = grown(3000, wave);
+    const smoother = new Smoother(0.9);
+    const whole = Array.from({ length: 3000 }, (_, index) => smoother.next(state.series.at('total', index))!);
+    const feed = new SeriesFeed(['step', 'total', 'kl'], look([2800, 2990], 0.9));
+    const { columns, smoothed } = feed.next(state)!;
+    columns.step.forEach((step, index) => assert.ok(Math.abs(smoothed!.total[index]! - whole[step! - 1]!) < 1e-3));
+    assert.deepStrictEqual(smoothed!.kl.map(value => value === null), columns.kl.map(value => value === null), 'gaps stay');
+    const more = feed.next(grown(1, wave, state))!;
+    assert.ok(Math.abs(more.smoothed!.total[0]! - smoother.next(state.series.at('total', 3000))!) < 1e-3);
+  });
+
+  it('is what a page may ask for', () => {
+    assert.deepStrictEqual(asLook({ axis: 'step', range: [5, 2], smoothing: 1 }), { axis: 'step', range: null, smoothing: 0 });
+    assert.deepStrictEqual(asLook({ axis: 'x', range: [NaN, 2], smoothing: 'a' } as unknown as Look), { axis: 'step', range: null, smoothing: 0 });
+    assert.deepStrictEqual(asLook({ axis: 'ts', range: [1, 2], smoothing: 0.5 }), { axis: 'ts', range: [1, 2], smoothing: 0.5 });
+  });
+});
+
+describe('what follows from the rows of a step', () => {
+  it('is their share that is regularised, and the KL of those', () => {
+    const { series } = grown(1, () => ({ rows: rows({ beta: [0.5, 0, 0.2, 0], kl: [0.4, null, 0.2, null], risk: [1, 0, 0.35, null] }) }));
+    assert.strictEqual(series.at('regularisedShare', 0), 0.5);
+    assert.ok(Math.abs(series.at('klMean', 0) - 0.3) < 1e-6);
+    assert.deepStrictEqual(
+      Array.from({ length: riskBins }, (_, bin) => series.rowsInBin(0, bin)),
+      [1, 0, 0, 1, 0, 0, 0, 0, 0, 2],
+      'an unscored row counts as 1',
+    );
+    assert.ok(Number.isNaN(grown(1, () => ({ rows: rows({}) })).series.at('klMean', 0)));
+  });
+});
+
+describe('the map of risks', () => {
+  const total = (counts: readonly number[]) => counts.reduce((sum, rows) => sum + rows, 0);
+
+  it('counts every row once, however many steps share a column', () => {
+    const state = grown(1000, step => ({ rows: rows({ risk: [step === 777 ? 0.95 : 0.05, 0.5] }) }));
+    const map = new RiskMapFeed().next(state, { from: 0, to: 1000 })!;
+    assert.ok(map.first.length <= 160 && map.first.length > 100);
+    assert.strictEqual(total(map.counts), 2000);
+    const column = map.first.findIndex((first, index) => first <= 777 && map.last[index]! >= 777);
+    assert.strictEqual(map.counts[column * riskBins + 9], 1);
+    assert.deepStrictEqual([map.first[0], map.last.at(-1)], [1, 1000]);
+  });
+
+  it('grows with the run, and is what it would have been at once', () => {
+    const feed = new RiskMapFeed();
+    const state = new RunState();
+    for (const steps of [1, 3, 150, 7, 200, 900]) {
+      grown(steps, step => ({ rows: rows({ risk: [(step % 100) / 100] }) }), state);
+      const { length } = state.series;
+      const map = feed.next(state, { from: 0, to: length })!;
+      assert.strictEqual(total(map.counts), length);
+      assert.strictEqual(map.last.at(-1), length);
+      map.first.forEach((first, column) => {
+        const inside = Array.from({ length: map.last[column]! - first + 1 }, (_, index) => (first + index) % 100);
+        const expected = Array.from({ length: riskBins }, (_, bin) => inside.filter(risk => Math.floor(risk / 10) === bin).length);
+        assert.deepStrictEqual(map.counts.slice(column * riskBins, (column + 1) * riskBins), expected);
+      });
+      assert.strictEqual(feed.next(state, { from: 0, to: length }), undefined);
+    }
+  });
+
+  it('begins again when steps were taken back', () => {
+    const feed = new RiskMapFeed();
+    const state = grown(10);
+    feed.next(state, { from: 0, to: 10 });
+    state.apply(at(attempt(2, 4)));
+    assert.strictEqual(feed.next(state, { from: 0, to: 4 })?.last.at(-1), 4);
+  });
+});
+
+describe('the rows of a range of steps', () => {
+  const seen = [
+    rows({ line: [3, 9], hash: ['a', 'b'], file: [0, 0], risk: [0.1, 0.9], beta: [0, 0.5], nll: [1, 2], kl: [null, 0.4] }),
+    rows({ line: [9], hash: ['b'], risk: [null], beta: [1], nll: [4], kl: [0.1] }),
+    rows({ line: [3], hash: ['a'], file: [1], nll: [null] }),
+  ];
+
+  it('are each listed once, by what they added to the loss', () => {
+    const found = aggregateRows(seen, beta => 1 - beta);
+    assert.deepStrictEqual(found.map(({ file, line, times }) => [file, line, times]), [
+      [0, 9, 2],
+      [0, 3, 1],
+      [1, 3, 1],
+    ]);
+    const [b, a, unmeasured] = found;
+    assert.deepStrictEqual([b!.riskMax, b!.nllMean], [null, 3]);
+    assert.ok(Math.abs(b!.pull - 0.3) < 1e-12);
+    assert.ok(Math.abs(b!.contribution - (0.5 * 2 + 0.5 * 0.4 + 0.1)) < 1e-12);
+    assert.deepStrictEqual([a!.riskMax, a!.contribution, unmeasured!.nllMean], [0.1, 1, null]);
+  });
+
+  it('weigh as their method does', () => {
+    const config = (method: RunConfig['method'], form: 'convex' | 'additive') => ({ method, regularisation: { form } }) as RunConfig;
+    assert.strictEqual(likelihoodWeight(config('adaptive', 'convex'))(0.25), 0.75);
+    assert.strictEqual(likelihoodWeight(config('recommended', 'additive'))(0.25), 1);
+    assert.strictEqual(likelihoodWeight(config('kl', 'convex'))(0.3), 1);
+    assert.strictEqual(likelihoodWeight(undefined)(0.3), 1);
+  });
+});
+
+describe('a run that is read again', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'run-'));
+  const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+  const run = new Run(folder, log);
+  before(async () => {
+    const lines = Array.from({ length: 3000 }, (_, index) => JSON.stringify(batch(index + 1, { rows: rows({ line: [index + 1] }) })));
+    fs.writeFileSync(path.join(folder, 'events.jsonl'), `${lines.join('\n')}\n`);
+    run.follow();
+    await until(() => run.state.series.length === 3000);
+  });
+  after(() => {
+    run.dispose();
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  it('gives the rows of a range of steps', async () => {
+    const { steps, read } = await run.rowsBetween(10, 12.5, 2000);
+    assert.deepStrictEqual([steps, read.map(({ line }) => line[0])], [3, [10, 11, 12]]);
+    assert.deepStrictEqual(await run.rowsBetween(5000, 6000, 2000), { steps: 0, read: [] });
+    assert.deepStrictEqual((await run.rowsOf(7))?.line, [7]);
+    assert.strictEqual(await run.rowsOf(3001), undefined);
+  });
+
+  it('gives those of so many steps, evenly among them, where they are more', async () => {
+    const { steps, read } = await run.rowsBetween(1, 3000, 2000);
+    const lines = read.map(({ line }) => line[0]!);
+    assert.deepStrictEqual([steps, read.length, new Set(lines).size], [3000, 2000, 2000]);
+    assert.ok(lines.every((line, index) => index === 0 || line - lines[index - 1]! <= 2));
+  });
+
+  it('is told of to the page that compares, beside one that is gone', () => {
+    const { runs, differences } = runsMessage(['/runs/away', folder], [undefined, run]);
+    assert.deepStrictEqual(runs[0], { folder: '/runs/away', id: 'away', name: 'away', status: null, began: null, before: null, after: null });
+    assert.deepStrictEqual([runs[1]?.id, runs[1]?.began, runs[1]?.after], [path.basename(folder), 1000, null]);
+    assert.deepStrictEqual(differences, []);
+  });
+});
+
+describe('CSV', () => {
+  /** The cells of a line, as RFC 4180 has it. */
+  const parse = (line: string): string[] => {
+    const cells: string[] = [];
+    for (let rest = `,${line.slice(0, -2)}`; rest; ) {
+      const [whole, quoted, plain] = /^,(?:"((?:[^"]|"")*)"|([^,"\r\n]*))/.exec(rest)!;
+      cells.push(quoted?.replaceAll('""', '"') ?? plain!);
+      rest = rest.slice(whole.length);
+    }
+    return cells;
+  };
+
+  it('gives every text back', () => {
+    const texts = fc.array(fc.string({ unit: fc.constantFrom('a', '"', ',', '\r', '\n', ' ', 'β') }), { minLength: 2, maxLength: 5 });
+    fc.assert(fc.property(texts, cells => assert.deepStrictEqual(parse(csvLine(cells)), cells)));
+  });
+
+  it('leaves empty what is missing', () => assert.strictEqual(csvLine([1, null, NaN, 1e-7]), '1,,,1e-7\r\n'));
+
+  it('holds every step of the range', () => {
+    const { series } = grown(5000, step => ({ total: step / 2 }));
+    const lines = [...seriesLines(series, ['total', 'kl'], stepsIn(series, { axis: 'step', range: [10, 12] }))];
+    assert.deepStrictEqual(lines, [['step', 'total', 'kl'], [10, 5, NaN], [11, 5.5, NaN], [12, 6, NaN]]);
+    assert.deepStrictEqual(stepsIn(series, { axis: 'epoch', range: [0.1, 0.125] }), { from: 9, to: 12 });
+    assert.strictEqual([...seriesLines(series, ['total'], stepsIn(series, { axis: 'step', range: null }))].length, 5001);
+    assert.deepStrictEqual([...riskLines(series, stepsIn(series, { axis: 'step', range: [3, 3] }))][1], [3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+  });
+
+  it('is written whole or not at all', async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'csv-'));
+    const file = path.join(folder, 'a.csv');
+    await writeCsv(file, [['a', 'b'], [1, 2]], new AbortController().signal);
+    assert.strictEqual(fs.readFileSync(file, 'utf8'), 'a,b\r\n1,2\r\n');
+    const broken = function* () {
+      yield [1];
+      throw new Error('x');
+    };
+    await assert.rejects(writeCsv(file, broken(), new AbortController().signal), /x/);
+    assert.deepStrictEqual([fs.readdirSync(folder), fs.readFileSync(file, 'utf8')], [['a.csv'], 'a,b\r\n1,2\r\n']);
+    fs.rmSync(folder, { recursive: true });
+  });
+});
+
+describe('the configurations of runs', () => {
+  const config = (changes: object) => ({ $schema: null, model: 'm', method: 'adaptive', anchors: null, training: { epochs: 1, learningRate: 2e-4 }, ...changes }) as unknown as RunConfig;
+
+  it('are told apart by the settings that differ', () => {
+    const [a, b] = [config({}), config({ $schema: 'x', method: 'standard', anchors: { perStep: 2 }, training: { epochs: 2, learningRate: 2e-4 } })];
+    assert.deepStrictEqual(configDifferences([a, b]), [
+      { path: 'method', values: ['adaptive', 'standard'] },
+      { path: 'anchors', values: ['null', null] },
+      { path: 'training.epochs', values: ['1', '2'] },
+      { path: 'anchors.perStep', values: [null, '2'] },
+    ]);
+    assert.deepStrictEqual(configDifferences([a, a]), []);
+  });
+
+  it('of a run that has none differ in nothing', () => {
+    assert.deepStrictEqual(configDifferences([config({}), undefined]), []);
+    assert.deepStrictEqual(configDifferences([undefined, config({}), config({ model: 'n' })]), [{ path: 'model', values: [null, 'm', 'n'] }]);
+  });
+
+  it('are flat by their paths, lists as one value', () => {
+    assert.deepStrictEqual([...flatten({ a: { b: [1, 'x'], c: 'y' }, d: false })], [['a.b', '[1,"x"]'], ['a.c', 'y'], ['d', 'false']]);
+  });
+});
+
+describe('runs over each other', () => {
+  const run = (state: RunState, axis: Look['axis'] = 'step') => {
+    const { columns, smoothed, extent } = new SeriesFeed(['step', 'epoch', 'ts', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'], { axis, range: null, smoothing: 0 }).next(state)!;
+    return { values: columns, smoothed, extent, began: state.series.at('ts', 0) } satisfies RunColumns & { began: number };
+  };
+
+  it('share an axis; a missing value stays a gap, the point of another run is none', () => {
+    const short = run(grown(2, step => ({ total: step })));
+    const state = new RunState();
+    for (const step of [2, 4]) state.apply(at(batch(step, { total: step === 2 ? null : 40 })));
+    const { x, values } = layOver([short, undefined, run(state)], 'step');
+    assert.deepStrictEqual(x, [1, 2, 4]);
+    assert.deepStrictEqual(values['0:total'], [1, 2, undefined]);
+    assert.deepStrictEqual(values['2:total'], [undefined, null, 40]);
+    assert.deepStrictEqual(extentOf([short, undefined, run(state)], 'step'), [1, 4]);
+  });
+
+  it('count time from their first step, and a clock that was set back costs only points', () => {
+    const timed = (times: number[]) => {
+      const state = new RunState();
+      times.forEach((ts, index) => state.apply(at(batch(index + 1, { ts, total: index }))));
+      return state;
+    };
+    const { x, values } = layOver([run(timed([5000, 6000, 5500, 7000]), 'ts'), run(timed([90_000, 91_000]), 'ts')], 'ts');
+    assert.deepStrictEqual(x, [0, 1000, 2000]);
+    assert.deepStrictEqual(values['0:total'], [0, 1, 3]);
+    assert.deepStrictEqual(values['1:total'], [0, 1, undefined]);
+    assert.deepStrictEqual(lookAtRun({ axis: 'ts', range: [0, 10], smoothing: 0 }, timed([90_000]).series).range, [90_000, 90_010]);
+  });
+});
+
+describe('values that are drawn', () => {
+  it('are gaps on a logarithmic scale where they are not above 0', () => {
+    assert.deepStrictEqual(positive([1, 0, -2, null, undefined]), [1, null, null, null, undefined]);
+  });
+
+  it('have percentiles by their nearest rank', () => {
+    assert.deepStrictEqual(percentiles(Array.from({ length: 200 }, (_, index) => index), [0.01, 0.99]), [1, 197]);
+    assert.deepStrictEqual(percentiles([3], [0.01, 0.99]), [3, 3]);
+    assert.strictEqual(percentiles([], [0.01, 0.99]), null);
+  });
+
+  it('grow along their axis', () => assert.deepStrictEqual(growing([1, 1, 3, 2, NaN, 4]), [0, 2, 5]));
+});
