@@ -43,10 +43,10 @@ def write(status):
     config = dict(model="m", dataset=dict(path="d", heldOutPath=None, heldOutShare=0, invalidRows="error"), method="adaptive", preset=None, device="auto", processes=1, accelerateConfig=None, quantisation="none", anchors=None, safetyTokens=None, canary=None,
       risk=dict(source="critic", judge="classifier", guard=None, endpoint=None, probe=None, features="reference", floor=0.1, threshold=0.5), regularisation=dict(granularity="sample", mapping="linear", betaMin=0, betaMax=1, form="convex", weight=5, movingAverage=0, reference="cached"),
       lora=dict(rank=1, alpha=1, dropout=0, targetModules="all-linear"), checkpoints=dict(everyMinutes=1, atLeast=1, keep=1),
-      training=dict(epochs=1, maxSteps=None, batchSize=1, microBatchSize=None, learningRate=1, warmupSteps=0, weightDecay=0, maxGradNorm=1, maxLength=8, seed=1),
-      evaluation=dict(enabled=False, harmfulPrompts=None, benignPrompts=None, maxNewTokens=16, batchSize=1))
+      training=dict(epochs=1, maxSteps=None, batchSize=1, microBatchSize=None, learningRate=1, warmupSteps=0, weightDecay=0, maxGradNorm=1, maxLength=8, seed=1, reportTo=[]),
+      evaluation=dict(enabled=False, harmfulPrompts=None, benignPrompts=None, maxNewTokens=16, batchSize=1, atCheckpoints=False, maxAttackSuccess=None, onExceeded="warn"))
     config["$schema"] = None
-    record = dict(v=1, id="x", configPath=os.path.abspath(sys.argv[2]), config=config, datasets=[], versions={}, process=process, attempt=1, status=status, message="", parent=None)
+    record = dict(v=1, id="x", configPath=os.path.abspath(sys.argv[2]), config=config, script=None, datasets=[], versions={}, process=process, attempt=1, status=status, message="", parent=None)
     json.dump(record, open(folder + "/run.json.new", "w")); os.replace(folder + "/run.json.new", folder + "/run.json")
 write("running")
 emit("attempt_started", attempt=1, fromStep=0, pid=os.getpid(), host=socket.gethostname())
