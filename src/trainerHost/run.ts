@@ -5,7 +5,7 @@ import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
 import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
-import { EventTail, parseEvent, type TailedEvent } from './eventTail';
+import { EventTail, parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { isAlive } from './processIdentity';
 import {
   currentProcess,
@@ -27,6 +27,7 @@ import {
   type RunMeta,
   type RunStatus,
 } from './runFolder';
+import { KeptLines, readIndex, writeIndex } from './runIndex';
 import { RunState } from './runState';
 
 /** `status`: what the run is or how it stands has changed. `events`: its state has grown. `budget`: it is exceeded now. */
@@ -35,6 +36,9 @@ export type RunChange = 'status' | 'events' | 'budget';
 /** A process that has written an event so recently need not be looked for. */
 const surelyAliveMilliseconds = 3000;
 const badLinesLogged = 5;
+/** A file that grew by less is quickly read again. */
+const indexedBytes = 8 * 1024 * 1024;
+const indexedBytesAtEnd = 1024 * 1024;
 /** What is older was told of when it happened, or in another window. */
 const newsMilliseconds = 60_000;
 
@@ -61,7 +65,10 @@ export class Run extends Disposable {
   /** The log's last lines, for a run that failed. */
   logTail: string[] = [];
   resumable = false;
-  badLines = 0;
+  private lines = new KeptLines();
+  /** So much of the events is in the index, or is not to be. */
+  private indexed = 0;
+  private indexing = false;
 
   constructor(
     readonly folder: string,
@@ -98,7 +105,9 @@ export class Run extends Disposable {
         events: batch => this.apply(batch),
         restarted: () => this.restart(),
         badLine: reason => this.reportBadLine(reason),
-      }),
+        unknownEvent: () => this.state.counts.unknown++,
+        reachedEnd: () => void this.writeIndex(),
+      }, () => this.readIndex()),
     );
   }
 
@@ -123,7 +132,7 @@ export class Run extends Disposable {
       const buffer = Buffer.alloc(line.length);
       await file.read(buffer, 0, line.length, line.offset);
       const parsed = parseEvent(buffer.toString('utf8'));
-      return 'event' in parsed && parsed.event.type === 'batch' ? parsed.event.rows : undefined;
+      return 'event' in parsed && parsed.event.type === 'batch' && parsed.event.step === step ? parsed.event.rows : undefined;
     } finally {
       await file.close();
     }
@@ -198,7 +207,9 @@ export class Run extends Disposable {
   }
 
   private apply(batch: TailedEvent[]): void {
-    for (const event of batch) this.state.apply(event);
+    for (const event of batch) {
+      if (this.state.apply(event)) this.lines.note(event);
+    }
     this.noticeMisjudgement();
     this.changed.fire('events');
     if (batch.some(({ event }) => event.type === 'budget' && Date.now() - event.ts < newsMilliseconds)) this.changed.fire('budget');
@@ -218,15 +229,40 @@ export class Run extends Disposable {
 
   private restart(): void {
     this.log.warn(`${eventsFile(this.folder)} was replaced or cut; it is read again from its beginning.`);
-    const { generation } = this.state;
-    this.state = new RunState();
-    this.state.generation = generation + 1;
+    this.begin(new RunState(), new KeptLines(), 0);
+  }
+
+  private async readIndex(): Promise<TailStart | undefined> {
+    const known = await readIndex(this.folder);
+    if (known && !this.isDisposed) this.begin(known.state, known.lines, known.start.position);
+    return known?.start;
+  }
+
+  /** What was known of the events is void. */
+  private begin(state: RunState, lines: KeptLines, indexed: number): void {
+    state.generation = this.state.generation + 1;
+    this.state = state;
+    this.lines = lines;
+    this.indexed = indexed;
     this.changed.fire('events');
   }
 
+  private async writeIndex(): Promise<void> {
+    const { state } = this;
+    const position = this.tail?.position ?? 0;
+    const enough = state.finished ? indexedBytesAtEnd : Math.max(indexedBytes, position / 8);
+    if (this.indexing || position < indexedBytes || position - this.indexed < enough) return;
+    const { generation } = state;
+    const stillHolds = (): boolean => !this.isDisposed && this.state === state && state.generation === generation;
+    this.indexing = true;
+    this.indexed = position;
+    await writeIndex(this.folder, state, this.lines, position, stillHolds);
+    this.indexing = false;
+  }
+
   private reportBadLine(reason: string): void {
-    this.badLines++;
-    if (this.badLines <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
+    this.state.counts.bad++;
+    if (this.state.counts.bad <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
   }
 }
 
