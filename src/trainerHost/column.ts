@@ -14,8 +14,10 @@ export class Column {
 
   constructor(readonly precision: Precision) {}
 
-  /** @param value NaN where it is missing */
-  set(index: number, value: number): void {
+  /** @param given what is not a finite number, or too large to be kept, is missing */
+  set(index: number, given: number | null): void {
+    const kept = this.precision === 'float32' ? Math.fround(given ?? NaN) : (given ?? NaN);
+    const value = Number.isFinite(kept) ? kept : NaN;
     const number = Math.floor(index / blockLength);
     const within = index % blockLength;
     let block = this.blocks[number];

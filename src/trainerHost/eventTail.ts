@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { Disposable } from '../common/disposable';
+import { Stretch } from '../common/stretch';
 import { scanBatch } from '../protocol/batchLine';
 import { eventTypes } from '../protocol/eventTypes';
 import { LineScan } from '../protocol/lineScan';
@@ -9,7 +10,6 @@ import type { AnyEvent } from '../protocol/messages';
 import { check } from '../protocol/validate';
 
 const chunkBytes = 512 * 1024;
-const stretchMilliseconds = 8;
 const pollMilliseconds = 1000; // some mounts have no notifications
 /** Between two reads of a file that is written to all the time. */
 const restMilliseconds = 40;
@@ -137,7 +137,21 @@ function newerThanKnown(value: unknown): string | undefined {
   return v === 1 && !eventTypes.has(type) ? `type ${type}` : undefined;
 }
 
+/** What stands on each of many lines; undefined on an empty one. */
+export class LineParser {
+  private scan = new LineScan(Buffer.alloc(0));
+
+  parse({ bytes, from, to }: Line): Parsed | undefined {
+    if (this.scan.bytes !== bytes) this.scan = new LineScan(bytes);
+    const event = scanBatch(this.scan.line(from, to));
+    if (event) return { event };
+    const text = bytes.toString('utf8', from, to);
+    return text.trim() ? parseEvent(text) : undefined;
+  }
+}
+
 export class EventTail extends Disposable {
+  private readonly parser = new LineParser();
   private decoder = new LineDecoder();
   private inode: number | undefined;
   private reading: Promise<void> | undefined;
@@ -145,6 +159,7 @@ export class EventTail extends Disposable {
   private begun = false;
   private lastRead = 0;
   private timer: NodeJS.Timeout | undefined;
+  private size = 0;
 
   /** @param begin what of the file is known already; asked once, before anything is read */
   constructor(
@@ -178,6 +193,11 @@ export class EventTail extends Disposable {
   /** Where the first line begins that has not been delivered. */
   get position(): number {
     return this.decoder.lineStart;
+  }
+
+  /** Bytes that are there and have not been read. */
+  get remaining(): number {
+    return Math.max(0, this.size - this.decoder.position);
   }
 
   /** At once when the last time is long ago, otherwise after a rest. */
@@ -225,6 +245,7 @@ export class EventTail extends Disposable {
       this.sink.restarted();
     }
     this.inode = ino;
+    this.size = size;
     while (this.decoder.position < size) {
       // A new buffer each time: events hold on to theirs.
       const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, size - this.decoder.position));
@@ -238,31 +259,21 @@ export class EventTail extends Disposable {
   /** A long history must not block the host, however short or odd its lines are. */
   private async deliver(chunk: Buffer): Promise<void> {
     let batch: TailedEvent[] = [];
-    let scan = new LineScan(chunk);
-    let began = performance.now();
-    for (const { bytes, from, to, offset } of this.decoder.lines(chunk)) {
-      if (performance.now() - began > stretchMilliseconds) {
+    const stretch = new Stretch();
+    for (const line of this.decoder.lines(chunk)) {
+      if (stretch.isOver) {
         if (batch.length) this.sink.events(batch);
         batch = [];
-        await new Promise(setImmediate);
+        await stretch.pause();
         if (this.isDisposed) return;
-        began = performance.now();
       }
-      if (scan.bytes !== bytes) scan = new LineScan(bytes);
-      const event = scanBatch(scan.line(from, to));
-      if (event) batch.push({ event, offset, length: to - from });
-      else this.deliverSlowly(bytes.toString('utf8', from, to), offset, to - from, batch);
+      const parsed = this.parser.parse(line);
+      if (!parsed) continue;
+      if ('event' in parsed) batch.push({ event: parsed.event, offset: line.offset, length: line.to - line.from });
+      else if ('unknown' in parsed) this.sink.unknownEvent();
+      else this.sink.badLine(`byte ${line.offset}: ${parsed.reason}`);
     }
     if (batch.length) this.sink.events(batch);
-    await new Promise(setImmediate);
-  }
-
-  /** A line that is not a batch as the trainer writes it. */
-  private deliverSlowly(text: string, offset: number, length: number, batch: TailedEvent[]): void {
-    if (!text.trim()) return;
-    const parsed = parseEvent(text);
-    if ('event' in parsed) batch.push({ event: parsed.event, offset, length });
-    else if ('unknown' in parsed) this.sink.unknownEvent();
-    else this.sink.badLine(`byte ${offset}: ${parsed.reason}`);
+    await stretch.pause();
   }
 }

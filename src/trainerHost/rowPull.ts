@@ -1,7 +1,9 @@
 /** How far each row of a run pulled the model away from its safe reference, from the events of the run. */
 import { createReadStream } from 'node:fs';
-import readline from 'node:readline';
-import type { AnyEvent } from '../protocol/messages';
+import { Stretch } from '../common/stretch';
+import type { RowColumns } from '../protocol/messages';
+import { LineDecoder, LineParser } from './eventTail';
+import type { Series } from './runState';
 
 export interface RowPull {
   /** Mean KL(reference ‖ model) in nats a token, over the steps in which the row was regularised. */
@@ -13,47 +15,48 @@ export interface RowPull {
 /** By index into the run's datasets and content hash. Rows that were never regularised have no KL, and are left out. */
 export type RowPulls = ReadonlyMap<number, ReadonlyMap<string, RowPull>>;
 
-interface Seen {
-  step: number;
-  file: number;
-  hash: string;
+interface Sum {
   kl: number;
+  times: number;
 }
 
-export async function readRowPulls(eventsFile: string): Promise<RowPulls> {
-  let seen: Seen[] = [];
-  for await (const line of readline.createInterface({ input: createReadStream(eventsFile), crlfDelay: Infinity })) {
-    const event = parse(line);
-    if (event?.type === 'attempt_started') seen = seen.filter(({ step }) => step <= event.fromStep); // the others were taken back
-    if (event?.type !== 'batch') continue;
-    const { file, hash, kl } = event.rows;
-    for (const [index, value] of kl.entries()) {
-      if (value !== null) seen.push({ step: event.step, file: file[index]!, hash: hash[index]!, kl: value });
+const chunkBytes = 512 * 1024;
+
+/** @param steps those of the run: what an attempt has taken back is not among them */
+export async function readRowPulls(eventsFile: string, steps: Pick<Series, 'lineOf'>): Promise<RowPulls> {
+  const sums = new Map<number, Map<string, Sum>>();
+  const [decoder, parser, stretch] = [new LineDecoder(), new LineParser(), new Stretch()];
+  for await (const chunk of createReadStream(eventsFile, { highWaterMark: chunkBytes })) {
+    for (const line of decoder.lines(chunk as Buffer)) {
+      if (stretch.isOver) await stretch.pause();
+      const parsed = parser.parse(line);
+      if (!parsed || !('event' in parsed) || parsed.event.type !== 'batch') continue;
+      const { step, rows } = parsed.event;
+      if (steps.lineOf(step)?.offset === line.offset) add(rows, sums);
     }
   }
-  return pulls(seen);
+  return pulls(sums);
 }
 
-function pulls(seen: readonly Seen[]): RowPulls {
-  const sums = new Map<number, Map<string, { kl: number; times: number }>>();
-  for (const { file, hash, kl } of seen) {
-    const ofFile = sums.get(file) ?? new Map<string, { kl: number; times: number }>();
-    const sum = ofFile.get(hash) ?? { kl: 0, times: 0 };
-    ofFile.set(hash, { kl: sum.kl + kl, times: sum.times + 1 });
-    sums.set(file, ofFile);
+function add(rows: RowColumns, sums: Map<number, Map<string, Sum>>): void {
+  const { kl } = rows;
+  if (kl.every(value => value === null)) return;
+  const { file, hash } = rows;
+  for (const [index, value] of kl.entries()) {
+    if (value === null) continue;
+    const ofFile = sums.get(file[index]!) ?? new Map<string, Sum>();
+    sums.set(file[index]!, ofFile);
+    const sum = ofFile.get(hash[index]!);
+    if (sum) {
+      sum.kl += value;
+      sum.times++;
+    } else ofFile.set(hash[index]!, { kl: value, times: 1 });
   }
+}
+
+function pulls(sums: ReadonlyMap<number, ReadonlyMap<string, Sum>>): RowPulls {
   const means = [...sums.values()].flatMap(ofFile => [...ofFile.values()].map(({ kl, times }) => kl / times)).sort((a, b) => a - b);
   const median = means[Math.floor(means.length / 2)] ?? 0;
-  const pullOf = ({ kl, times }: { kl: number; times: number }): RowPull => ({ kl: kl / times, timesMedian: median > 0 ? kl / times / median : 0 });
+  const pullOf = ({ kl, times }: Sum): RowPull => ({ kl: kl / times, timesMedian: median > 0 ? kl / times / median : 0 });
   return new Map([...sums].map(([file, ofFile]) => [file, new Map([...ofFile].map(([hash, sum]) => [hash, pullOf(sum)]))]));
-}
-
-/** The events of interest; a torn line is none. */
-function parse(line: string): AnyEvent | undefined {
-  if (!line.includes('"type":"batch"') && !line.includes('"type":"attempt_started"')) return undefined;
-  try {
-    return JSON.parse(line) as AnyEvent;
-  } catch {
-    return undefined;
-  }
 }

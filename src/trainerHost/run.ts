@@ -55,6 +55,7 @@ export class Run extends Disposable {
   private refreshing: Promise<void> | undefined;
 
   readonly onDidChange = this.changed.event;
+  readonly id: string;
   state = new RunState();
   record: RunRecord | undefined;
   launch: LaunchRecord | undefined;
@@ -75,10 +76,7 @@ export class Run extends Disposable {
     private readonly log: Log,
   ) {
     super();
-  }
-
-  get id(): string {
-    return path.basename(this.folder);
+    this.id = path.basename(folder);
   }
 
   get name(): string {
@@ -96,6 +94,23 @@ export class Run extends Disposable {
   /** Milliseconds since the Unix epoch. */
   get startedAt(): number {
     return this.launch?.ts ?? this.state.firstEvent ?? (this.record ? this.record.process.startTime * 1000 : 0);
+  }
+
+  /** Resolves when everything that the events say at present is known. */
+  async read(): Promise<void> {
+    this.follow();
+    await this.tail?.read();
+  }
+
+  /** The share of a long history that has been read, until all of it has. */
+  get readShare(): number | null {
+    const { position = 0, remaining = 0 } = this.tail ?? {};
+    return remaining > indexedBytes ? position / (position + remaining) : null;
+  }
+
+  /** Nothing is known to happen to it: it has ended, and its folder has been looked at. */
+  get isSettled(): boolean {
+    return this.stamps !== '' && !isActive(this.status) && this.status !== 'lost';
   }
 
   /** Reads the events from the first on, and goes on reading. */
@@ -139,9 +154,8 @@ export class Run extends Disposable {
   }
 
   private async look(): Promise<void> {
-    const unsettled = this.stamps === '' || isActive(this.status) || this.status === 'lost';
     const stamps = [runFile, metaFile].map(file => changeStamp(file(this.folder))).join();
-    if (!unsettled && stamps === this.stamps) return;
+    if (this.isSettled && stamps === this.stamps) return;
 
     // The process first: one that is gone has written its last word into the files that are read next.
     const known = this.process;
@@ -190,7 +204,7 @@ export class Run extends Disposable {
     this.logTail = this.status === 'failed' ? logTail(this.folder) : [];
     this.message = this.explain();
     const { status, message, resumable, meta } = this;
-    const shown = JSON.stringify([status, message, resumable, meta.name, meta.tags, meta.notes, record?.attempt]);
+    const shown = JSON.stringify([status, message, resumable, meta.name, meta.tags, meta.notes, record?.attempt, this.startedAt]);
     if (shown !== this.shown) {
       this.shown = shown;
       this.changed.fire('status');

@@ -83,7 +83,7 @@ export class Series {
   }
 
   add(batch: Batch, offset: number, length: number): void {
-    for (const name of seriesNames) this.columns[name].set(this.count, batch[name] ?? NaN);
+    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
     this.offsets.set(this.count, offset);
     this.lengths.set(this.count, length);
     this.countIn();

@@ -18,6 +18,8 @@ export interface RunView {
   /** Why it ended as it did. */
   message: string;
   resumable: boolean;
+  /** The share of a long history that has been read, until all of it has. */
+  reading: number | null;
   elapsedSeconds: number;
   phase: PhaseProgress | null;
   current: CurrentValues | null;

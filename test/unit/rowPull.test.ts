@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { parseEvent } from '../../src/trainerHost/eventTail';
 import { readRowPulls } from '../../src/trainerHost/rowPull';
+import { RunState } from '../../src/trainerHost/runState';
 import { attempt, batch } from './batches';
 
 describe('how far rows pulled the model', () => {
@@ -10,6 +12,17 @@ describe('how far rows pulled the model', () => {
   const step = (number: number, rows: [file: number, hash: string, kl: number | null][]) => {
     const { risk, beta, nll, line } = batch(1).rows;
     return batch(number, { rows: { risk, beta, nll, line, file: rows.map(([of]) => of), hash: rows.map(([, hash]) => hash), kl: rows.map(([, , kl]) => kl) } });
+  };
+
+  const read = () => {
+    const state = new RunState();
+    let offset = 0;
+    for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
+      const parsed = parseEvent(line);
+      if ('event' in parsed) state.apply({ event: parsed.event, offset, length: line.length });
+      offset += line.length + 1;
+    }
+    return readRowPulls(file, state.series);
   };
 
   it('is their mean KL over the run, beside the median row', async () => {
@@ -22,13 +35,13 @@ describe('how far rows pulled the model', () => {
       step(3, [[0, 'c', 0.1], [0, 'b', null]]),
     ];
     fs.writeFileSync(file, events.map(event => `${JSON.stringify(event)}\n`).join('') + '{"type":"batch","rows":');
-    const pulls = await readRowPulls(file);
+    const pulls = await read();
     const found = [...pulls].flatMap(([of, rows]) => [...rows].map(([hash, { kl, timesMedian }]) => [of, hash, +kl.toFixed(6), +timesMedian.toFixed(6)]));
     assert.deepEqual(found, [[0, 'a', 0.3, 1], [0, 'c', 0.1, 0.333333], [0, 'd', 0.3, 1], [1, 'a', 1, 3.333333]]);
   });
 
   it('is nothing where no row was held near the reference', async () => {
     fs.writeFileSync(file, `${JSON.stringify(step(1, [[0, 'a', null]]))}\n`);
-    assert.equal((await readRowPulls(file)).size, 0);
+    assert.equal((await read()).size, 0);
   });
 });
