@@ -1,5 +1,6 @@
 // A run's events as the trainer writes them: deterministic, and written as fast as a disk takes them.
 import fs from 'node:fs';
+import path from 'node:path';
 
 const variants = 997; // prime, so that nothing recurs with the rhythm of something else
 const linesAtOnce = 2000;
@@ -34,6 +35,18 @@ export function writeLongRun(file, steps, { rows = 8, began = 1_700_000_000_000 
     fs.writeSync(handle, line(ts, { type: 'finished', status: 'completed', message: 'Completed.', resumable: false, adapter: 'adapter' }));
   } finally {
     fs.closeSync(handle);
+  }
+}
+
+/** A folder of runs that have ended. */
+export function writeManyRuns(folder, runs, record) {
+  for (let number = 0; number < runs; number++) {
+    const id = `20260101-${String(number).padStart(6, '0')}-adaptive-xx`;
+    const run = path.join(folder, id);
+    fs.mkdirSync(run, { recursive: true });
+    const launch = { id, ts: 1_700_000_000_000 + 1000 * number, argv: [], interpreter: 'python', configPath: record.configPath };
+    fs.writeFileSync(path.join(run, 'launch.json'), JSON.stringify(launch));
+    fs.writeFileSync(path.join(run, 'run.json'), JSON.stringify({ ...record, id }));
   }
 }
 

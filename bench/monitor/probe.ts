@@ -37,7 +37,7 @@ async function open(folder: string, steps: number): Promise<Opened> {
   const block = await blockWhile(async () => {
     run.follow();
     while (!complete) {
-      if (feed.next(run.state)) firstChart ||= performance.now() - began;
+      if (feed.next(run.state)?.columns.step.length) firstChart ||= performance.now() - began;
       peak = Math.max(peak, megabytesNow() - before);
       if (run.state.finished && run.state.series.length === steps) complete = performance.now() - began;
       else await sleep(Math.min(sendMilliseconds, firstChart ? sendMilliseconds : 10));

@@ -12,7 +12,7 @@ import { check } from '../protocol/validate';
 const chunkBytes = 512 * 1024;
 const pollMilliseconds = 1000; // some mounts have no notifications
 /** Between two reads of a file that is written to all the time. */
-const restMilliseconds = 40;
+const restMilliseconds = 80;
 /** No trainer writes such a line, and it is not kept to be looked at. */
 const longestLine = 64 * 1024 * 1024;
 
