@@ -116,13 +116,17 @@ export class Run extends Disposable {
   /** Reads the events from the first on, and goes on reading. */
   follow(): void {
     this.tail ??= this.register(
-      new EventTail(eventsFile(this.folder), {
-        events: batch => this.apply(batch),
-        restarted: () => this.restart(),
-        badLine: reason => this.reportBadLine(reason),
-        unknownEvent: () => this.state.counts.unknown++,
-        reachedEnd: () => void this.writeIndex(),
-      }, () => this.readIndex()),
+      new EventTail(
+        eventsFile(this.folder),
+        {
+          events: batch => this.apply(batch),
+          restarted: () => this.restart(),
+          badLine: reason => this.reportBadLine(reason),
+          unknownEvent: () => this.state.counts.unknown++,
+          reachedEnd: () => void this.writeIndex(),
+        },
+        () => this.readIndex(),
+      ),
     );
   }
 

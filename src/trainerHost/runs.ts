@@ -110,6 +110,7 @@ export class RunRegistry extends Disposable {
   private async look(): Promise<void> {
     const found = new Set((await Promise.all(this.folders().map(folder => this.runFolders(folder).look()))).flat());
     this.looking = true;
+    let meanwhile: Run | undefined;
     const stretch = new Stretch();
     try {
       for (const folder of found) {
@@ -119,11 +120,11 @@ export class RunRegistry extends Disposable {
       for (const [folder, run] of this.runsByFolder) {
         if (!found.has(folder)) this.detach(folder, run);
       }
-      await this.lookAt(this.due(), stretch);
+      meanwhile = await this.lookAt(this.due(), stretch);
     } finally {
       this.looking = false;
     }
-    if (!this.shown) this.select(this.active ?? this.runs[0]);
+    if (this.shown === meanwhile) this.select(this.active ?? this.runs[0]);
     this.tell();
   }
 
@@ -141,19 +142,25 @@ export class RunRegistry extends Disposable {
     return [...this.runs.filter(run => !run.isSettled || run === this.shown), ...ended.slice(from, this.nextEnded)];
   }
 
-  private async lookAt(runs: readonly Run[], stretch: Stretch): Promise<void> {
+  /** Says which run is shown meanwhile, if none was and it takes long: when each began is not known before all have been looked at. */
+  private async lookAt(runs: readonly Run[], stretch: Stretch): Promise<Run | undefined> {
     const began = Date.now();
     let told = began;
+    let meanwhile: Run | undefined;
     for (const run of runs) {
       await run.refresh();
       if (!stretch.isOver) continue;
       await stretch.pause();
-      if (!this.shown && Date.now() - began > patienceMilliseconds) this.select(this.active ?? runs[0]);
+      if (!this.shown && Date.now() - began > patienceMilliseconds) {
+        meanwhile = this.active ?? runs[0];
+        this.select(meanwhile);
+      }
       if (Date.now() - told > tellMilliseconds) {
         told = Date.now();
         this.tell();
       }
     }
+    return meanwhile;
   }
 
   /** Says that the list has changed, if it has. */
