@@ -53,6 +53,10 @@ export class Run extends Disposable {
   private stamps = '';
   private shown = '';
   private refreshing: Promise<void> | undefined;
+  private lines = new KeptLines();
+  /** So much of the events is in the index, or is not to be. */
+  private indexed = 0;
+  private indexing = false;
 
   readonly onDidChange = this.changed.event;
   readonly id: string;
@@ -66,10 +70,6 @@ export class Run extends Disposable {
   /** The log's last lines, for a run that failed. */
   logTail: string[] = [];
   resumable = false;
-  private lines = new KeptLines();
-  /** So much of the events is in the index, or is not to be. */
-  private indexed = 0;
-  private indexing = false;
 
   constructor(
     readonly folder: string,
