@@ -63,6 +63,7 @@ async function measureInHost(folder, steps, runs) {
   return [
     atMost(`${of}: first opened, to the first charts`, first.firstChart / 1000, 1.5, 's'),
     atMost(`${of}: first opened, to all of it`, first.complete / 1000, 15, 's'),
+    plain(`${of}: processor time of the extension host for it, that of the watch for long stretches among it`, first.processor / 1000, 's'),
     atMost(`${of}: opened again, from an index of ${index} MB, to all of it`, again.complete / 1000, 1.5, 's'),
     atMost(`${of}: longest stretch that the extension host computed while it was first opened`, first.block, 20, 'ms'),
     atMost(`${of}: the same when it was opened again`, again.block, 20, 'ms'),
@@ -80,7 +81,7 @@ async function measureLive(folder, events, seconds) {
   try {
     const delays = await run.delays(events);
     const idle = await shareOfCore(seconds);
-    await watchUpdates(run.shown);
+    await countUpdates(run.shown);
     const [shown] = await Promise.all([shareOfCore(seconds), writeFor(run, seconds)]);
     const written = run.stepsWritten();
     await run.shown.filter({ hasText: new RegExp(`^${[...String(written)].join('[^0-9/]?')}\\b`) }).waitFor({ timeout: 10_000 });
@@ -95,9 +96,7 @@ async function measureLive(folder, events, seconds) {
       plain('event written to value on screen, 95 of 100', quantile(delays, 0.95), 'ms'),
       atMost(`${of}: the extension host's share of a core, less that without a run's events`, 100 * (shown - idle), 10, '%'),
       plain(`${of}: the same while the monitor is hidden and has no page`, 100 * (hidden - idle), '%'),
-      atMost(`${of}: updates of the charts`, updates.length / seconds, 10.5, 'a second'),
-      atMost(`${of}: script and drawing for an update of the page, 95 of 100`, quantile(updates, 0.95), 8, 'ms'),
-      atMost(`${of}: the longest of them`, Math.max(...updates), 50, 'ms'),
+      atMost(`${of}: updates of the charts`, updates / seconds, 10.5, 'a second'),
     ];
   } finally {
     await run.close();
@@ -115,16 +114,11 @@ async function writeFor(run, seconds) {
   }
 }
 
-/** Takes the time of every update of the charts in the page: from the first listener to what the last one has set going. */
-function watchUpdates(shown) {
+function countUpdates(shown) {
   return shown.evaluate(element => {
     const view = element.ownerDocument.defaultView;
-    view.updates = [];
-    let began = 0;
-    const isSeries = event => event.data?.type === 'series';
-    view.addEventListener('message', event => isSeries(event) && (began = view.performance.now()), { capture: true });
-    // Charts draw in microtasks, which run in their order.
-    view.addEventListener('message', event => isSeries(event) && view.queueMicrotask(() => view.updates.push(view.performance.now() - began)));
+    view.updates = 0;
+    view.addEventListener('message', event => (view.updates += event.data?.type === 'series' ? 1 : 0));
   });
 }
 

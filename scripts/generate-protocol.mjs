@@ -68,7 +68,7 @@ function batchReader({ Batch, RowColumns }) {
         read(`scan.list(${quote(kindOf(items))})`);
       }
       literal = '},';
-      fields.push(`${key}: new BatchRows(scan.bytes, scan.places)`);
+      fields.push(`${key}: new BatchRows(scan.listsText, scan.places)`);
     } else {
       read(`const ${key} = scan.${kindOf(property)}(${property.minimum ?? ''})`);
       fields.push(key);
@@ -87,11 +87,11 @@ import type { Batch, RowColumns } from './messages';
 
 /** Rows that are parsed when they are asked for. */
 class BatchRows implements RowColumns {
-  readonly #bytes: Uint8Array;
+  readonly #text: string;
   readonly #places: readonly number[];
 
-  constructor(bytes: Uint8Array, places: readonly number[]) {
-    this.#bytes = bytes;
+  constructor(text: string, places: readonly number[]) {
+    this.#text = text;
     this.#places = places;
   }
 
@@ -102,7 +102,7 @@ ${getters.join('\n\n')}
   }
 
   private column<T>(index: number): T[] {
-    return JSON.parse(new TextDecoder().decode(this.#bytes.subarray(this.#places[2 * index], this.#places[2 * index + 1]))) as T[];
+    return JSON.parse(this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1])) as T[];
   }
 }
 

@@ -13,6 +13,7 @@ const sendMilliseconds = 100;
 interface Opened {
   firstChart: number;
   complete: number;
+  processor: number;
   block: number;
   megabytes: number;
   peakMegabytes: number;
@@ -31,16 +32,20 @@ async function open(folder: string, steps: number): Promise<Opened> {
   await settle();
   const before = megabytesNow();
   const began = performance.now();
+  const beganProcessor = process.cpuUsage();
   const run = new Run(folder, log);
   const feed = new SeriesFeed();
-  let [firstChart, complete, peak] = [0, 0, 0];
+  let [firstChart, complete, processor, peak] = [0, 0, 0, 0];
   const block = await blockWhile(async () => {
     run.follow();
     while (!complete) {
       if (feed.next(run.state)?.columns.step.length) firstChart ||= performance.now() - began;
       peak = Math.max(peak, megabytesNow() - before);
-      if (run.state.finished && run.state.series.length === steps) complete = performance.now() - began;
-      else await sleep(Math.min(sendMilliseconds, firstChart ? sendMilliseconds : 10));
+      if (run.state.finished && run.state.series.length === steps) {
+        complete = performance.now() - began;
+        const { user, system } = process.cpuUsage(beganProcessor);
+        processor = (user + system) / 1000;
+      } else await sleep(Math.min(sendMilliseconds, firstChart ? sendMilliseconds : 10));
     }
     await run.read();
   });
@@ -49,7 +54,7 @@ async function open(folder: string, steps: number): Promise<Opened> {
   await settle();
   const megabytes = megabytesNow() - before;
   run.dispose();
-  return { firstChart, complete, block, megabytes, peakMegabytes: peak };
+  return { firstChart, complete, processor, block, megabytes, peakMegabytes: peak };
 }
 
 /** A folder of many runs: the first look at it, and those that follow. */

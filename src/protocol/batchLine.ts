@@ -4,11 +4,11 @@ import type { Batch, RowColumns } from './messages';
 
 /** Rows that are parsed when they are asked for. */
 class BatchRows implements RowColumns {
-  readonly #bytes: Uint8Array;
+  readonly #text: string;
   readonly #places: readonly number[];
 
-  constructor(bytes: Uint8Array, places: readonly number[]) {
-    this.#bytes = bytes;
+  constructor(text: string, places: readonly number[]) {
+    this.#text = text;
     this.#places = places;
   }
 
@@ -45,7 +45,7 @@ class BatchRows implements RowColumns {
   }
 
   private column<T>(index: number): T[] {
-    return JSON.parse(new TextDecoder().decode(this.#bytes.subarray(this.#places[2 * index], this.#places[2 * index + 1]))) as T[];
+    return JSON.parse(this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1])) as T[];
   }
 }
 
@@ -144,5 +144,5 @@ export function scanBatch(scan: LineScan): Batch | undefined {
   scan.list('numberOrNull');
   scan.literal(literals[29]!);
   if (!scan.succeeded) return undefined;
-  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, etaSeconds, canary, rows: new BatchRows(scan.bytes, scan.places) };
+  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, etaSeconds, canary, rows: new BatchRows(scan.listsText, scan.places) };
 }

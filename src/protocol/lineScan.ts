@@ -16,14 +16,14 @@ export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(te
 const nullBytes = bytesOf('null');
 
 export class LineScan {
-  /** Where each list that was read begins and ends. */
+  /** Where each list that was read begins and ends, in their text. */
   places: number[] = [];
+  private listsFrom = 0;
   private at = 0;
   private end = 0;
   private failed = false;
 
-  /** @param bytes are kept by what is read from them */
-  constructor(readonly bytes: Uint8Array) {}
+  constructor(readonly bytes: Buffer) {}
 
   /** Begins with the line between two places. */
   line(from: number, to: number): this {
@@ -32,6 +32,11 @@ export class LineScan {
     this.failed = false;
     this.places = [];
     return this;
+  }
+
+  /** From the first list to here: what is read keeps this and not the bytes, which may be written over. */
+  get listsText(): string {
+    return this.bytes.toString('latin1', this.listsFrom, this.at);
   }
 
   /** Everything was as expected, to the line's last byte. */
@@ -67,10 +72,11 @@ export class LineScan {
 
   list(kind: ListKind): void {
     const from = this.at;
+    if (this.places.length === 0) this.listsFrom = from;
     if (this.bytes[this.at++] !== opening) this.failed = true;
     if (this.bytes[this.at] === closing) this.at++;
     else this.items(kind);
-    this.places.push(from, this.at);
+    this.places.push(from - this.listsFrom, this.at - this.listsFrom);
   }
 
   private items(kind: ListKind): void {

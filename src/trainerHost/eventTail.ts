@@ -246,10 +246,9 @@ export class EventTail extends Disposable {
     }
     this.inode = ino;
     this.size = size;
+    const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, Math.max(0, size - this.decoder.position)));
     while (this.decoder.position < size) {
-      // A new buffer each time: events hold on to theirs.
-      const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, size - this.decoder.position));
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, this.decoder.position);
+      const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, size - this.decoder.position), this.decoder.position);
       if (bytesRead === 0 || this.isDisposed) return;
       await this.deliver(buffer.subarray(0, bytesRead));
     }
