@@ -1,16 +1,14 @@
-/* global MutationObserver, requestAnimationFrame */
 // The extension in a real VS Code: how long it takes to activate, how long it blocks its host, how late the screen is.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import * as esbuild from 'esbuild';
-import { tsImport } from 'tsx/esm/api';
 import { build } from '../scripts/build.mjs';
-import { packageVsix } from '../scripts/package-vsix.mjs';
-import { inRoot, python, root, vsix } from '../scripts/paths.mjs';
+import { inRoot, python, root } from '../scripts/paths.mjs';
 import { fail, handleInterrupts, step } from '../scripts/run.mjs';
 import { setUp } from '../scripts/setup.mjs';
-import { launchBrowser, runCommand, runInExtensionHost, startServer, windowReady, windowUrl } from '../scripts/vscode-host.mjs';
+import { runInExtensionHost } from '../scripts/vscode-host.mjs';
+import { openLiveRun } from './monitor/liveRun.mjs';
 
 const settings = { 'safeFinetuning.python.interpreter': python };
 const fileRows = 10_000;
@@ -73,86 +71,13 @@ async function measureInHost(folder, repetitions) {
   return measured;
 }
 
-/** Writes events into a run folder as a trainer does, and looks when the packaged extension's monitor shows them. */
 async function measureDelays(folder, events) {
-  await packageVsix();
-  const { processStartTime } = await tsImport('../src/trainerHost/processIdentity.ts', import.meta.url);
-  const workspace = path.join(folder, 'run');
-  const runFolder = path.join(workspace, '.safe-finetuning', 'runs', 'bench');
-  fs.mkdirSync(runFolder, { recursive: true });
-  fs.copyFileSync(inRoot('examples/support.finetune.json'), path.join(workspace, 'support.finetune.json'));
-  const trainer = { pid: process.pid, startTime: await processStartTime(process.pid), host: os.hostname() };
-  fs.writeFileSync(path.join(runFolder, 'run.json'), JSON.stringify(await runRecord(workspace, trainer)));
-
-  let seq = 0;
-  const write = event => {
-    const ts = Date.now();
-    fs.appendFileSync(path.join(runFolder, 'events.jsonl'), `${JSON.stringify({ v: 1, seq: seq++, ts, ...event })}\n`);
-    return ts;
-  };
-  write({ type: 'attempt_started', attempt: 1, fromStep: 0, pid: process.pid, host: os.hostname() });
-  write({ type: 'phase', phase: 'training', message: 'Training' });
-  write(batch(1, events));
-
-  const server = await startServer({ extensions: [vsix], settings });
-  const browser = await launchBrowser();
+  const run = await openLiveRun(folder, settings);
   try {
-    const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
-    await page.goto(windowUrl(server.url, workspace));
-    await windowReady(page);
-    await runCommand(page, 'Safe Fine-Tuning: Open Training Monitor');
-    const monitor = page.frameLocator('iframe.webview.ready').frameLocator('#active-frame');
-    const shown = monitor.locator(`.values > div:has(dt:text-is("Step")) dd`);
-    await shown.filter({ hasText: /^1\b/ }).waitFor();
-    await shown.evaluate(element => {
-      element.ownerDocument.defaultView.seenAt = {};
-      new MutationObserver(() => {
-        const step = Number.parseInt(element.textContent, 10);
-        requestAnimationFrame(() => (element.ownerDocument.defaultView.seenAt[step] ??= Date.now()));
-      }).observe(element, { childList: true, characterData: true, subtree: true });
-    });
-    const delays = [];
-    for (let number = 2; number <= events + 1; number++) {
-      const written = write(batch(number, events + 1));
-      const seen = await shown.evaluate(
-        (element, wanted) =>
-          new Promise(resolve => {
-            const look = () => {
-              const at = element.ownerDocument.defaultView.seenAt[wanted];
-              if (at) resolve(at);
-              else setTimeout(look, 5);
-            };
-            look();
-          }),
-        number,
-      );
-      delays.push(seen - written);
-      await new Promise(resolve => setTimeout(resolve, 200 + 300 * Math.random())); // unlike any timer's beat
-    }
-    return delays;
+    return await run.delays(events);
   } finally {
-    await browser.close();
-    await server.stop();
+    await run.close();
   }
-}
-
-async function runRecord(workspace, trainer) {
-  const { parse } = await import('jsonc-parser');
-  const { mustRun } = await import('../scripts/run.mjs');
-  const configPath = path.join(workspace, 'support.finetune.json');
-  const resolve = 'import sys, pathlib; from safe_finetuning.config_file import read_config; print(read_config(pathlib.Path(sys.argv[1])).model_dump_json(by_alias=True))';
-  const config = parse(await mustRun(python, ['-c', resolve, configPath], { env: { PYTHONPATH: inRoot('trainer') } }));
-  return {
-    v: 1, id: 'bench', configPath, config, datasets: [], versions: {}, process: trainer, attempt: 1, status: 'running', message: '', parent: null,
-  };
-}
-
-function batch(number, totalSteps) {
-  const rows = { file: [0], line: [number], hash: ['0'.repeat(16)], risk: [0.5], beta: [0.5], nll: [1], kl: [0.1] };
-  return {
-    type: 'batch', step: number, totalSteps, epoch: number / totalSteps, nll: 1, kl: 0.1, anchors: null, safetyTokens: null, total: 1.1, riskMean: 0.5, riskMax: 0.5, betaMean: 0.5, betaMax: 0.5,
-    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, etaSeconds: 10, rows,
-  };
 }
 
 handleInterrupts();

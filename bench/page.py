@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TITLES = {"host": "What the extension host pays", "scan": "How fast datasets are read and judged"}
+TITLES = {
+    "host": "What the extension host pays",
+    "scan": "How fast datasets are read and judged",
+    "monitor": "Long runs, fast runs, many runs",
+}
 
 
 def update_json(path: Path, section: str, value: Any) -> None:

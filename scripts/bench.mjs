@@ -8,7 +8,7 @@ import { inRoot, python, root } from './paths.mjs';
 import { fail, handleInterrupts, mustRun, pythonEnvironment, runProgram, UserError } from './run.mjs';
 import { setUp } from './setup.mjs';
 
-const programs = { host: 'bench/host.mjs', scan: 'bench/scan.mjs', trainer: 'bench/trainer.py' };
+const programs = { host: 'bench/host.mjs', monitor: 'bench/monitor.mjs', scan: 'bench/scan.mjs', trainer: 'bench/trainer.py' };
 
 async function main() {
   const [name, ...options] = process.argv.slice(2);

@@ -141,11 +141,12 @@ class PhaseBar {
     this.element = h('div', { class: 'phase' }, h('div', { class: 'phase-line' }, this.title, this.amount), this.bar, this.note);
   }
 
-  update({ status, phase, current }: RunView): void {
-    this.element.hidden = !phase && status !== 'starting';
+  update({ status, phase, current, reading }: RunView): void {
+    this.element.hidden = !phase && status !== 'starting' && reading === null;
     if (this.element.hidden) return;
-    const share = phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null;
-    setText(this.title, phase ? phaseWord[phase.phase] : 'Starting the trainer');
+    const ofPhase = phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null;
+    const share = reading ?? ofPhase;
+    setText(this.title, reading !== null ? 'Reading what has happened' : phase ? phaseWord[phase.phase] : 'Starting the trainer');
     setText(this.amount, share === null ? '' : percent(share));
     const fill = this.bar.firstElementChild as HTMLElement;
     fill.style.width = share === null ? '' : `${100 * share}%`;
@@ -153,7 +154,7 @@ class PhaseBar {
     this.bar.classList.toggle('paused', status === 'paused');
     if (share === null) this.bar.removeAttribute('aria-valuenow');
     else this.bar.setAttribute('aria-valuenow', String(Math.round(100 * share)));
-    setText(this.note, this.noteText(phase, current));
+    setText(this.note, reading !== null ? '' : this.noteText(phase, current));
   }
 
   private noteText(phase: RunView['phase'], current: RunView['current']): string {

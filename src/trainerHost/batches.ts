@@ -1,8 +1,11 @@
 /** The rows of a run's steps, read from its events. */
 import { createReadStream } from 'node:fs';
-import readline from 'node:readline';
-import type { AttemptStarted, Batch } from '../protocol/messages';
-import { parseEvent } from './eventTail';
+import { Stretch } from '../common/stretch';
+import type { Batch } from '../protocol/messages';
+import { LineDecoder, LineParser } from './eventTail';
+import type { Series } from './runState';
+
+const chunkBytes = 512 * 1024;
 
 /** A row of one step. Its text is never here. */
 export interface StepRow {
@@ -33,22 +36,29 @@ export const rowsOf = (rows: Batch['rows']): StepRow[] =>
     kl: rows.kl[index] ?? null,
   }));
 
-/** What a run's events say of rows, from the first on; of the steps, those that mention a text. Rejects once `signal` is aborted. */
-export async function* rowEvents(eventsFile: string, signal?: AbortSignal, mention = ''): AsyncGenerator<AttemptStarted | Batch> {
-  for await (const line of readline.createInterface({ input: createReadStream(eventsFile, { signal }), crlfDelay: Infinity })) {
-    const isStep = line.includes('"type":"batch"') && line.includes(mention);
-    if (!isStep && !line.includes('"type":"attempt_started"')) continue;
-    const parsed = parseEvent(line); // a torn line is none
-    if ('event' in parsed && (parsed.event.type === 'attempt_started' || parsed.event.type === 'batch')) yield parsed.event;
+/**
+ * The steps of a run that still count, from the first on. Rejects once `signal` is aborted.
+ * @param steps those of the run, read to their end: what an attempt has taken back is not among them
+ * @param mention only those whose line holds this text
+ */
+export async function* stepsThatCount(eventsFile: string, steps: Pick<Series, 'lineOf'>, { signal, mention }: { signal?: AbortSignal; mention?: string } = {}): AsyncGenerator<Batch> {
+  const [decoder, parser, stretch] = [new LineDecoder(), new LineParser(), new Stretch()];
+  for await (const chunk of createReadStream(eventsFile, { highWaterMark: chunkBytes, signal })) {
+    for (const line of decoder.lines(chunk as Buffer)) {
+      if (stretch.isOver) await stretch.pause();
+      if (mention !== undefined && !line.bytes.subarray(line.from, line.to).includes(mention)) continue;
+      const parsed = parser.parse(line);
+      if (!parsed || !('event' in parsed) || parsed.event.type !== 'batch') continue;
+      if (steps.lineOf(parsed.event.step)?.offset === line.offset) yield parsed.event;
+    }
   }
 }
 
-/** One row in the order of its steps, but for those that a later attempt took back. */
-export async function stepsOfRow(eventsFile: string, hash: string, isIn: (file: number) => boolean, signal?: AbortSignal): Promise<SeenRow[]> {
-  let seen: SeenRow[] = [];
-  for await (const event of rowEvents(eventsFile, signal, hash)) {
-    if (event.type === 'attempt_started') seen = seen.filter(({ step }) => step <= event.fromStep);
-    else seen.push(...rowsOf(event.rows).filter(row => row.hash === hash && isIn(row.file)).map(row => ({ ...row, step: event.step })));
+/** One row, in the order of its steps. */
+export async function stepsOfRow(eventsFile: string, steps: Pick<Series, 'lineOf'>, hash: string, isIn: (file: number) => boolean, signal?: AbortSignal): Promise<SeenRow[]> {
+  const seen: SeenRow[] = [];
+  for await (const { step, rows } of stepsThatCount(eventsFile, steps, { signal, mention: hash })) {
+    seen.push(...rowsOf(rows).filter(row => row.hash === hash && isIn(row.file)).map(row => ({ ...row, step })));
   }
   return seen;
 }

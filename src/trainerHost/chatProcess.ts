@@ -42,7 +42,7 @@ export class ChatProcess extends Disposable {
     });
     const decoder = new LineDecoder();
     this.child.stdout!.on('data', (bytes: Buffer) => {
-      for (const { text } of decoder.lines(bytes)) this.hear(text);
+      for (const { bytes: within, from, to } of decoder.lines(bytes)) this.hear(within.toString('utf8', from, to));
     });
     createInterface(this.child.stderr!).on('line', line => this.note(line));
     this.child.stdin!.on('error', () => undefined); // the process has gone, which its end says

@@ -1,6 +1,7 @@
 /** The rows of a run that somebody should read: the riskiest, and those that pulled the model hardest. Never their text. */
-import { rowEvents, rowsOf } from './batches';
+import { rowsOf, stepsThatCount } from './batches';
 import { PullsSoFar } from './rowPull';
+import type { Series } from './runState';
 
 export interface NotableRow {
   /** Index into the run's datasets. */
@@ -24,16 +25,16 @@ export interface NotableRows {
 
 const listed = 20;
 
-export async function readNotableRows(eventsFile: string, signal?: AbortSignal): Promise<NotableRows> {
+/** @param steps those of the run, read to their end */
+export async function readNotableRows(eventsFile: string, steps: Pick<Series, 'lineOf'>, signal?: AbortSignal): Promise<NotableRows> {
   const pulls = new PullsSoFar();
-  const rows = new Map<string, Omit<NotableRow, 'kl' | 'timesMedian'>>();
-  for await (const event of rowEvents(eventsFile, signal)) {
-    pulls.add(event);
-    if (event.type !== 'batch') continue;
-    for (const { file, line, hash, risk, beta } of rowsOf(event.rows)) rows.set(`${file}:${hash}`, { file, line, hash, risk, beta });
+  const seen = new Map<string, Omit<NotableRow, 'kl' | 'timesMedian'>>();
+  for await (const { rows } of stepsThatCount(eventsFile, steps, { signal })) {
+    pulls.add(rows);
+    for (const { file, line, hash, risk, beta } of rowsOf(rows)) seen.set(`${file}:${hash}`, { file, line, hash, risk, beta });
   }
   const result = pulls.result();
-  const all = [...rows.values()].map((row): NotableRow => {
+  const all = [...seen.values()].map((row): NotableRow => {
     const pull = result.get(row.file)?.get(row.hash);
     return { ...row, kl: pull?.kl ?? null, timesMedian: pull?.timesMedian ?? null };
   });

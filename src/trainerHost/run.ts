@@ -5,7 +5,7 @@ import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
 import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
-import { EventTail, parseEvent, type TailedEvent } from './eventTail';
+import { EventTail, parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { isAlive } from './processIdentity';
 import {
   currentProcess,
@@ -28,6 +28,7 @@ import {
   type RunMeta,
   type RunStatus,
 } from './runFolder';
+import { KeptLines, readIndex, writeIndex } from './runIndex';
 import { RunState } from './runState';
 
 /** `status`: what the run is or how it stands has changed. `events`: its state has grown. `budget`: it is exceeded now. */
@@ -36,6 +37,9 @@ export type RunChange = 'status' | 'events' | 'budget';
 /** A process that has written an event so recently need not be looked for. */
 const surelyAliveMilliseconds = 3000;
 const badLinesLogged = 5;
+/** A file that grew by less is quickly read again. */
+const indexedBytes = 8 * 1024 * 1024;
+const indexedBytesAtEnd = 1024 * 1024;
 /** What is older was told of when it happened, or in another window. */
 const newsMilliseconds = 60_000;
 
@@ -50,6 +54,10 @@ export class Run extends Disposable {
   private stamps = '';
   private shown = '';
   private refreshing: Promise<void> | undefined;
+  private lines = new KeptLines();
+  /** So much of the events is in the index, or is not to be. */
+  private indexed = 0;
+  private indexing = false;
 
   readonly onDidChange = this.changed.event;
   state = new RunState();
@@ -64,7 +72,6 @@ export class Run extends Disposable {
   resumable = false;
   /** It has ended, and has saved what it trained. */
   trained = false;
-  badLines = 0;
 
   constructor(
     readonly folder: string,
@@ -91,14 +98,37 @@ export class Run extends Disposable {
     return this.launch?.ts ?? this.state.firstEvent ?? (this.record ? this.record.process.startTime * 1000 : 0);
   }
 
+  /** Resolves when everything that the events say at present is known. */
+  async read(): Promise<void> {
+    this.follow();
+    await this.tail?.read();
+  }
+
+  /** The share of a long history that has been read, until all of it has. */
+  get readShare(): number | null {
+    const { position = 0, remaining = 0 } = this.tail ?? {};
+    return remaining > indexedBytes ? position / (position + remaining) : null;
+  }
+
+  /** Nothing is known to happen to it: it has ended, and its folder has been looked at. */
+  get isSettled(): boolean {
+    return this.stamps !== '' && !isActive(this.status) && this.status !== 'lost';
+  }
+
   /** Reads the events from the first on, and goes on reading. */
   follow(): EventTail {
     this.tail ??= this.register(
-      new EventTail(eventsFile(this.folder), {
-        events: batch => this.apply(batch),
-        restarted: () => this.restart(),
-        badLine: reason => this.reportBadLine(reason),
-      }),
+      new EventTail(
+        eventsFile(this.folder),
+        {
+          events: batch => this.apply(batch),
+          restarted: () => this.restart(),
+          badLine: reason => this.reportBadLine(reason),
+          unknownEvent: () => this.state.counts.unknown++,
+          reachedEnd: () => void this.writeIndex(),
+        },
+        () => this.readIndex(),
+      ),
     );
     return this.tail;
   }
@@ -170,9 +200,8 @@ export class Run extends Disposable {
   }
 
   private async look(): Promise<void> {
-    const unsettled = this.stamps === '' || isActive(this.status) || this.status === 'lost';
     const stamps = [runFile, metaFile].map(file => changeStamp(file(this.folder))).join();
-    if (!unsettled && stamps === this.stamps) return;
+    if (this.isSettled && stamps === this.stamps) return;
 
     // The process first: one that is gone has written its last word into the files that are read next.
     const known = this.process;
@@ -222,7 +251,7 @@ export class Run extends Disposable {
     this.logTail = this.status === 'failed' ? logTail(this.folder) : [];
     this.message = this.explain();
     const { status, message, resumable, meta } = this;
-    const shown = JSON.stringify([status, message, resumable, meta.name, meta.tags, meta.notes, record?.attempt]);
+    const shown = JSON.stringify([status, message, resumable, meta.name, meta.tags, meta.notes, record?.attempt, this.startedAt]);
     if (shown !== this.shown) {
       this.shown = shown;
       this.changed.fire('status');
@@ -239,7 +268,9 @@ export class Run extends Disposable {
   }
 
   private apply(batch: TailedEvent[]): void {
-    for (const event of batch) this.state.apply(event);
+    for (const event of batch) {
+      if (this.state.apply(event)) this.lines.note(event);
+    }
     this.noticeMisjudgement();
     this.changed.fire('events');
     if (batch.some(({ event }) => event.type === 'budget' && Date.now() - event.ts < newsMilliseconds)) this.changed.fire('budget');
@@ -259,15 +290,40 @@ export class Run extends Disposable {
 
   private restart(): void {
     this.log.warn(`${eventsFile(this.folder)} was replaced or cut; it is read again from its beginning.`);
-    const { generation } = this.state;
-    this.state = new RunState();
-    this.state.generation = generation + 1;
+    this.begin(new RunState(), new KeptLines(), 0);
+  }
+
+  private async readIndex(): Promise<TailStart | undefined> {
+    const known = await readIndex(this.folder);
+    if (known && !this.isDisposed) this.begin(known.state, known.lines, known.start.position);
+    return known?.start;
+  }
+
+  /** What was known of the events is void. */
+  private begin(state: RunState, lines: KeptLines, indexed: number): void {
+    state.generation = this.state.generation + 1;
+    this.state = state;
+    this.lines = lines;
+    this.indexed = indexed;
     this.changed.fire('events');
   }
 
+  private async writeIndex(): Promise<void> {
+    const { state } = this;
+    const position = this.tail?.position ?? 0;
+    const enough = state.finished ? indexedBytesAtEnd : Math.max(indexedBytes, position / 8);
+    if (this.indexing || position < indexedBytes || position - this.indexed < enough) return;
+    const { generation } = state;
+    const stillHolds = (): boolean => !this.isDisposed && this.state === state && state.generation === generation;
+    this.indexing = true;
+    this.indexed = position;
+    await writeIndex(this.folder, state, this.lines, position, stillHolds);
+    this.indexing = false;
+  }
+
   private reportBadLine(reason: string): void {
-    this.badLines++;
-    if (this.badLines <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
+    this.state.counts.bad++;
+    if (this.state.counts.bad <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
   }
 }
 

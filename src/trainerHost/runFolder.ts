@@ -9,6 +9,8 @@ import { asProcessRecord, startTimeToleranceSeconds } from './processIdentity';
 export const runFile = (folder: string) => path.join(folder, 'run.json');
 export const launchFile = (folder: string) => path.join(folder, 'launch.json');
 export const eventsFile = (folder: string) => path.join(folder, 'events.jsonl');
+/** What the extension keeps of a long events.jsonl. */
+export const indexFile = (folder: string) => path.join(folder, 'events.index');
 export const commandsFile = (folder: string) => path.join(folder, 'commands.jsonl');
 export const metaFile = (folder: string) => path.join(folder, 'meta.json');
 export const logFile = (folder: string) => path.join(folder, 'trainer.log');

@@ -16,12 +16,13 @@ import type {
   SettingsChanged,
   Warned,
 } from '../protocol/messages';
+import { Column } from './column';
 import type { TailedEvent } from './eventTail';
 
 export type Phase = PhaseStarted['phase'];
 
 /** The numbers that every step's event has. */
-const written = [
+export const seriesNames = [
   'step',
   'ts',
   'epoch',
@@ -51,9 +52,11 @@ const derived = {
   klMean: ({ rows }: Batch) => mean(rows.kl.filter((kl, row) => kl !== null && (rows.beta[row] ?? 0) > 0) as number[]),
 };
 
+const derivedNames = Object.keys(derived) as (keyof typeof derived)[];
+
 /** `attackSuccess`: in percent, at the steps after which the model was measured. */
 export type SeriesName = ColumnName | 'attackSuccess';
-type ColumnName = (typeof written)[number] | keyof typeof derived;
+type ColumnName = (typeof seriesNames)[number] | keyof typeof derived;
 
 const mean = (values: readonly number[]): number | null =>
   values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
@@ -63,66 +66,72 @@ export const riskBins = 10;
 /** Which of the bins, 0 the lowest, a row is in; one without a score is in the highest, as it counts. */
 export const riskBin = (risk: number | null): number => Math.min(riskBins - 1, Math.max(0, Math.floor((risk ?? 1) * riskBins)));
 
-/** A list of numbers that grows; NaN where a value is missing. */
-class Column {
-  private values = new Float64Array(256);
+/** Kept to the last digit; the others as charts need them. */
+const exactSeries: readonly ColumnName[] = ['step', 'ts'];
+/** What every step has: where it is missing the trainer had NaN or infinity. The others have no value at some steps. */
+const everyStepHas = ['nll', 'total', 'gradNorm'] as const satisfies readonly ColumnName[];
+/** So many steps are summarised, to find the extremes of many more. */
+const groupLength = 256;
 
-  set(index: number, value: number | null): void {
-    if (index >= this.values.length) {
-      const larger = new Float64Array(this.values.length * 2);
-      larger.set(this.values);
-      this.values = larger;
-    }
-    this.values[index] = value ?? NaN;
-  }
-
-  get(index: number): number {
-    return this.values[index] ?? NaN;
-  }
-}
-
-/** How many rows of each step are in which risk bin. */
-class RiskColumn {
-  private counts = new Uint16Array(256 * riskBins);
-
-  set(index: number, risks: readonly (number | null)[]): void {
-    if ((index + 1) * riskBins > this.counts.length) {
-      const larger = new Uint16Array(this.counts.length * 2);
-      larger.set(this.counts);
-      this.counts = larger;
-    }
-    const own = this.counts.subarray(index * riskBins, (index + 1) * riskBins).fill(0);
-    for (const risk of risks) own[riskBin(risk)]!++;
-  }
-
-  get(index: number, bin: number): number {
-    return this.counts[index * riskBins + bin] ?? 0;
-  }
+interface Extremes {
+  lowestLoss: number;
+  highestLoss: number;
+  highestRisk: number;
+  lowestCanary: number;
 }
 
 /** One column per number, one row per optimiser step, steps strictly increasing. */
 export class Series {
   private readonly columns = Object.fromEntries(
-    [...written, ...Object.keys(derived)].map(name => [name, new Column()]),
+    [...seriesNames, ...derivedNames].map(name => [name, new Column(exactSeries.includes(name) ? 'float64' : 'float32')]),
   ) as Record<ColumnName, Column>;
-  private readonly risks = new RiskColumn();
+  /** How many rows of each step are in which risk bin. */
+  private readonly risks = Array.from({ length: riskBins }, () => new Column('count'));
   /** By step: few of many. */
   private readonly attackSuccess = new Map<number, number>();
-  private readonly offsets = new Column();
-  private readonly lengths = new Column();
+  private readonly offsets = new Column('float64');
+  private readonly lengths = new Column('float64');
+  /** Of each full group, the indices of its extremes. */
+  private readonly groups: Extremes[] = [];
+  private readonly missingBy = new Map<ColumnName, number>(everyStepHas.map(name => [name, 0]));
   private count = 0;
 
   get length(): number {
     return this.count;
   }
 
+  /** Values that are missing though other steps have them. */
+  get missing(): number {
+    let sum = 0;
+    for (const missing of this.missingBy.values()) sum += missing < this.count ? missing : 0;
+    return sum;
+  }
+
   add(batch: Batch, offset: number, length: number): void {
-    for (const name of written) this.columns[name].set(this.count, batch[name]);
-    for (const [name, of] of Object.entries(derived)) this.columns[name as keyof typeof derived].set(this.count, of(batch));
-    this.risks.set(this.count, batch.rows.risk);
+    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
+    for (const name of derivedNames) this.columns[name].set(this.count, derived[name](batch));
+    const inBins = new Array<number>(riskBins).fill(0);
+    for (const risk of batch.rows.risk) inBins[riskBin(risk)]!++;
+    this.risks.forEach((bin, index) => bin.set(this.count, inBins[index]!));
     this.offsets.set(this.count, offset);
     this.lengths.set(this.count, length);
-    this.count++;
+    this.countIn();
+  }
+
+  /** Takes in the steps that columns hold already, up to an index; false where they are not in order. */
+  admit(count: number): boolean {
+    while (this.count < count) {
+      const step = this.columns.step.get(this.count);
+      if (!(step >= 1) || !(this.count === 0 || step > this.columns.step.get(this.count - 1))) return false;
+      this.countIn();
+    }
+    return true;
+  }
+
+  /** Everything that is kept of the steps, by names that do not change while it is kept in the same way. */
+  get stored(): [name: string, column: Column][] {
+    const risks = this.risks.map((bin, index): [string, Column] => [`risk ${index} of ${riskBins}`, bin]);
+    return [...Object.entries(this.columns), ...risks, ['offset', this.offsets], ['length', this.lengths]];
   }
 
   addMeasurement({ step, metrics }: Measured): void {
@@ -142,7 +151,7 @@ export class Series {
 
   /** How many rows of a step are in a risk bin. */
   rowsInBin(index: number, bin: number): number {
-    return index < this.count ? this.risks.get(index, bin) : 0;
+    return index < this.count ? (this.risks[bin]?.get(index) ?? 0) : 0;
   }
 
   /** The newest value that there is, or null. */
@@ -157,7 +166,7 @@ export class Series {
   /** Forgets the steps after `step`; says whether there were any. */
   cutAfter(step: number): boolean {
     const before = this.count;
-    while (this.count && this.at('step', this.count - 1) > step) this.count--;
+    while (this.count && this.at('step', this.count - 1) > step) this.countOut();
     for (const measured of this.attackSuccess.keys()) if (measured > step) this.attackSuccess.delete(measured);
     return this.count !== before;
   }
@@ -184,6 +193,44 @@ export class Series {
     const index = this.indexOf(step);
     return index < 0 ? undefined : { offset: this.offsets.get(index), length: this.lengths.get(index) };
   }
+
+  /** The indices of what stands out between two others. */
+  extremes(from: number, to: number): Extremes {
+    const found = { lowestLoss: from, highestLoss: from, highestRisk: from, lowestCanary: from };
+    let index = from;
+    while (index < to) {
+      const group = index % groupLength === 0 && index + groupLength <= to ? this.groups[index / groupLength] : undefined;
+      const { lowestLoss = index, highestLoss = index, highestRisk = index, lowestCanary = index } = group ?? {};
+      found.lowestLoss = this.more('total', -1, lowestLoss, found.lowestLoss);
+      found.highestLoss = this.more('total', 1, highestLoss, found.highestLoss);
+      found.highestRisk = this.more('riskMax', 1, highestRisk, found.highestRisk);
+      found.lowestCanary = this.more('canary', -1, lowestCanary, found.lowestCanary);
+      index += group ? groupLength : 1;
+    }
+    return found;
+  }
+
+  /** Of two indices that with the higher value, or with the lower one; a missing value is neither. */
+  private more(name: ColumnName, sign: 1 | -1, index: number, than: number): number {
+    const [value, other] = [this.columns[name].get(index), this.columns[name].get(than)];
+    return sign * value > sign * other || Number.isNaN(other) ? index : than;
+  }
+
+  private countIn(): void {
+    for (const name of everyStepHas) this.countMissing(name, this.count, 1);
+    this.count++;
+    if (this.count % groupLength === 0) this.groups.push(this.extremes(this.count - groupLength, this.count));
+  }
+
+  private countOut(): void {
+    this.count--;
+    for (const name of everyStepHas) this.countMissing(name, this.count, -1);
+    this.groups.length = Math.min(this.groups.length, Math.floor(this.count / groupLength));
+  }
+
+  private countMissing(name: ColumnName, index: number, by: number): void {
+    if (Number.isNaN(this.columns[name].get(index))) this.missingBy.set(name, (this.missingBy.get(name) ?? 0) + by);
+  }
 }
 
 export interface PhaseProgress {
@@ -196,8 +243,18 @@ export interface PhaseProgress {
   unit: string;
 }
 
+/** Lines that tell nothing. */
+export interface EventCounts {
+  /** No events. */
+  bad: number;
+  /** Events that only a newer trainer knows. */
+  unknown: number;
+  /** Events that came twice, or after later ones. */
+  repeated: number;
+}
+
 export class RunState {
-  readonly series = new Series();
+  series = new Series();
   /** Counts up whenever steps that were there have gone or changed: whoever copied the series starts again. */
   generation = 0;
   attempt: AttemptStarted | undefined;
@@ -217,14 +274,59 @@ export class RunState {
   warnings: Warned[] = [];
   /** The answers to commands, newest last. */
   acknowledged: CommandAcknowledged[] = [];
+  counts: EventCounts = { bad: 0, unknown: 0, repeated: 0 };
+  /** Number of the attempt's last batch event. */
+  private lastBatch = -1;
+  private readonly listed = new Set<string>();
   /** Milliseconds since the Unix epoch of the first and the last event. */
   firstEvent: number | undefined;
   lastEvent: number | undefined;
 
-  apply({ event, offset, length }: TailedEvent): void {
+  /**
+   * A state whose steps are known already, from the other events in their order, and the last of any batches between
+   * them: whatever a batch changes beside the series, the next one changes again.
+   */
+  static restored(series: Series, events: readonly TailedEvent[], counts: EventCounts): RunState {
+    const state = new RunState();
+    for (const event of events) state.apply(event);
+    state.series = series;
+    for (const measured of state.measurements) series.addMeasurement(measured);
+    state.generation = 0;
+    state.counts = { bad: counts.bad, unknown: counts.unknown, repeated: counts.repeated };
+    return state;
+  }
+
+  /** Says whether the event counts: one that comes again, or late, does not. */
+  apply({ event, offset, length }: TailedEvent): boolean {
+    if (this.isRepeated(event)) {
+      this.counts.repeated++;
+      return false;
+    }
     this.firstEvent ??= event.ts;
     this.lastEvent = event.ts;
     this.reduce(event, offset, length);
+    return true;
+  }
+
+  /** Events come in the order of their numbers, and attempts in theirs. What is listed must not be listed twice. */
+  private isRepeated(event: AnyEvent): boolean {
+    switch (event.type) {
+      case 'attempt_started':
+        return event.attempt <= (this.attempt?.attempt ?? 0);
+      case 'batch':
+        return event.seq <= this.lastBatch;
+      case 'budget':
+      case 'settings':
+      case 'command_acknowledged':
+      case 'warning': {
+        const listed = `${event.type} ${event.seq} ${event.ts}`;
+        if (this.listed.has(listed)) return true;
+        this.listed.add(listed);
+        return false;
+      }
+      default:
+        return false;
+    }
   }
 
   private reduce(event: AnyEvent, offset: number, length: number): void {
@@ -285,6 +387,7 @@ export class RunState {
     this.interventions = this.interventions.filter(intervention => holdsFrom(intervention) <= event.fromStep);
     this.measurements = this.measurements.filter(({ step }) => step <= event.fromStep);
     this.attempt = event;
+    this.lastBatch = -1;
     this.phase = undefined;
     this.latest = undefined;
     this.after = undefined;
@@ -300,6 +403,7 @@ export class RunState {
   private addBatch(batch: Batch, offset: number, length: number): void {
     if (this.series.cutAfter(batch.step - 1)) this.generation++;
     this.series.add(batch, offset, length);
+    this.lastBatch = batch.seq;
     this.latest = batch;
     this.countSteps(batch);
   }
@@ -333,23 +437,17 @@ export function sampleSteps(series: Series, maximum: number, { from, to }: Index
   const length = Math.max(0, to - from);
   if (length <= maximum) return Array.from({ length }, (_, index) => from + index);
   const buckets = Math.max(1, Math.floor(maximum / 5));
+  // Of many steps, buckets are groups that are summarised already.
+  const grain = length >= buckets * groupLength ? groupLength : 1;
+  const boundary = (bucket: number): number => {
+    if (bucket === buckets) return to;
+    return Math.max(from, Math.floor((from + (bucket * length) / buckets) / grain) * grain);
+  };
   const chosen = new Set<number>();
   for (let bucket = 0; bucket < buckets; bucket++) {
-    const first = from + Math.floor((bucket * length) / buckets);
-    const end = from + Math.floor(((bucket + 1) * length) / buckets);
-    let [low, high, risky, unsafe] = [first, first, first, first];
-    for (let index = first + 1; index < end; index++) {
-      if (isLower(series.at('total', index), series.at('total', low))) low = index;
-      if (isLower(-series.at('total', index), -series.at('total', high))) high = index;
-      if (series.at('riskMax', index) > series.at('riskMax', risky)) risky = index;
-      if (isLower(series.at('canary', index), series.at('canary', unsafe))) unsafe = index;
-    }
-    for (const index of [low, high, risky, unsafe]) chosen.add(index);
+    for (const index of Object.values(series.extremes(boundary(bucket), boundary(bucket + 1)))) chosen.add(index as number);
   }
   for (const index of series.measured) if (index >= from && index < to) chosen.add(index);
   chosen.add(to - 1);
   return [...chosen].sort((a, b) => a - b);
 }
-
-/** The canary is asked at some steps only, and a loss may be missing: any number goes before NaN. */
-const isLower = (value: number, lowest: number): boolean => value < lowest || (Number.isNaN(lowest) && !Number.isNaN(value));

@@ -1,17 +1,31 @@
 /** The runs of the workspace: found in their folders, watched, one of them the current one. */
-import fs from 'node:fs';
 import path from 'node:path';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
+import { Stretch } from '../common/stretch';
 import { Run } from './run';
-import { isActive, launchFile, runFile, type RunStatus } from './runFolder';
+import { isActive, type RunStatus } from './runFolder';
+import { RunFolders } from './runFolders';
 
 const activeMilliseconds = 1000;
 const scanMilliseconds = 3000;
+/** Of the runs that have ended, so many are looked at in each scan, in turns. */
+const endedPerScan = 500;
+/** While many runs are looked at, those who list them are told so often. */
+const tellMilliseconds = 250;
+/** When looking takes longer, the newest run is shown meanwhile. */
+const patienceMilliseconds = 500;
 
 export class RunRegistry extends Disposable {
   private readonly runsByFolder = new Map<string, Run>();
+  private readonly foldersByPath = new Map<string, RunFolders>();
+  private readonly activeRuns = new Set<Run>();
+  private sorted: { runs: Run[]; byId: Map<string, Run> } | undefined;
+  private nextEnded = 0;
+  private looking = false;
+  private isUntold = false;
+  private readonly ids = new Set<string>();
   private readonly statusByRun = new Map<Run, RunStatus>();
   private readonly listChanged = this.register(new Emitter<void>());
   private readonly currentChanged = this.register(new Emitter<Run | undefined>());
@@ -37,13 +51,13 @@ export class RunRegistry extends Disposable {
   ) {
     super();
     this.every(scanMilliseconds, () => this.scan());
-    this.every(activeMilliseconds, () => Promise.all(this.runs.filter(run => isActive(run.status)).map(run => run.refresh())));
-    this.register({ dispose: () => this.runs.forEach(run => run.dispose()) });
+    this.every(activeMilliseconds, () => Promise.all([...this.activeRuns].map(run => run.refresh())));
+    this.register({ dispose: () => this.runsByFolder.forEach(run => run.dispose()) });
   }
 
   /** Newest first. */
-  get runs(): Run[] {
-    return [...this.runsByFolder.values()].sort((a, b) => b.startedAt - a.startedAt || b.id.localeCompare(a.id));
+  get runs(): readonly Run[] {
+    return this.list.runs;
   }
 
   /** The run that the monitor shows and that commands are for. */
@@ -53,11 +67,19 @@ export class RunRegistry extends Disposable {
 
   /** A run that is starting, running or paused. */
   get active(): Run | undefined {
-    return this.runs.find(run => isActive(run.status));
+    return [...this.activeRuns].sort(newestFirst)[0];
   }
 
   byId(id: string): Run | undefined {
-    return this.runs.find(run => run.id === id);
+    return this.list.byId.get(id);
+  }
+
+  private get list(): { runs: Run[]; byId: Map<string, Run> } {
+    if (!this.sorted) {
+      const runs = [...this.runsByFolder.values()].sort(newestFirst);
+      this.sorted = { runs, byId: new Map(runs.toReversed().map(run => [run.id, run])) };
+    }
+    return this.sorted;
   }
 
   inFolder(folder: string): Run | undefined {
@@ -92,25 +114,81 @@ export class RunRegistry extends Disposable {
   }
 
   private async look(): Promise<void> {
-    const found = new Set((await Promise.all(this.folders().map(runFoldersIn))).flat());
-    for (const folder of found) {
-      if (!this.runsByFolder.has(folder)) this.attach(folder);
+    const found = new Set((await Promise.all(this.folders().map(folder => this.runFolders(folder).look()))).flat());
+    this.looking = true;
+    let meanwhile: Run | undefined;
+    const stretch = new Stretch();
+    try {
+      for (const folder of found) {
+        if (stretch.isOver) await stretch.pause(); // many runs must not block the host
+        if (!this.runsByFolder.has(folder)) this.attach(folder);
+      }
+      for (const [folder, run] of this.runsByFolder) {
+        if (!found.has(folder)) this.detach(folder, run);
+      }
+      meanwhile = await this.lookAt(this.due(), stretch);
+    } finally {
+      this.looking = false;
     }
-    for (const [folder, run] of this.runsByFolder) {
-      if (!found.has(folder)) this.detach(folder, run);
-    }
-    for (const run of this.runs) {
+    if (this.shown === meanwhile) this.select(this.active ?? this.runs[0]);
+    this.tell();
+  }
+
+  private runFolders(folder: string): RunFolders {
+    const known = this.foldersByPath.get(folder) ?? new RunFolders(folder);
+    this.foldersByPath.set(folder, known);
+    return known;
+  }
+
+  /** Of the many that have ended only some, in turns. */
+  private due(): Run[] {
+    const ended = this.runs.filter(run => run.isSettled);
+    const from = this.nextEnded < ended.length ? this.nextEnded : 0;
+    this.nextEnded = from + endedPerScan;
+    return [...this.runs.filter(run => !run.isSettled || run === this.shown), ...ended.slice(from, this.nextEnded)];
+  }
+
+  /** Says which run is shown meanwhile, if none was and it takes long: when each began is not known before all have been looked at. */
+  private async lookAt(runs: readonly Run[], stretch: Stretch): Promise<Run | undefined> {
+    const began = Date.now();
+    let told = began;
+    let meanwhile: Run | undefined;
+    for (const run of runs) {
       await run.refresh();
-      await new Promise(setImmediate); // a long history must not block the host
+      if (!stretch.isOver) continue;
+      await stretch.pause();
+      if (!this.shown && Date.now() - began > patienceMilliseconds) {
+        meanwhile = this.active ?? runs[0];
+        this.select(meanwhile);
+      }
+      if (Date.now() - told > tellMilliseconds) {
+        told = Date.now();
+        this.tell();
+      }
     }
-    if (!this.shown) this.select(this.active ?? this.runs[0]);
+    return meanwhile;
+  }
+
+  /** Says that the list has changed, if it has. */
+  private tell(): void {
+    if (!this.isUntold) return;
+    this.isUntold = false;
+    this.listChanged.fire();
+  }
+
+  private changeList(): void {
+    this.sorted = undefined;
+    this.isUntold = true;
+    if (!this.looking) this.tell();
   }
 
   private attach(folder: string): Run {
     const run = new Run(folder, this.log, this.freeId(path.basename(folder)));
     this.runsByFolder.set(folder, run);
+    this.sorted = undefined;
     run.onDidChange(change => {
       if (change === 'status') this.statusChanged(run);
+      if (change === 'events' && !run.launch) this.sorted = undefined; // its first event tells when it began
       if (change === 'budget') this.overBudget.fire(run);
     });
     return run;
@@ -118,28 +196,33 @@ export class RunRegistry extends Disposable {
 
   /** Folders of the same name may lie in different places. */
   private freeId(name: string): string {
-    const taken = new Set(this.runs.map(({ id }) => id));
     let id = name;
-    for (let number = 2; taken.has(id); number++) id = `${name}~${number}`;
+    for (let number = 2; this.ids.has(id); number++) id = `${name}~${number}`;
+    this.ids.add(id);
     return id;
   }
 
   private detach(folder: string, run: Run): void {
     this.runsByFolder.delete(folder);
+    this.ids.delete(run.id);
     this.statusByRun.delete(run);
+    this.activeRuns.delete(run);
+    this.sorted = undefined;
     run.dispose();
     if (this.shown === run) this.select(this.active ?? this.runs[0]);
-    this.listChanged.fire();
+    this.changeList();
   }
 
   private statusChanged(run: Run): void {
     const before = this.statusByRun.get(run);
     this.statusByRun.set(run, run.status);
+    if (isActive(run.status)) this.activeRuns.add(run);
+    else this.activeRuns.delete(run);
     // A run that begins, here or on a command line, is what people want to see, unless they watch another.
     if (isActive(run.status) && !(before && isActive(before)) && !(this.shown && isActive(this.shown.status))) {
       this.select(run);
     }
-    this.listChanged.fire();
+    this.changeList();
     if (before && isActive(before) && !isActive(run.status)) this.ended.fire(run);
   }
 
@@ -151,15 +234,4 @@ export class RunRegistry extends Disposable {
   }
 }
 
-async function runFoldersIn(folder: string): Promise<string[]> {
-  let entries: fs.Dirent[];
-  try {
-    entries = await fs.promises.readdir(folder, { withFileTypes: true });
-  } catch {
-    return []; // no run yet
-  }
-  return entries
-    .filter(entry => entry.isDirectory())
-    .map(entry => path.join(folder, entry.name))
-    .filter(run => fs.existsSync(launchFile(run)) || fs.existsSync(runFile(run)));
-}
+const newestFirst = (a: Run, b: Run): number => b.startedAt - a.startedAt || (b.id > a.id ? 1 : -1);

@@ -29,6 +29,7 @@ export function runView(run: Run, now: number): RunView {
     message: run.message,
     resumable: run.resumable,
     trained: run.trained,
+    reading: run.readShare,
     elapsedSeconds: Math.max(0, (until - run.startedAt) / 1000),
     phase: isActive(run.status) ? (state.phase ?? null) : null,
     current: currentValues(state),
@@ -70,7 +71,7 @@ export function detailsView(run: Run): DetailsView {
       : null,
     before: before?.metrics ?? null,
     after: after?.metrics ?? null,
-    warnings: warnings.map(({ code, message }) => ({ code, message })),
+    warnings: [...warnings.map(({ code, message }) => ({ code, message })), ...readingWarnings(run.state)],
     interventions: [
       ...interventions.map(describeIntervention),
       ...measurements.map(describeMeasurement),
@@ -78,6 +79,17 @@ export function detailsView(run: Run): DetailsView {
     ].sort((a, b) => a.step - b.step),
     logTail: run.logTail,
   };
+}
+
+/** What of the events could not be shown. */
+function readingWarnings({ counts: { bad, unknown, repeated }, series: { missing } }: RunState): DetailsView['warnings'] {
+  const of = (count: number, what: string, one: string, many: string): string => `${count.toLocaleString('en')} ${what}${count === 1 ? one : many}`;
+  return [
+    { code: 'newer-trainer', count: unknown, message: `Written by a newer version: ${of(unknown, 'event', ' was', 's were')} not understood.` },
+    { code: 'bad-lines', count: bad, message: `${of(bad, 'line', ' of events.jsonl was no event and was', 's of events.jsonl were no events and were')} left out.` },
+    { code: 'repeated-events', count: repeated, message: `${of(repeated, 'event', '', 's')} came twice or late and did not count.` },
+    { code: 'missing-values', count: missing, message: `${of(missing, 'value', ' is', 's are')} missing: loss or gradient norm was not a finite number. The charts have gaps there.` },
+  ].filter(({ count }) => count > 0);
 }
 
 function describeIntervention(event: RunState['interventions'][number]): InterventionView {
@@ -101,7 +113,7 @@ function describeMeasurement({ step, metrics }: Measured): InterventionView {
 /** What `details` depends on: it is sent again when this changes. */
 export const detailsStamp = ({ state, logTail, record, meta }: Run): string =>
   [state.dataset, state.before, state.after, state.warnings.at(-1), state.measurements.at(-1)].map(event => event?.seq ?? '').join() +
-  `;${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.measurements.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
+  `;${Object.values(state.counts).join()};${state.series.missing};${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.measurements.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 

@@ -24,6 +24,8 @@ export interface RunView {
   resumable: boolean;
   /** It has ended, and has saved what it trained. */
   trained: boolean;
+  /** The share of a long history that has been read, until all of it has. */
+  reading: number | null;
   elapsedSeconds: number;
   phase: PhaseProgress | null;
   current: CurrentValues | null;

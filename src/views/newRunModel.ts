@@ -207,6 +207,7 @@ export function fieldOf({ id, message }: Pick<PreflightCheck, 'id' | 'message'>)
     case 'packages':
     case 'interpreter':
     case 'trainer':
+    case 'trackers':
     case 'disk':
       return undefined;
   }

@@ -1,11 +1,10 @@
 /** In a dataset, behind its rows: which of them pulled the model hardest from its reference in the run that is shown. */
-import path from 'node:path';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
 import type { RowNote, RowNotes } from '../datasets/rowNotes';
 import type { Run } from '../trainerHost/run';
-import { isActive } from '../trainerHost/runFolder';
+import { eventsFile, isActive } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { readRowPulls, type RowPulls } from '../trainerHost/rowPull';
 
@@ -15,35 +14,44 @@ const MOST_LABELS = 100;
 export class PullNotes extends Disposable implements RowNotes {
   private readonly changed = this.register(new Emitter<void>());
   readonly onDidChange = this.changed.event;
-  private shown: { id: string; notes: Map<string, ReadonlyMap<string, RowNote>> } | undefined;
+  private shown: { run: Run; notes: Map<string, ReadonlyMap<string, RowNote>> | undefined } | undefined;
 
   constructor(
     private readonly registry: RunRegistry,
     private readonly log: Log,
   ) {
     super();
-    this.register(registry.onDidChange(() => void this.follow()));
-    this.register(registry.onDidChangeCurrent(() => void this.follow()));
+    this.register(registry.onDidChange(() => this.follow()));
+    this.register(registry.onDidChangeCurrent(() => this.follow()));
   }
 
+  /** The run's events are read, all of them, when somebody looks at a dataset of it. */
   of(file: string): ReadonlyMap<string, RowNote> | undefined {
-    return this.shown?.notes.get(file);
+    const { shown } = this;
+    if (shown && !shown.notes && shown.run.record?.datasets.some(dataset => dataset.path === file)) {
+      shown.notes = new Map();
+      void this.read(shown.run);
+    }
+    return shown?.notes?.get(file);
   }
 
-  private async follow(): Promise<void> {
+  private follow(): void {
     const { current } = this.registry;
-    const ended = current && current.record && !isActive(current.status) ? current : undefined;
-    if (ended?.id === this.shown?.id) return;
-    this.shown = ended && { id: ended.id, notes: new Map() };
+    const ended = current?.record && !isActive(current.status) ? current : undefined;
+    if (ended === this.shown?.run) return;
+    this.shown = ended && { run: ended, notes: undefined };
     this.changed.fire();
-    if (!ended) return;
+  }
+
+  private async read(run: Run): Promise<void> {
     try {
-      const notes = notesOf(ended, await readRowPulls(path.join(ended.folder, 'events.jsonl')));
-      if (this.shown?.id !== ended.id) return;
-      this.shown = { id: ended.id, notes };
+      await run.read();
+      const notes = notesOf(run, await readRowPulls(eventsFile(run.folder), run.state.series));
+      if (this.shown?.run !== run) return;
+      this.shown = { run, notes };
       this.changed.fire();
     } catch (error) {
-      this.log.warn(`${ended.folder}: which rows pulled the model cannot be told: ${errorText(error)}`);
+      this.log.warn(`${run.folder}: which rows pulled the model cannot be told: ${errorText(error)}`);
     }
   }
 }

@@ -97,7 +97,7 @@ async function readInput(run: Run, signal: AbortSignal, report: (text: string) =
 async function notableRows(run: Run, signal: AbortSignal): Promise<NotableRows | undefined> {
   if (!fs.existsSync(eventsFile(run.folder))) return { riskiest: [], hardest: [] };
   try {
-    return await readNotableRows(eventsFile(run.folder), signal);
+    return await readNotableRows(eventsFile(run.folder), run.state.series, signal);
   } catch (error) {
     if (signal.aborted) return undefined;
     throw error;

@@ -34,7 +34,7 @@ export function reportInput(run: Run, rows: NotableRows, now: number): ReportInp
     totalSteps: state.latest?.totalSteps ?? state.dataset?.totalSteps,
     trainingSeconds: secondsInSteps(state.series),
     rows,
-    badLines: run.badLines,
+    badLines: state.counts.bad,
   };
 }
 

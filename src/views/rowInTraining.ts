@@ -42,7 +42,8 @@ function runOn({ current, runs }: RunRegistry, file: string): Run {
 async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise<SeenRow[] | undefined> {
   const files = run.record?.datasets ?? [];
   try {
-    const steps = await stepsOfRow(eventsFile(run.folder), row.hash, file => files[file]?.path === row.path, signal);
+    await run.read();
+    const steps = await stepsOfRow(eventsFile(run.folder), run.state.series, row.hash, file => files[file]?.path === row.path, signal);
     if (steps.length > 0) return steps;
   } catch (error) {
     if (signal.aborted) return undefined;

@@ -20,7 +20,17 @@ const colours: Partial<Record<RunStatus, string>> = {
   starting: 'progressBar.background',
 };
 
-export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunItem> {
+/** Runs that lie further back. */
+interface OlderItem {
+  /** Of the list, newest first. */
+  from: number;
+}
+
+/** More at a time would be slow to list, and nobody reads them. */
+const listedRuns = 200;
+const olderRuns = 500;
+
+export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunItem | OlderItem> {
   private readonly changed = this.register(new vscode.EventEmitter<void>());
   readonly onDidChangeTreeData = this.changed.event;
 
@@ -30,11 +40,30 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     this.register(registry.onDidChange(() => this.changed.fire()));
   }
 
-  getChildren(): RunItem[] {
-    return this.registry.runs.map(run => ({ runId: run.id }));
+  getChildren(older?: RunItem | OlderItem): (RunItem | OlderItem)[] {
+    const { runs } = this.registry;
+    const itemsOf = (from: number, to: number): RunItem[] => runs.slice(from, to).map(run => ({ runId: run.id }));
+    if (older) return 'from' in older ? itemsOf(older.from, older.from + olderRuns) : [];
+    const groups = Array.from({ length: Math.max(0, Math.ceil((runs.length - listedRuns) / olderRuns)) }, (_, index) => ({ from: listedRuns + index * olderRuns }));
+    return [...itemsOf(0, listedRuns), ...groups];
   }
 
-  getTreeItem({ runId }: RunItem): vscode.TreeItem {
+  getTreeItem(element: RunItem | OlderItem): vscode.TreeItem {
+    return 'from' in element ? this.olderItem(element) : this.runItem(element);
+  }
+
+  private olderItem({ from }: OlderItem): vscode.TreeItem {
+    const runs = this.registry.runs.slice(from, from + olderRuns);
+    const [newest, oldest] = [runs[0], runs.at(-1)].map(run => when(run?.startedAt ?? 0));
+    const item = new vscode.TreeItem(newest === oldest ? `${newest}` : `${oldest} – ${newest}`, vscode.TreeItemCollapsibleState.Collapsed);
+    item.id = `older than ${from}`;
+    item.description = `${runs.length} older runs`;
+    item.iconPath = new vscode.ThemeIcon('history');
+    item.accessibilityInformation = { label: `${item.description}, ${oldest} – ${newest}` };
+    return item;
+  }
+
+  private runItem({ runId }: RunItem): vscode.TreeItem {
     const item = new vscode.TreeItem(runId);
     const run = this.registry.byId(runId);
     if (!run) return item;

@@ -12,8 +12,11 @@ export function stepsIn(series: Series, { axis, range }: Pick<Look, 'axis' | 'ra
 
 export function* seriesLines(series: Series, names: readonly SeriesName[], { from, to }: IndexRange): Generator<Cell[]> {
   yield ['step', ...names];
-  for (let index = from; index < to; index++) yield [series.at('step', index), ...names.map(name => series.at(name, index))];
+  for (let index = from; index < to; index++) yield [series.at('step', index), ...names.map(name => readable(series.at(name, index)))];
 }
+
+/** Without the digits that single precision makes up. */
+const readable = (value: number): number => (Number.isInteger(value) ? value : Number(value.toPrecision(7)));
 
 export function* riskLines(series: Series, { from, to }: IndexRange): Generator<Cell[]> {
   const bins = Array.from({ length: riskBins }, (_, bin) => bin);

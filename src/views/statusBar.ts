@@ -6,10 +6,13 @@ import { isActive } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { configurationName, outcomeText, progressText, statusIcon, statusWord } from './describe';
 
+const showMilliseconds = 250;
+
 export class StatusBar extends Disposable {
   private readonly item = this.register(vscode.window.createStatusBarItem('safeFinetuning.run', vscode.StatusBarAlignment.Left, 0));
   private run: Run | undefined;
   private subscription: IDisposable | undefined;
+  private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly registry: RunRegistry) {
     super();
@@ -17,6 +20,7 @@ export class StatusBar extends Disposable {
     this.item.command = 'safeFinetuning.openMonitor';
     this.register(registry.onDidChange(() => this.choose()));
     this.register({ dispose: () => this.subscription?.dispose() });
+    this.register({ dispose: () => clearTimeout(this.timer) });
   }
 
   /** The running run; when it has ended it stays until another one runs. */
@@ -25,14 +29,21 @@ export class StatusBar extends Disposable {
     if (active && active !== this.run) {
       this.subscription?.dispose();
       this.run = active;
-      this.subscription = active.onDidChange(() => this.show());
+      this.subscription = active.onDidChange(() => this.showSoon());
     }
     this.show();
   }
 
+  /** Steps come by the hundred. */
+  private showSoon(): void {
+    this.timer ??= setTimeout(() => this.show(), showMilliseconds);
+  }
+
   private show(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
     const run = this.run;
-    if (!run || !this.registry.runs.includes(run)) return this.item.hide();
+    if (!run || this.registry.byId(run.id) !== run) return this.item.hide();
     const active = isActive(run.status);
     const text = active ? progressText(run) : `Run ${statusWord[run.status]}`;
     this.item.text = `$(${statusIcon[run.status]}) ${text}`;

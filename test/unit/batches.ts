@@ -1,6 +1,8 @@
 /** Events of a run, for tests. */
+import fs from 'node:fs';
 import type { AnyEvent, AttemptStarted, Batch, BudgetExceeded, Measured, Proportion } from '../../src/protocol/messages';
-import type { TailedEvent } from '../../src/trainerHost/eventTail';
+import { parseEvent, type TailedEvent } from '../../src/trainerHost/eventTail';
+import { RunState } from '../../src/trainerHost/runState';
 
 export const batch = (step: number, values: Partial<Batch> = {}): Batch => ({
   v: 1,
@@ -66,3 +68,15 @@ export const budget = (step: number, values: Partial<BudgetExceeded> = {}): Budg
 });
 
 export const at = (event: AnyEvent, offset = 0): TailedEvent => ({ event, offset, length: 1 });
+
+/** What a run's events come to, as they lie in a file. */
+export function stateOf(file: string): RunState {
+  const state = new RunState();
+  let offset = 0;
+  for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
+    const parsed = parseEvent(line);
+    if ('event' in parsed) state.apply({ event: parsed.event, offset, length: line.length });
+    offset += line.length + 1;
+  }
+  return state;
+}

@@ -25,11 +25,13 @@ describe('LineDecoder', () => {
         const bytes = Buffer.from(lines.map(entry => `${entry}\n`).join('') + end);
         const decoder = new LineDecoder();
         const found = pieces(bytes, cuts).flatMap(piece => [...decoder.lines(piece)]);
-        assert.deepStrictEqual(found.map(entry => entry.text), lines.map(entry => Buffer.from(entry).toString('utf8')));
-        for (const { offset, length, text: told } of found) {
-          assert.strictEqual(bytes.subarray(offset, offset + length).toString('utf8'), told);
+        const texts = found.map(({ bytes: own, from, to }) => own.toString('utf8', from, to));
+        assert.deepStrictEqual(texts, lines.map(entry => Buffer.from(entry).toString('utf8')));
+        for (const [index, { offset, from, to }] of found.entries()) {
+          assert.strictEqual(bytes.subarray(offset, offset + to - from).toString('utf8'), texts[index]);
         }
         assert.strictEqual(decoder.position, bytes.length);
+        assert.strictEqual(decoder.lineStart, bytes.lastIndexOf(10) + 1);
       }),
     );
   });
@@ -42,11 +44,12 @@ describe('EventTail', () => {
   let seen: TailedEvent[];
   let bad: string[];
   let restarts: number;
+  let unknown: number;
 
   beforeEach(() => {
     folder = fs.mkdtempSync(path.join(os.tmpdir(), 'event-tail-'));
     file = path.join(folder, 'events.jsonl');
-    [seen, bad, restarts] = [[], [], 0];
+    [seen, bad, restarts, unknown] = [[], [], 0, 0];
   });
   afterEach(() => {
     tail?.dispose();
@@ -57,6 +60,8 @@ describe('EventTail', () => {
     tail = new EventTail(file, {
       events: batch => seen.push(...batch),
       badLine: reason => bad.push(reason),
+      unknownEvent: () => unknown++,
+      reachedEnd: () => undefined,
       restarted: () => {
         restarts++;
         seen = [];
@@ -95,6 +100,29 @@ describe('EventTail', () => {
     assert.deepStrictEqual(sequence(), [0, 4]);
     assert.strictEqual(bad.length, 3);
     assert.match(bad[0]!, /not JSON/);
+  });
+
+  it('tells events that only a newer trainer knows from lines that are none', async () => {
+    const newer = ['{"v":1,"seq":1,"ts":1,"type":"hologram","colour":3}', '{"v":2,"seq":2,"ts":1,"type":"heartbeat"}'];
+    fs.writeFileSync(file, `${line(warning(0))}${newer.join('\n')}\n{"v":"1","type":"hologram"}\n${line(warning(4))}`);
+    await follow().read();
+    assert.deepStrictEqual([sequence(), unknown, bad.length], [[0, 4], 2, 1]);
+  });
+
+  it('loses none of many events that are written in quick succession, and goes on behind a line of 70 MB', async function () {
+    this.timeout(30_000);
+    follow();
+    const handle = fs.openSync(file, 'a');
+    for (let seq = 0; seq < 2000; seq++) {
+      fs.writeSync(handle, line(warning(seq)));
+      if (seq % 100 === 0) await new Promise(setImmediate);
+    }
+    for (let part = 0; part < 70; part++) fs.writeSync(handle, 'x'.repeat(1e6));
+    fs.writeSync(handle, `\n${line(warning(2000))}`);
+    fs.closeSync(handle);
+    await until(() => seen.length === 2001);
+    assert.deepStrictEqual(sequence(), Array.from({ length: 2001 }, (_, seq) => seq));
+    assert.strictEqual(bad.length, 1);
   });
 
   it('starts again when the file is replaced or cut', async () => {

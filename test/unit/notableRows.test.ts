@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { AnyEvent } from '../../src/protocol/messages';
 import { readNotableRows } from '../../src/trainerHost/notableRows';
 import { Run } from '../../src/trainerHost/run';
-import { attempt, batch } from './batches';
+import { attempt, batch, stateOf } from './batches';
 
 const folder = () => fs.mkdtempSync(path.join(os.tmpdir(), 'notable-'));
 const lines = (events: AnyEvent[]): string => events.map(event => `${JSON.stringify(event)}\n`).join('');
@@ -28,21 +28,21 @@ describe('the rows of a run that somebody should read', () => {
   it('are the riskiest, unscored ones first, and those with the highest mean KL', async () => {
     const events = [attempt(1, 0), step(1, [['a', 1, 0.9, 0.1], ['b', 2, 0, null]]), step(2, [['c', 3, null, 0.4], ['d', 4, 0.3, null]]), step(3, [['a', 1, 0.9, 0.3]])];
     fs.writeFileSync(file, `${lines(events)}{"type":"batch"}\n{"type":"batch","rows":`);
-    const { riskiest, hardest } = await readNotableRows(file);
+    const { riskiest, hardest } = await readNotableRows(file, stateOf(file).series);
     assert.deepEqual(riskiest.map(({ hash, line, risk }) => [hash, line, risk]), [['c', 3, null], ['a', 1, 0.9], ['d', 4, 0.3]]);
     assert.deepEqual(hardest.map(({ hash, kl }) => [hash, kl]), [['c', 0.4], ['a', 0.2]]);
   });
 
   it('are twenty at most, of the same risk those that come first in the file', async () => {
     fs.writeFileSync(file, lines([step(1, Array.from({ length: 50 }, (_, index) => [`r${index}`, 50 - index, 0.5, 1] as [string, number, number, number]))]));
-    const { riskiest, hardest } = await readNotableRows(file);
+    const { riskiest, hardest } = await readNotableRows(file, stateOf(file).series);
     for (const rows of [riskiest, hardest]) assert.deepEqual(rows.map(({ line }) => line), Array.from({ length: 20 }, (_, index) => index + 1));
   });
 
   it('are not read on when the user has cancelled', async () => {
     fs.writeFileSync(file, lines([step(1, [['a', 1, 1, 1]])]));
-    await assert.rejects(readNotableRows(file, AbortSignal.abort()));
-    await assert.rejects(readNotableRows(`${file}.gone`), /ENOENT/);
+    await assert.rejects(readNotableRows(file, stateOf(file).series, AbortSignal.abort()));
+    await assert.rejects(readNotableRows(`${file}.gone`, stateOf(file).series), /ENOENT/);
   });
 });
 

@@ -231,6 +231,8 @@ describe('CSV', () => {
     assert.deepStrictEqual(lines, [['step', 'total', 'kl'], [10, 5, NaN], [11, 5.5, NaN], [12, 6, NaN]]);
     assert.deepStrictEqual(stepsIn(series, { axis: 'epoch', range: [0.1, 0.125] }), { from: 9, to: 12 });
     assert.strictEqual([...seriesLines(series, ['total'], stepsIn(series, { axis: 'step', range: null }))].length, 5001);
+    const tenths = grown(3, step => ({ total: step / 10 })).series;
+    assert.deepStrictEqual([...seriesLines(tenths, ['total'], { from: 0, to: 3 })].slice(1), [[1, 0.1], [2, 0.2], [3, 0.3]]);
     assert.deepStrictEqual([...riskLines(series, stepsIn(series, { axis: 'step', range: [3, 3] }))][1], [3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
   });
 

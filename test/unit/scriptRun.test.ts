@@ -55,7 +55,7 @@ describe('a run of a training script', () => {
     assert.deepStrictEqual([view.current?.total, view.current?.riskMax, view.current?.tokensPerSecond], [0.5, null, null]);
     assert.deepStrictEqual([detailsView(run).dataset?.rows, detailsView(run).dataset?.trained], [9, null]);
     const columns = new SeriesFeed(drawnSeries).next(run.state)?.columns;
-    assert.deepStrictEqual([columns?.total, columns?.riskMax, columns?.learningRate], [[1, 0.5], [null, null], [1e-4, null]]);
+    assert.deepStrictEqual([columns?.total, columns?.riskMax, columns?.learningRate], [[1, 0.5], [null, null], [Math.fround(1e-4), null]]);
     assert.deepStrictEqual(batchRows((await run.rowsOf(1))!), []);
     assert.strictEqual(await run.rowsOf(3), undefined);
   });
