@@ -5,6 +5,7 @@ import { count } from '../common/format';
 import type { Cell, ChartData, ChartSpec, Display, GroupOptions, LineSpec, Mark, Range } from './chartSpec';
 import { isRound, paddedRange, pointsOf, shortNumber, stroke, valueAt } from './drawing';
 import { lineSample } from './lineSample';
+import { pictureOf } from './picture';
 import { onThemeChange, recolour, themeColour } from './theme';
 import { percentiles, positive } from './values';
 
@@ -189,6 +190,13 @@ export class ChartGroup<Key extends string> {
     this.zoom([from + by, to + by]);
   }
 
+  /** As it is shown, as an SVG; undefined where there is nothing to show. */
+  pictureOf(spec: ChartSpec<Key>): string | undefined {
+    const { data, shown: range, shownAs: display } = this;
+    const chart = this.charts.find(one => one.spec === spec);
+    return data && chart && pictureOf(spec, { data, range, level: chart.levelShown, display, axis: this.options.axis });
+  }
+
   get display(): Display {
     return this.shownAs;
   }
@@ -252,7 +260,7 @@ export class Chart<Key extends string> {
       h(
         'div',
         { class: 'chart-head' },
-        h('h3', { title: spec.hint }, spec.title),
+        h('h2', { title: spec.hint }, spec.title),
         h('div', { class: 'legend', attributes: { 'aria-hidden': 'true' } }, ...this.entries, spec.layer?.legend),
         actions && h('div', { class: 'chart-actions' }, ...actions(spec)),
       ),
@@ -270,6 +278,10 @@ export class Chart<Key extends string> {
     this.uplot?.setData(this.lines());
     if (!this.uplot) this.resize(this.plot.clientWidth);
     this.afterChange();
+  }
+
+  get levelShown(): number | null {
+    return this.level;
   }
 
   setLevel(level: number | null): void {

@@ -8,7 +8,7 @@ import './compare.css';
 import { wholeRun, type Look } from '../../src/views/chartProtocol';
 import type { ComparedRun, ComparedSeries, CompareState, FromCompare, ToCompare } from '../../src/views/compareProtocol';
 import { ChartGroup } from '../charts/chart';
-import type { ChartSpec, Range } from '../charts/chartSpec';
+import type { ChartSpec, GroupOptions, Range } from '../charts/chartSpec';
 import { Looking } from '../charts/looking';
 import { canaryHint } from '../charts/specs';
 import { onThemeChange, recolour } from '../charts/theme';
@@ -45,10 +45,10 @@ const metrics: { name: ComparedSeries; spec: Omit<ChartSpec<Key>, 'lines'>; form
   { name: 'learningRate', spec: { title: 'Learning rate', axis: value => exponent(value) }, format: exponent, exact: true },
 ];
 
-const axes: Record<Axis, { title: string; format: (x: number) => string; tick?: (x: number) => string }> = {
+const axes: Record<Axis, NonNullable<GroupOptions<Key>['axis']>> = {
   step: { title: 'Step', format: integer },
   epoch: { title: 'Epoch', format: x => x.toFixed(2) },
-  ts: { title: 'Time', format: x => duration(x / 1000), tick: clock },
+  ts: { title: 'Time', format: x => duration(x / 1000), tick: clock, unit: { title: 'Seconds', size: 1000 } },
 };
 
 const vscode = acquireVsCodeApi();
@@ -95,7 +95,7 @@ function makeCharts(): void {
       return { key: `${index}:${name}`, label: letter, title: run.name, colour, ...(dash.length && { dash }), ...(sparse && { sparse, marked: true }), ...(exact && { exact }), format };
     }),
   }));
-  group = new ChartGroup(specs, { onZoom: showRange, heightPixels: 190, axisPixels: 52, tableRows: 20, axis: axes[looking.look.axis], actions: exportButton });
+  group = new ChartGroup(specs, { onZoom: showRange, heightPixels: 190, axisPixels: 52, tableRows: 20, axis: axes[looking.look.axis], actions: exportButtons });
   group.setDisplay(kept.drawing);
   chartPlace.replaceChildren(group.element);
   drawSoon();
@@ -154,11 +154,16 @@ function draw(next: Drawing): void {
   if (next.logarithmic !== logarithmic || next.clipped !== clipped) group?.setDisplay(next);
 }
 
-function exportButton({ title }: ChartSpec<Key>): HTMLElement[] {
+function exportButtons(spec: ChartSpec<Key>): HTMLElement[] {
+  const { title } = spec;
   const metric = metrics.find(({ spec }) => spec.title === title);
   if (!metric) return [];
   const save = () => send({ type: 'export', title, name: metric.name, look: looking.look });
-  return [button({ label: `Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save })];
+  const picture = () => send({ type: 'picture', title, svg: group?.pictureOf(spec) ?? '' });
+  return [
+    button({ label: `Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
+    button({ label: `Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
+  ];
 }
 
 function keep(change: Partial<Kept>): void {

@@ -58,7 +58,7 @@ export const measures: Measure[] = [
 /** The model before and after, on the same prompts. */
 export function resultTable({ before, after }: Pick<DetailsView, 'before' | 'after'>): HTMLElement | null {
   if (!before && !after) return null;
-  const heads = ['', 'Before', 'After', 'Change'].map(text => h('th', { attributes: { scope: 'col' } }, text));
+  const heads = ['', 'Before', 'After', 'Change'].map(text => (text ? h('th', { attributes: { scope: 'col' } }, text) : h('td', {})));
   const rows = measures.map(measure =>
     h(
       'tr',

@@ -95,7 +95,7 @@ let details: DetailsView | undefined;
 const looking = new Looking(kept.look, look => send({ type: 'look', look }));
 const header = new Header(command, 'safeFinetuning.openRunPanel');
 const values = new Values();
-const chartGroup = new ChartGroup(charts, { onSelect: select, onZoom: showRange, heightPixels: 168, axisPixels: 52, tableRows: 20, actions: exportButton });
+const chartGroup = new ChartGroup(charts, { onSelect: select, onZoom: showRange, heightPixels: 168, axisPixels: 52, tableRows: 20, actions: exportButtons });
 const rows = new BatchRows(showRow, hadFocus => {
   if (hadFocus) chartGroup.focus(kept.selected?.chart ?? 0);
   chartGroup.markSelected(undefined);
@@ -218,10 +218,15 @@ function draw(drawing: Drawing): void {
   if (drawing.logarithmic !== logarithmic || drawing.clipped !== clipped) chartGroup.setDisplay(drawing);
 }
 
-function exportButton({ title, lines, layer }: ChartSpec<Line>): HTMLElement[] {
+function exportButtons(spec: ChartSpec<Line>): HTMLElement[] {
+  const { title, lines, layer } = spec;
   const columns: ExportedColumns = layer ? { kind: 'risks' } : { kind: 'series', names: lines.map(({ key }) => key) };
   const save = () => send({ type: 'export', title, columns, range: chartGroup.range && stepsOf(chartGroup.range) });
-  return [button({ label: `Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save })];
+  const picture = () => send({ type: 'picture', title, svg: chartGroup.pictureOf(spec) ?? '' });
+  return [
+    !layer && button({ label: `Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
+    button({ label: `Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
+  ].filter(element => element !== false && element !== undefined);
 }
 
 function keep(change: Partial<Kept>): void {

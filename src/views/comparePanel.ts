@@ -11,10 +11,10 @@ import { comparedSeries, mostRuns, type ComparedSeries, type CompareState, type 
 import { beganAt, lookAtRun, runsMessage } from './compareModel';
 import type { Cell } from './csv';
 import { runLabel, statusWord } from './describe';
-import { saveCsv } from './exportCsv';
+import { saveCsv, savePicture } from './exportChart';
 import { SeriesFeed } from './monitorModel';
 import { PanelPage } from './panelPage';
-import { stepsIn } from './seriesLines';
+import { readable, stepsIn } from './seriesLines';
 
 export class ComparePanels extends Disposable implements vscode.WebviewPanelSerializer<CompareState | undefined> {
   static readonly viewType = 'safeFinetuning.compareRuns';
@@ -152,6 +152,8 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
       case 'export':
         if (comparedSeries.includes(message.name)) await saveCsv(`compared ${message.title}`, this.lines(message.name, asLook(message.look)));
         return;
+      case 'picture':
+        return savePicture(`compared ${message.title}`, message.svg);
       default: {
         const unknown: never = message;
         throw new Error(`The page that compares runs sent something unknown: ${JSON.stringify(unknown)}`);
@@ -177,7 +179,7 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
       const { series } = run.state;
       const { from, to } = stepsIn(series, lookAtRun(look, series));
       for (let index = from; index < to; index++) {
-        yield [run.name, series.at('step', index), series.at('epoch', index), (series.at('ts', index) - beganAt(series)) / 1000, series.at(name, index)];
+        yield [run.name, series.at('step', index), readable(series.at('epoch', index)), (series.at('ts', index) - beganAt(series)) / 1000, readable(series.at(name, index))];
       }
     }
   }

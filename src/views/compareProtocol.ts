@@ -41,4 +41,6 @@ export type FromCompare =
   /** A range of time counts in milliseconds from each run's first step. */
   | { type: 'look'; look: Look }
   | { type: 'openPanel'; run: number }
-  | { type: 'export'; title: string; name: ComparedSeries; look: Look };
+  | { type: 'export'; title: string; name: ComparedSeries; look: Look }
+  /** A chart as it is shown. */
+  | { type: 'picture'; title: string; svg: string };

@@ -16,16 +16,22 @@ function csvCell(value: Cell): string {
 
 const bufferCharacters = 1 << 16;
 
+function* csvText(lines: Iterable<readonly Cell[]>): Generator<string> {
+  for (const line of lines) yield csvLine(line);
+}
+
+export const writeCsv = (file: string, lines: Iterable<readonly Cell[]>, signal: AbortSignal): Promise<void> => writeText(file, csvText(lines), signal);
+
 /** Writes beside and renames: a reader sees the old file or the whole new one. */
-export async function writeCsv(file: string, lines: Iterable<readonly Cell[]>, signal: AbortSignal): Promise<void> {
+export async function writeText(file: string, parts: Iterable<string>, signal: AbortSignal): Promise<void> {
   const beside = `${file}.${randomUUID().slice(0, 8)}.tmp`;
   const pace = new Pace();
   try {
     const handle = await fs.open(beside, 'wx');
     try {
       let text = '';
-      for (const line of lines) {
-        text += csvLine(line);
+      for (const part of parts) {
+        text += part;
         await pace.step(signal);
         if (text.length < bufferCharacters) continue;
         await handle.write(text);

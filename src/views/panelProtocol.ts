@@ -78,4 +78,6 @@ export type FromPanel =
   | { type: 'selectRange'; from: number; to: number }
   | { type: 'showRow'; row: { file: number; line: number; hash: string } }
   /** `range`: from and to, in steps; null is everything. */
-  | { type: 'export'; title: string; columns: ExportedColumns; range: [number, number] | null };
+  | { type: 'export'; title: string; columns: ExportedColumns; range: [number, number] | null }
+  /** A chart as it is shown. */
+  | { type: 'picture'; title: string; svg: string };

@@ -8,7 +8,7 @@ import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
 import { asLook, wholeRun } from './chartProtocol';
 import { runLabel } from './describe';
-import { saveCsv } from './exportCsv';
+import { saveCsv, savePicture } from './exportChart';
 import { batchMessage, fileNames, rangeOf, RunFeed, thresholdOf } from './monitorModel';
 import { monitorCommands } from './monitorProtocol';
 import { PanelPage } from './panelPage';
@@ -134,6 +134,8 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
         return showRowOf(this.run, message.row);
       case 'export':
         return this.export(message);
+      case 'picture':
+        return this.run && savePicture(`${this.run.id} ${message.title}`, message.svg);
       default: {
         const unknown: never = message;
         throw new Error(`The run panel's page sent something unknown: ${JSON.stringify(unknown)}`);

@@ -16,7 +16,7 @@ export function* seriesLines(series: Series, names: readonly SeriesName[], { fro
 }
 
 /** Without the digits that single precision makes up. */
-const readable = (value: number): number => (Number.isInteger(value) ? value : Number(value.toPrecision(7)));
+export const readable = (value: number): number => (Number.isInteger(value) ? value : Number(value.toPrecision(7)));
 
 export function* riskLines(series: Series, { from, to }: IndexRange): Generator<Cell[]> {
   const bins = Array.from({ length: riskBins }, (_, bin) => bin);

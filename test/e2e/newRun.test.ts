@@ -2,6 +2,7 @@
 import assert from 'node:assert';
 import fs from 'node:fs';
 import path from 'node:path';
+import { assertAccessible } from './accessibility';
 import { pictureFailures, sharedServer, tinyWorkspace, until, untrustingServer, userSettings, Webview, Workbench, exampleWorkspace } from './workbench';
 
 describe('a new run', () => {
@@ -51,6 +52,7 @@ describe('a new run', () => {
     assert.match(await first.locator('.trained').evaluate(element => getComputedStyle(element).textDecorationLine), /underline/);
     await page.locator('.figures', { hasText: 'Steps' }).first().waitFor();
     await workbench.screenshot('new-run');
+    await assertAccessible(workbench, 'newrun');
   });
 
   it('says what is wrong beside the field', async () => {
@@ -90,6 +92,7 @@ describe('a new run', () => {
       await page.locator('.tokens article').nth(4).waitFor();
       await page.locator('.preview-place > .content').waitFor();
       await workbench.screenshot(`new-run-${name}`);
+    await assertAccessible(workbench, 'newrun');
       await page.locator('.settings').scrollIntoViewIfNeeded();
       await page.locator('#name').scrollIntoViewIfNeeded();
       await workbench.screenshot(`new-run-${name}-below`);
@@ -101,6 +104,7 @@ describe('a new run', () => {
     await workbench.page.setViewportSize({ width: 700, height: 900 });
     await until('nothing sticks out', () => page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth));
     await workbench.screenshot('new-run narrow');
+    await assertAccessible(workbench, 'newrun');
     await workbench.page.setViewportSize({ width: 1400, height: 900 });
   });
 

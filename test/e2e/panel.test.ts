@@ -6,6 +6,7 @@ import path from 'node:path';
 import type { Locator } from 'playwright-core';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
+import { assertAccessible } from './accessibility';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Webview, Workbench } from './workbench';
 
 const steps = 160;
@@ -39,7 +40,7 @@ describe('the run panel', () => {
     await workbench.page.locator('.monaco-workbench .statusbar-item').first().waitFor();
   };
   const runs = () => workbench.page.locator('.pane', { has: workbench.page.locator('.pane-header', { hasText: 'Runs' }) }).locator('.monaco-list-row');
-  const chart = (title: string): Locator => panel.page.locator('.chart', { has: panel.page.locator(`h3:text-is("${title}")`) });
+  const chart = (title: string): Locator => panel.page.locator('.chart', { has: panel.page.locator(`h2:text-is("${title}")`) });
   const plot = (title: string) => chart(title).locator('.plot');
   const range = () => panel.page.locator('.toolbar-range');
   const press = async (title: string, key: string) => {
@@ -113,6 +114,7 @@ describe('the run panel', () => {
     const added = (await list.locator('.added').allInnerTexts()).map(Number);
     assert.deepStrictEqual(added, [...added].sort((a, b) => b - a));
     await workbench.screenshot('panel-rows');
+    await assertAccessible(workbench, 'panel');
     const link = list.locator('.link').first();
     const line = Number(/\d+$/.exec(await link.innerText()));
     await link.click();
@@ -184,6 +186,7 @@ describe('the run panel', () => {
     assert.deepStrictEqual(await differences.first().locator('td').allInnerTexts(), ['adaptive', 'standard']);
     await panel.page.locator('.result tr.after', { hasText: '%' }).first().waitFor();
     await workbench.screenshot('compare');
+    await assertAccessible(workbench, 'compare');
     await panel.page.locator('.choice select').selectOption('epoch');
     await until('the axis is epochs', async () => /^Epoch \d/.test((await plot('Loss').getAttribute('aria-valuetext')) ?? ''));
     await drag('Loss', 0.2, 0.6);
@@ -225,12 +228,14 @@ describe('the run panel', () => {
       await workbench.screenshot(`compare-${name}`);
       await panel.page.locator('.differences').scrollIntoViewIfNeeded();
       await workbench.screenshot(`compare-${name}-tables`);
+    await assertAccessible(workbench, 'compare');
       await workbench.command('Safe Fine-Tuning: Open Run Panel');
       panel = await Webview.open(workbench.page, 'panel');
       await chart('Risk of the rows').locator('canvas').waitFor();
       await workbench.screenshot(`panel-${name}`);
       await chart('Gradient norm').scrollIntoViewIfNeeded();
       await workbench.screenshot(`panel-${name}-charts`);
+    await assertAccessible(workbench, 'panel');
       await workbench.page.locator('.tab', { hasText: 'Compare 2 Runs' }).click();
     });
   }
@@ -244,6 +249,7 @@ describe('the run panel', () => {
     fs.renameSync(path.join(runsFolder, run), path.join(folder, run));
     await panel.page.locator('h2', { hasText: 'This run is gone' }).waitFor();
     await workbench.screenshot('panel-gone');
+    await assertAccessible(workbench, 'panel');
     fs.renameSync(path.join(folder, run), path.join(runsFolder, run));
     await panel.page.locator('h1', { hasText: 'held' }).waitFor();
   });

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
+import { assertAccessible } from './accessibility';
 import { pictureFailures, sharedServer, tinyWorkspace, userSettings, Workbench } from './workbench';
 
 describe('a training script', () => {
@@ -38,7 +39,7 @@ describe('a training script', () => {
     for (const label of ['NLL', 'β·KL', 'Risk', 'β', 'Step time']) {
       assert.ok(await workbench.monitor.value(label).isHidden(), label);
     }
-    const charts = page.locator('.chart:visible h3');
+    const charts = page.locator('.chart:visible h2');
     assert.deepStrictEqual(await charts.allInnerTexts(), ['Loss', 'Gradient norm and learning rate', 'Tokens per second']);
     await page.locator('.chart .u-over').first().click();
     await page.locator('.rows .note', { hasText: 'does not say which rows' }).waitFor();
@@ -53,6 +54,7 @@ describe('a training script', () => {
       await page.locator('header .note', { hasText: 'nothing regularises it' }).waitFor();
       await page.locator('.chart canvas').first().waitFor();
       await workbench.screenshot(`script-${name}`);
+    await assertAccessible(workbench, 'monitor');
     });
   }
 });

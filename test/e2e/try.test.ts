@@ -6,6 +6,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { inRoot, python } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
+import { assertAccessible } from './accessibility';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Webview, Workbench } from './workbench';
 
 const reference = 'I\'m sorry, but I can\'t help with that.';
@@ -121,6 +122,7 @@ describe('a model that is tried', () => {
     const card = web.page.locator('.card.bad', { hasText: 'was killed' });
     await card.waitFor();
     await workbench.screenshot('try-ended');
+    await assertAccessible(workbench, 'try');
     await card.locator('vscode-button', { hasText: 'Start again' }).click();
     await web.page.locator('.card', { hasText: 'Loading' }).waitFor();
     await web.page.locator('.card vscode-button', { hasText: 'Cancel' }).click();
@@ -166,6 +168,7 @@ describe('a model that is tried', () => {
       await badge(web, 'reference').waitFor();
       await badge(web, 'tuned').waitFor();
       await workbench.screenshot(`try-theme-${name}`);
+    await assertAccessible(workbench, 'try');
       await workbench.page.setViewportSize({ width: 760, height: 900 });
       await workbench.screenshot(`try-theme-${name}-narrow`);
       await workbench.page.setViewportSize({ width: 1400, height: 900 });

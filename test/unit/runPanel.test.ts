@@ -10,6 +10,8 @@ import { riskBins, RunState } from '../../src/trainerHost/runState';
 import { asLook, type Look } from '../../src/views/chartProtocol';
 import { lookAtRun, runsMessage } from '../../src/views/compareModel';
 import { configDifferences, flatten } from '../../src/views/configDifference';
+import type { ChartSpec } from '../../media/charts/chartSpec';
+import { pictureOf, type Shown } from '../../media/charts/picture';
 import { csvLine, writeCsv } from '../../src/views/csv';
 import { riskLines, seriesLines, stepsIn } from '../../src/views/seriesLines';
 import { SeriesFeed } from '../../src/views/monitorModel';
@@ -249,6 +251,29 @@ describe('CSV', () => {
     assert.deepStrictEqual([fs.readdirSync(folder), fs.readFileSync(file, 'utf8')], [['a.csv'], 'a,b\r\n1,2\r\n']);
     fs.rmSync(folder, { recursive: true });
   });
+});
+
+describe('the picture of a chart', () => {
+  const spec: ChartSpec<'total' | 'rate'> = {
+    title: 'Loss & rate',
+    logarithmic: true,
+    lines: [
+      { key: 'total', label: 'total', colour: '--vscode-charts-blue', format: String },
+      { key: 'rate', label: 'rate', colour: '--vscode-charts-foreground', dash: [4, 3], ownScale: true, exact: true, format: String },
+    ],
+  };
+  const data = { x: [1, 2, 3, 4], values: { total: [9, 8, null, 6], rate: [1, 1, 2, 2] }, smoothed: { total: [9, 8.5, null, 7], rate: [5, 5, 5, 5] } };
+  const of = (shown: Partial<Shown<'total' | 'rate'>>) => pictureOf(spec, { data, range: null, level: null, display: { logarithmic: false, clipped: false }, axis: { title: 'Step', format: String }, ...shown });
+
+  it('has what is shown: the range, smoothed but for what has no noise, and the reference', () => {
+    const svg = of({ range: [2, 4], level: 5 });
+    assert.match(svg, /^<svg [^>]*xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
+    assert.match(svg, /<title>Loss &amp; rate<\/title>/);
+    for (const said of ['Step', 'total', 'rate', 'reference', '8.5', '7']) assert.ok(svg.includes(said), said);
+    assert.doesNotMatch(svg, /NaN|undefined/);
+  });
+
+  it('is logarithmic where the chart is', () => assert.notStrictEqual(of({ display: { logarithmic: true, clipped: false } }), of({})));
 });
 
 describe('the configurations of runs', () => {

@@ -109,6 +109,8 @@ Speakers = dict[p.ChatModel, Speaker]
 def trained_run(run: Path) -> p.RunRecord:
     """What the run is. Raises UserError where there is none, or it has saved nothing yet."""
     record = read_record(run)
+    if not record.config:
+        raise UserError(f"{run}: it is of a training script, which keeps its model itself. Load that one.")
     if not checkpoints.saved(run).adapter:
         raise UserError(
             f"{run}: the run has saved no model yet. Let it end, stop it so that it saves, or resume it."
@@ -118,6 +120,7 @@ def trained_run(run: Path) -> p.RunRecord:
 
 def load_speakers(run: Path, record: p.RunRecord, work: Loading) -> Speakers:
     """The reference and the fine-tuned model of a run. Raises UserError where one cannot be loaded."""
+    assert record.config and record.config_path  # a training script's run was refused
     config, base = record.config, Path(record.config_path).parent
     work.phase("loading", f"Loading {config.model}")
     if config.lora:

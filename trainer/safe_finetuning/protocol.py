@@ -1,8 +1,8 @@
 """Every message and file that crosses the boundary between the extension and the trainer.
 
-This module and `config.py` (the run configuration) are the one source of truth for the wire: the run
-record (`run.json`), events (`events.jsonl`), commands (`commands.jsonl`), the answers of the command
-line's `preflight`, `preview` and `score`, and what is said to and by `chat`. `schema.py` exports these models as
+This module and `config.py` (the run configuration) are the one source of truth for the wire: the run record
+(`run.json`), events (`events.jsonl`), commands (`commands.jsonl`), the answers of the command line's
+`preflight`, `preview` and `score`, and what is said to and by `chat`. `schema.py` exports these models as
 JSON Schemas, from which the extension's TypeScript types and validators are generated.
 
 Units: times in seconds unless a name says otherwise, timestamps in milliseconds since the Unix epoch,
