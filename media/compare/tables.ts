@@ -7,7 +7,7 @@ import { lookOf } from './runList';
 const scope = (scope: string) => ({ attributes: { scope } });
 
 const heads = (runs: readonly ComparedRun[], ...first: string[]): HTMLElement =>
-  h('thead', {}, h('tr', {}, ...first.map(text => h('th', scope('col'), text)), ...runs.map((run, index) => h('th', { title: run.name, ...scope('col') }, lookOf(index).letter))));
+  h('thead', {}, h('tr', {}, ...first.map(text => (text ? h('th', scope('col'), text) : h('td', {}))), ...runs.map((run, index) => h('th', { title: run.name, ...scope('col') }, lookOf(index).letter))));
 
 /** The model of each run before and after, on the run's prompts. */
 export function evaluationTable(runs: readonly ComparedRun[]): HTMLElement {

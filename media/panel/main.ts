@@ -175,7 +175,7 @@ function goneNote(folder: string): HTMLElement {
     'section',
     { class: 'empty', attributes: { role: 'status' } },
     icon('slash'),
-    h('h2', {}, 'This run is gone'),
+    h('h1', {}, 'This run is gone'),
     h('p', {}, `There is no run in ${folder}. It was deleted or moved, or its folder belongs to another workspace. If it comes back, it is shown here.`),
   );
 }

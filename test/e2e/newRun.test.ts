@@ -92,7 +92,7 @@ describe('a new run', () => {
       await page.locator('.tokens article').nth(4).waitFor();
       await page.locator('.preview-place > .content').waitFor();
       await workbench.screenshot(`new-run-${name}`);
-    await assertAccessible(workbench, 'newrun');
+      await assertAccessible(workbench, 'newrun');
       await page.locator('.settings').scrollIntoViewIfNeeded();
       await page.locator('#name').scrollIntoViewIfNeeded();
       await workbench.screenshot(`new-run-${name}-below`);

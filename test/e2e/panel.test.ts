@@ -143,16 +143,26 @@ describe('the run panel', () => {
     for (const box of ['Log scale', 'Clip outliers']) await panel.page.locator('vscode-checkbox', { hasText: box }).click();
   });
 
-  it('saves the data of a chart', async () => {
+  it('saves the data of a chart, and the chart as a picture', async () => {
     await drag('Loss', 0.5, 0.75);
     const [from, to] = await until('the part', () => shownSteps().catch(() => undefined));
-    await chart('Loss').locator('.chart-actions vscode-button').click();
+    await chart('Loss').locator('.chart-actions vscode-button[aria-label$="as CSV"]').click();
     const file = path.join(folder, 'loss.csv');
-    await workbench.chooseFile('Save the Chart’s Data', file);
+    await workbench.chooseFile('The chart’s data: CSV', file);
     await workbench.notification('data is in loss.csv').waitFor();
     const lines = fs.readFileSync(file, 'utf8').trimEnd().split('\r\n');
     assert.strictEqual(lines[0], 'step,total,nll,kl,anchors,safetyTokens');
     assert.deepStrictEqual([lines.length - 1, lines[1]!.split(',')[0]], [to - from + 1, String(from)]);
+    await workbench.command('Notifications: Clear All Notifications');
+    await chart('Loss').locator('.chart-actions vscode-button[aria-label$="picture"]').click();
+    const picture = path.join(folder, 'loss.svg');
+    await workbench.chooseFile('The picture: SVG', picture);
+    await workbench.notification('picture is in loss.svg').waitFor();
+    const drawn = await panel.page.evaluate(svg => {
+      const parsed = new DOMParser().parseFromString(svg, 'image/svg+xml');
+      return [parsed.querySelector('parsererror'), parsed.querySelector('title')?.textContent, parsed.querySelectorAll('path, polyline').length > 0];
+    }, fs.readFileSync(picture, 'utf8'));
+    assert.deepStrictEqual(drawn, [null, 'Loss', true]);
     await workbench.command('Notifications: Clear All Notifications');
   });
 
@@ -228,14 +238,14 @@ describe('the run panel', () => {
       await workbench.screenshot(`compare-${name}`);
       await panel.page.locator('.differences').scrollIntoViewIfNeeded();
       await workbench.screenshot(`compare-${name}-tables`);
-    await assertAccessible(workbench, 'compare');
+      await assertAccessible(workbench, 'compare');
       await workbench.command('Safe Fine-Tuning: Open Run Panel');
       panel = await Webview.open(workbench.page, 'panel');
       await chart('Risk of the rows').locator('canvas').waitFor();
       await workbench.screenshot(`panel-${name}`);
       await chart('Gradient norm').scrollIntoViewIfNeeded();
       await workbench.screenshot(`panel-${name}-charts`);
-    await assertAccessible(workbench, 'panel');
+      await assertAccessible(workbench, 'panel');
       await workbench.page.locator('.tab', { hasText: 'Compare 2 Runs' }).click();
     });
   }

@@ -54,7 +54,7 @@ describe('a training script', () => {
       await page.locator('header .note', { hasText: 'nothing regularises it' }).waitFor();
       await page.locator('.chart canvas').first().waitFor();
       await workbench.screenshot(`script-${name}`);
-    await assertAccessible(workbench, 'monitor');
+      await assertAccessible(workbench, 'monitor');
     });
   }
 });

@@ -168,7 +168,7 @@ describe('a model that is tried', () => {
       await badge(web, 'reference').waitFor();
       await badge(web, 'tuned').waitFor();
       await workbench.screenshot(`try-theme-${name}`);
-    await assertAccessible(workbench, 'try');
+      await assertAccessible(workbench, 'try');
       await workbench.page.setViewportSize({ width: 760, height: 900 });
       await workbench.screenshot(`try-theme-${name}-narrow`);
       await workbench.page.setViewportSize({ width: 1400, height: 900 });
