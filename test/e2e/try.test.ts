@@ -103,8 +103,9 @@ describe('a model that is tried', () => {
     };
     await begin('Question 8?');
     await workbench.screenshot('try-streaming');
-    await badge(web, 'tuned').waitFor();
+    for (const side of ['reference', 'tuned']) await badge(web, side).waitFor();
     await web.page.locator('vscode-button[aria-label="Clear conversation"]').click();
+    await web.page.locator('.exchange').first().waitFor({ state: 'detached' });
     await begin('Question 9?');
     await web.page.locator('.composer vscode-button', { hasText: 'Stop' }).click();
     await badge(web, 'tuned').filter({ hasText: 'stopped' }).waitFor();
