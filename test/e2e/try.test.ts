@@ -161,10 +161,10 @@ describe('a model that is tried', () => {
       const web = await trying();
       await web.page.locator(`body.${bodyClass}`).waitFor();
       assert.strictEqual(await web.page.locator('.exchange').count(), 0, 'what was said is not kept');
-      await web.page.locator('.card').waitFor({ state: 'detached' });
       await web.page.locator('label', { hasText: 'Max. tokens' }).locator('input').fill('20');
       const box = web.page.locator('textarea');
       await box.fill('Question 7?');
+      await web.page.getByText('Enter sends').waitFor(); // the models are loaded
       await box.press('Enter');
       await badge(web, 'reference').waitFor();
       await badge(web, 'tuned').waitFor();
