@@ -7,6 +7,7 @@ import type { Workbench } from './workbench';
 /** Fails with what is wrong and where; `kinds` are the pages that have to be there. */
 export async function assertAccessible({ page }: Workbench, ...kinds: string[]): Promise<void> {
   const seen: string[] = [];
+  await page.mouse.move(2, 2); // what is pointed at has other colours
   for (const frame of page.frames()) {
     const kind = await frame.evaluate(() => document.body?.dataset['kind']).catch(() => undefined);
     if (!kind || !(await isShown(frame))) continue;
