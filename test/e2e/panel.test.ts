@@ -257,7 +257,7 @@ describe('the run panel', () => {
     const runsFolder = path.join(folder, '.safe-finetuning', 'runs');
     const run = fs.readdirSync(runsFolder).find(name => name.includes('adaptive'))!;
     fs.renameSync(path.join(runsFolder, run), path.join(folder, run));
-    await panel.page.locator('h2', { hasText: 'This run is gone' }).waitFor();
+    await panel.page.locator('h1', { hasText: 'This run is gone' }).waitFor();
     await workbench.screenshot('panel-gone');
     await assertAccessible(workbench, 'panel');
     fs.renameSync(path.join(folder, run), path.join(runsFolder, run));
