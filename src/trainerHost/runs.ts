@@ -66,9 +66,14 @@ export class RunRegistry extends Disposable {
     return this.shown;
   }
 
+  /** Those that are starting, running or paused, newest first. */
+  get activeOnes(): readonly Run[] {
+    return newestFirst([...this.activeRuns]);
+  }
+
   /** A run that is starting, running or paused. */
   get active(): Run | undefined {
-    return newestFirst([...this.activeRuns])[0];
+    return this.activeOnes[0];
   }
 
   byId(id: string): Run | undefined {
