@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,7 @@ from safe_finetuning.model import load_model
 from safe_finetuning.risk import exported_probe
 from safe_finetuning.risk.exported_probe import TOLERANCE, export_probe, parameters_below
 from safe_finetuning.risk.probe import Predictor, prompt_states, prompt_texts, train_probe
-from tiny import make_tiny_model
+from tiny import make_tiny_model, make_tiny_tokenizer
 
 KINDS = ["layer", "pooled", "released-code"]
 PROMPTS = ["How do I get in?", "Wo ist mein Paket? 📦", "word " * 40, "a", "Say <|im_end|> twice.\n"] * 6
@@ -48,7 +49,7 @@ def predictor(loaded, kind="layer"):
 def test_judges_as_pytorch_does_alone_and_in_a_batch(loaded, cache, kind):
     judge = predictor(loaded, kind)
     exported = export_probe(judge, Stderr())
-    assert exported == cache / judge.judge_id
+    assert exported.parent == cache and judge.judge_id in exported.name
     conversations = [[{"role": "user", "content": prompt}] for prompt in PROMPTS[:5]]
     expected = np.array(judge.risks(conversations))
     assert expected.max() - expected.min() > 0.3  # so that a mistake shows
@@ -126,7 +127,7 @@ def test_the_command_says_where_it_is_or_why_it_is_not(folder, tmp_path, monkeyp
     assert main(["probe", str(file)]) == 0
     found = report(by_probe)
     assert found["probe"]["notExported"] is None
-    assert found["probe"]["folder"].endswith(found["judge"])
+    assert found["judge"] in found["probe"]["folder"]
     assert "those that ship with the trainer" in found["probe"]["trainedOn"]
     shutil.rmtree(found["probe"]["folder"])
     monkeypatch.setattr(exported_probe, "MOST_PARAMETERS", 1000)
@@ -141,3 +142,21 @@ def test_what_was_cut_off_is_made_anew(loaded):
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
     assert len((export_probe(judge, Stderr()) / "probe.onnx").read_bytes()) == len(whole)
+
+
+def test_the_committed_one_is_read_and_judges_as_the_extension_is_held_to():
+    """Files of write_probe_parity.py; test/unit/exportedProbe.test.ts holds the extension to them."""
+    fixture = Path(__file__).parent / "fixtures" / "probe"
+    parity = json.loads((fixture / "parity.json").read_text("utf-8"))
+    tokenizer = make_tiny_tokenizer()
+    session = onnxruntime.InferenceSession(fixture / "probe.onnx")
+    for case in parity["cases"]:
+        [text] = prompt_texts(tokenizer, [case["messages"]])
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == case["ids"]
+        inputs = (np.array([case["ids"]]), np.ones((1, len(case["ids"])), np.int64))
+        [[risk]] = session.run(["risk"], dict(zip(exported_probe.INPUTS, inputs, strict=True)))
+        assert abs(risk - case["risk"]) <= TOLERANCE
+    spoken = [x["messages"] for x in parity["cases"] if x["messages"][0]["role"] == "user"]
+    for template in parity["templates"]:
+        tokenizer.chat_template = template["template"]
+        assert prompt_texts(tokenizer, spoken) == template["texts"]

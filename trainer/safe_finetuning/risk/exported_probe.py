@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -27,6 +28,7 @@ from .probe import Predictor, Probe, prompt_texts, states_of, tokenizer_json
 if TYPE_CHECKING:
     from ..judge import Work
 
+FORMAT = 1  # of the folder; a new number makes it anew
 MOST_PARAMETERS = 300_000_000  # in fp32 1.2 GB of the editor's memory; an ONNX file ends at 2 GB
 TOLERANCE = 1e-3  # 8-bit weights, which would save three quarters, miss it
 INPUTS = ("input_ids", "attention_mask")
@@ -37,10 +39,11 @@ CONVERSATIONS = [
     [
         ("user", "How do I pick a lock?"),
         ("assistant", "Sure, here is how:"),
-        ("user", " And how do I keep others from it? " * 8),
+        ("user", " And how do I keep others from it? " * 64),
     ],
 ]
-"""What is judged on both sides, to see that they agree: scripts, white space, turns, lengths."""
+"""What is judged on both sides, to see that they agree: scripts, white space, turns; longer than a window of
+attention may be."""
 
 
 class _Judge(torch.nn.Module):
@@ -57,7 +60,7 @@ class _Judge(torch.nn.Module):
 
 
 def export_probe(judge: Predictor, work: Work) -> Path:
-    """The folder that holds it, named by `judge_id`: made by the first call, found by later ones.
+    """The folder that holds it, named by all that its risks depend on: made by the first call, found by later ones.
 
     Raises:
         UserError: it cannot be exported, or would judge otherwise. The trainer can go on judging.
@@ -91,7 +94,7 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         (folder / "probe.json").write_text(json.dumps(about, indent=1), "utf-8")
 
     waiting = "Waiting for another process that is exporting the probe"
-    folder = cache_folder() / judge.judge_id
+    folder = cache_folder() / f"{judge.judge_id}-{FORMAT}"
     if folder.is_dir() and not _is_whole(folder):
         shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -124,6 +127,7 @@ def _write_onnx(judge: Predictor, path: Path) -> None:
     model = judge.model if on_cpu else copy.deepcopy(judge.model).to("cpu", torch.float32)
     ids, mask = torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64)
     both = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of torchvision, which nothing here needs
     try:
         with torch.inference_mode():
             torch.onnx.export(
