@@ -49,19 +49,24 @@ export class ExportedProbe {
       const file = path.join(folder, 'probe.onnx');
       if ((await digestOf(file)) !== about.sha256) throw new Error('probe.onnx is damaged or cut off');
       const tokenizer = new Tokenizer(JSON.parse(await readFile(path.join(folder, 'tokenizer.json'), 'utf8')) as object, {});
+      const template = new Template(about.chatTemplate);
       const session = await InferenceSession.create(file, { intraOpNumThreads: threads, enableMemPattern: false, logSeverityLevel: 3 });
-      const probe = new ExportedProbe(session, tokenizer, new Template(about.chatTemplate), about.specialTokens);
-      await probe.check(about);
+      const probe = new ExportedProbe(session, tokenizer, template, about.specialTokens);
+      try {
+        await probe.check(about);
+      } catch (error) {
+        await probe.release();
+        throw error;
+      }
       return probe;
     } catch (error) {
-      throw new ProbeUnavailable(`The probe in ${folder} cannot be used: ${errorText(error)}. Have the dataset judged by its configuration again: that makes it anew.`);
+      throw new ProbeUnavailable(`The probe in ${folder} cannot be used: ${errorText(error)}. Have the dataset judged by its configuration again: the trainer judges its rows, and makes the probe anew where it is damaged.`);
     }
   }
 
   /**
    * Probability in [0, 1] that each conversation, which ends where the answer begins, is about to lead to harm; NaN
-   * where there is no prompt, the template has no place for it, or the trainer has to say (tokens, MOST_TOKENS). Rejects with the signal's reason
-   * when it is aborted.
+   * where it is empty, has no `tokens` or too many. Rejects with the signal's reason when it is aborted.
    */
   async score(conversations: readonly (readonly Turn[])[], signal?: AbortSignal): Promise<number[]> {
     const scores = new Array<number>(conversations.length).fill(NaN);

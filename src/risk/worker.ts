@@ -6,6 +6,8 @@
  * cancelled one is answered with an error named "AbortError".
  */
 
+import { stat } from "node:fs/promises";
+import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 
 import { collectGarbage } from "../common/workers";
@@ -62,17 +64,19 @@ loading.then(
 const cancellations = new Map<number, AbortController>();
 let lastRequest: Promise<void> = Promise.resolve();
 
-/** The probe that was asked last: memory is for one. */
-let lastProbe: { source: ProbeSource; probe: ExportedProbe } | undefined;
+/** The probe that was asked last: memory is for one. What cannot be used is not tried again until it is made anew. */
+let lastProbe: { made: string; loading: Promise<ExportedProbe> } | undefined;
 
 async function probeOf(source: ProbeSource): Promise<ExportedProbe> {
-  if (lastProbe?.source.judgeId !== source.judgeId) {
-    await lastProbe?.probe.release();
-    lastProbe = undefined;
-    lastProbe = { source, probe: await ExportedProbe.load(source, threads) };
+  const { mtimeMs } = await stat(path.join(source.folder, "probe.json")).catch(() => ({ mtimeMs: 0 }));
+  const made = `${source.judgeId} ${mtimeMs}`;
+  if (lastProbe?.made !== made) {
+    await lastProbe?.loading.then((probe) => probe.release(), () => undefined);
+    lastProbe = { made, loading: ExportedProbe.load(source, threads) };
+    await lastProbe.loading;
     collectGarbage();
   }
-  return lastProbe.probe;
+  return lastProbe.loading;
 }
 
 async function score(pairs: TrainingPair[], source: ProbeSource | undefined, signal: AbortSignal): Promise<PairScore[]> {
