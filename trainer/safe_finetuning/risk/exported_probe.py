@@ -60,7 +60,7 @@ class _Judge(torch.nn.Module):
 
 
 def export_probe(judge: Predictor, work: Work) -> Path:
-    """The folder that holds it, named by all that its risks depend on: made by the first call, found by later ones.
+    """The folder that holds it, named by all that its risks depend on. Only the first call makes it.
 
     Raises:
         UserError: it cannot be exported, or would judge otherwise. The trainer can go on judging.
