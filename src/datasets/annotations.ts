@@ -92,7 +92,8 @@ export class Annotations extends Disposable {
     this.services = {
       ...services,
       show: document => this.show(document),
-      onUnavailable: reason => this.warnOnce(reason),
+      onUnavailable: reason => this.warnOnce(`Rows stay unscored. ${reason}`),
+      onProbeUnavailable: reason => this.warnOnce(`The bundled classifier judges rows that change. ${reason}`),
     };
     this.status.name = 'Safe Fine-Tuning: dataset';
     this.status.command = { command: 'safeFinetuning.scoreFile', title: 'Score Again' };
@@ -286,7 +287,7 @@ export class Annotations extends Disposable {
     this.warnedOf = reason;
     const again = 'Try Again';
     const showLog = 'Show Log';
-    void vscode.window.showWarningMessage(`Rows stay unscored. ${reason}`, again, showLog).then(chosen => {
+    void vscode.window.showWarningMessage(reason, again, showLog).then(chosen => {
       if (chosen === showLog) void vscode.commands.executeCommand('safeFinetuning.showLog');
       if (chosen !== again) return;
       this.warnedOf = undefined;

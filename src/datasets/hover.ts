@@ -32,7 +32,8 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const card = link('its card', 'safeFinetuning.showClassifierCard');
   const about = messageIndex > 1 ? `, by its message ${messageIndex + 1}` : ''; // else the only prompt
   const other = dataset.otherJudgeOf(row.hash);
-  const judge = other ? asPlainText(other) : custom ? `the classifier in \`${custom}\`${about}` : `the bundled classifier, on this machine (${card})${about}`;
+  const trainedOn = annotations.opinionOf(dataset.file)?.trainedOn;
+  const judge = other ? asPlainText(trainedOn ? `${other}, trained on ${trainedOn}` : other) : custom ? `the classifier in \`${custom}\`${about}` : `the bundled classifier, on this machine (${card})${about}`;
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);

@@ -25,23 +25,26 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       requireTrust('Judging rows by a model');
       const configuration = await configurationFor('Judge Dataset', given);
       const trainer = configuration && (await checkedTrainer(configuration));
-      const report = trainer && (await asked(trainer, configuration, 'score', 'ScoreReport', 'Judging rows by'));
+      const report = trainer && (await asked(trainer, configuration, ['score', '--export-probe'], 'ScoreReport', 'Judging rows by'));
       if (!report) return;
       const name = path.basename(configuration.fsPath);
       const pathOf = await pathsInEditor(configuration);
+      const { folder, notExported, trainedOn } = report.probe ?? {};
+      const probe = folder ? { trainedOn, probe: { folder, judgeId: report.judge } } : { trainedOn };
       for (const [index, file] of report.files.entries()) {
         const said = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: toMillionths(row.risk), refusal: row.refusal }] as const] : []));
-        await opinions.set(pathOf(file), { judge: `${nameOf(report.judge)} of ${name}`, rows: new Map(said) });
+        await opinions.set(pathOf(file), { judge: `${nameOf(report.judge)} of ${name}`, ...probe, rows: new Map(said) });
       }
       const unscored = report.rows.filter(({ risk }) => risk === null).length;
       const failed = unscored > 0 ? ` It failed on ${unscored} of them, which count as risky in a run.` : '';
-      void vscode.window.showInformationMessage(`${report.rows.length.toLocaleString('en-US')} rows were judged by the ${nameOf(report.judge)} of ${name}.${failed}`);
+      const later = notExported ? ` Rows that change are the bundled classifier's until you have the dataset judged again. ${notExported}` : '';
+      void vscode.window.showInformationMessage(`${report.rows.length.toLocaleString('en-US')} rows were judged by the ${nameOf(report.judge)} of ${name}.${failed}${later}`);
     }),
     registerCommand('safeFinetuning.findCloseRows', async given => {
       requireTrust('Reading rows by a model');
       const configuration = await configurationFor('Find Rows That a Model Takes for Harmful', given);
       const trainer = configuration && (await checkedTrainer(configuration, false));
-      const report = trainer && (await asked(trainer, configuration, 'anchoring', 'AnchoringReport', 'Reading rows as the model does:'));
+      const report = trainer && (await asked(trainer, configuration, ['anchoring'], 'AnchoringReport', 'Reading rows as the model does:'));
       if (!report) return;
       const pathOf = await pathsInEditor(configuration);
       closeRows.set(report, configuration.fsPath, pathOf);
@@ -69,10 +72,10 @@ async function showOne(rows: readonly CloseRow[]): Promise<void> {
 }
 
 /** Undefined when the user cancelled. */
-function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: string, kind: K, doing: string): Thenable<NonNullable<Messages[K]> | undefined> {
+function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: readonly string[], kind: K, doing: string): Thenable<NonNullable<Messages[K]> | undefined> {
   return withProgress(`${doing} ${path.basename(configuration.fsPath)}`, async (signal, report) => {
     const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
-    const ended = await runTrainer(trainer, [command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
+    const ended = await runTrainer(trainer, [...command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
     if (signal.aborted) return undefined;
     if (ended.code !== 0) throw new UserError(failureOf(ended));
     const checked = check(kind, JSON.parse(ended.stdout));
