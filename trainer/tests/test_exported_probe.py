@@ -1,6 +1,7 @@
 """A probe as ONNX beside the probe in PyTorch: the same risks, or none at all."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def loaded(folder):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / "probes"
 
 
 def predictor(loaded, kind="layer"):
@@ -87,6 +88,18 @@ def test_is_made_once_and_anew_for_another_chat_template(loaded, folder, monkeyp
     again = load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
     again.tokenizer.chat_template = again.tokenizer.chat_template.replace("assistant", "helper")
     assert Predictor(judge.probe, again.model, again.tokenizer).judge_id != judge.judge_id
+
+
+def test_only_those_that_were_asked_for_last_are_kept(loaded, cache):
+    cache.mkdir(parents=True)
+    for age in range(1, 6):
+        (cache / f"old-{age}").mkdir()
+        os.utime(cache / f"old-{age}", (1e9 - age, 1e9 - age))
+    exported = export_probe(predictor(loaded), Stderr())
+    assert {folder.name for folder in cache.iterdir() if folder.is_dir()} == {
+        exported.name,
+        *(f"old-{age}" for age in range(1, exported_probe.MOST_KEPT)),
+    }
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..judge import Work
 
 FORMAT = 1  # of the folder; a new number makes it anew
+MOST_KEPT = 4  # of the exported probes, each of hundreds of megabytes
 MOST_PARAMETERS = 300_000_000  # in fp32 1.2 GB of the editor's memory; an ONNX file ends at 2 GB
 TOLERANCE = 1e-3  # 8-bit weights, which would save three quarters, miss it
 INPUTS = ("input_ids", "attention_mask")
@@ -94,16 +95,26 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         (folder / "probe.json").write_text(json.dumps(about, indent=1), "utf-8")
 
     waiting = "Waiting for another process that is exporting the probe"
-    folder = cache_folder() / f"{judge.judge_id}-{FORMAT}"
+    folder = cache_folder() / "probes" / f"{judge.judge_id}-{FORMAT}"
     if folder.is_dir() and not _is_whole(folder):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        return made_once(folder, make, lambda: work.phase("loading", waiting), work.check)
+        made_once(folder, make, lambda: work.phase("loading", waiting), work.check)
+        folder.touch()
+        _forget_unused(folder.parent)
+        return folder
     except OSError as error:
         raise UserError(
             f"The probe cannot be exported to {folder}: {error.strerror or error}. Free some space, or set "
             "SAFE_FINETUNING_CACHE to a folder that has it."
         ) from error
+
+
+def _forget_unused(probes: Path) -> None:
+    """All but those that were asked for last; one that is wanted again is made again."""
+    kept = [folder for folder in probes.iterdir() if folder.is_dir() and folder.suffix != ".partial"]
+    for folder in sorted(kept, key=lambda folder: folder.stat().st_mtime, reverse=True)[MOST_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:
