@@ -6,6 +6,7 @@
  * cancelled one is answered with an error named "AbortError".
  */
 
+import "../common/workerLanguage";
 import { createHash } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
 
