@@ -1,4 +1,5 @@
 /** JSON: a list of rows, or an object with such a list as its `data`. */
+import * as l10n from '@vscode/l10n';
 import type { ColumnNames } from '../columnNames';
 import { endOfValue, JsonError } from '../jsonScan';
 import { endOf, Walk, type Format, type Insertion, type LineSource, type RecordText, type Scan, type ScanOptions, type Stretch } from './format';
@@ -20,11 +21,11 @@ export async function scanJsonList(text: string, { names, pace, signal }: ScanOp
     const start = afterSpace(text, 0);
     const end = text[start] === '[' ? await readList(start) : await readObject(start);
     const rest = afterSpace(text, end);
-    if (rest < text.length) throw new JsonError(rest, 'there is more after its end');
-    if (!scan.listStart) throw new JsonError(start, 'it is neither a list of rows nor an object with such a list as `data`');
+    if (rest < text.length) throw new JsonError(rest, l10n.t('there is more after its end'));
+    if (!scan.listStart) throw new JsonError(start, l10n.t('it is neither a list of rows nor an object with such a list as `data`'));
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    scan.broken = { place: new Walk(text).to(error.offset), reason: `Not valid JSON: ${error.message}.` };
+    scan.broken = { place: new Walk(text).to(error.offset), reason: l10n.t`Not valid JSON: ${error.message}.` };
   }
   return scan;
 
@@ -41,10 +42,10 @@ export async function scanJsonList(text: string, { names, pace, signal }: ScanOp
   async function readObject(start: number): Promise<number> {
     let data: number | undefined;
     const end = await members(start, '}', at => {
-      if (text[at] !== '"') throw new JsonError(at, 'a property name in double quotes is expected');
+      if (text[at] !== '"') throw new JsonError(at, l10n.t('a property name in double quotes is expected'));
       const nameEnd = endOfValue(text, at);
       const colon = afterSpace(text, nameEnd);
-      if (text[colon] !== ':') throw new JsonError(colon, 'a colon is expected');
+      if (text[colon] !== ':') throw new JsonError(colon, l10n.t('a colon is expected'));
       const value = afterSpace(text, colon + 1);
       if (JSON.parse(text.slice(at, nameEnd)) === 'data') data = text[value] === '[' ? value : undefined;
       return endOfValue(text, value);
@@ -61,7 +62,7 @@ export async function scanJsonList(text: string, { names, pace, signal }: ScanOp
       await pace.step(signal);
       at = afterSpace(text, readMember(at));
       if (text[at] === closing) return at + 1;
-      if (text[at] !== ',') throw new JsonError(at, `a comma or ${closing} is expected`);
+      if (text[at] !== ',') throw new JsonError(at, l10n.t`a comma or ${closing} is expected`);
       at = afterSpace(text, at + 1);
     }
   }
