@@ -8,7 +8,7 @@ import { duration, integer, percent } from '../common/format';
 
 type Status = RunView['status'];
 
-const statusLook: Record<Status, { icon: IconName; tone: string }> = {
+export const statusLook: Record<Status, { icon: IconName; tone: string }> = {
   starting: { icon: 'dot', tone: 'active' },
   running: { icon: 'play', tone: 'active' },
   paused: { icon: 'pause', tone: 'warning' },

@@ -15,6 +15,7 @@ import { datasetSummary, endingNote, failureCard, interventionList, resultTable,
 import { h, setText } from '../common/dom';
 import { decimal, exponent, integer } from '../common/format';
 import { Header } from './header';
+import { OtherRuns } from './otherRuns';
 import { Place } from '../common/place';
 import { BatchRows, spokenRows } from './rows';
 import { Values } from './values';
@@ -55,6 +56,7 @@ const command = (name: MonitorCommand): void => send({ type: 'command', command:
 const showRow = ({ file, line, hash }: Pick<BatchRow, 'file' | 'line' | 'hash'>): void =>
   send({ type: 'showRow', row: { file, line, hash } });
 
+const others = new OtherRuns(id => send({ type: 'selectRun', id }));
 const header = new Header(command);
 const values = new Values();
 const chartGroup = new ChartGroup(charts, { onSelect: select });
@@ -87,7 +89,7 @@ const runPlace = h(
   warnings.element,
   dataset.element,
 );
-document.getElementById('monitor')?.append(checks.element, empty.element, runPlace, spoken);
+document.getElementById('monitor')?.append(checks.element, others.element, empty.element, runPlace, spoken);
 
 let toRestore = vscode.getState();
 let run: RunView | undefined;
@@ -190,6 +192,8 @@ function receive(message: ToMonitor): void {
     case 'rows':
       rows.update(message);
       return setText(spoken, spokenRows(message));
+    case 'others':
+      return others.update(message.runs);
     case 'checks':
       return checks.show(message.checks);
     default: {

@@ -1,67 +1,117 @@
 /** A list of numbers that grows, for many of them: in blocks, so that growing neither copies much nor reserves much. */
 
-/** What a column's numbers are kept as; the numbers of a chart need no more than 7 digits. `count`: up to 65,535, 0 where it is missing. */
-export type Precision = 'float32' | 'float64' | 'count';
-type Block = Float32Array | Float64Array | Uint16Array;
+/**
+ * What a column's numbers are kept as. `float32`: the numbers of a chart need no more than 7 digits; NaN where one is
+ * missing. `exact`: whole numbers take as few bytes as those of their block differ by, others eight; 0 where one is missing.
+ */
+export type Precision = 'float32' | 'exact';
+
+const kinds = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, float64: Float64Array };
+export type Kind = keyof typeof kinds;
+
+/** Numbers that are kept as what they are more than `base`. */
+interface Block {
+  kind: Kind;
+  base: number;
+  numbers: InstanceType<(typeof kinds)[Kind]>;
+}
+
+/** A block as it is written to a file: `bytes` is no copy. */
+export interface StoredBlock extends Omit<Block, 'numbers'> {
+  bytes: Uint8Array;
+}
 
 export const blockLength = 65_536;
 const smallestBlock = 256;
-const blockTypes = { float32: Float32Array, float64: Float64Array, count: Uint16Array };
-const mostCounted = 65_535;
 
 export class Column {
   /** Missing where no number of the block is there. */
   private readonly blocks: (Block | undefined)[] = [];
-
   private readonly missing: number;
 
   constructor(readonly precision: Precision) {
-    this.missing = precision === 'count' ? 0 : NaN;
+    this.missing = precision === 'exact' ? 0 : NaN;
   }
 
-  /** @param given what is not a finite number, or too large to be kept, is missing */
+  /** @param given what is not a finite number is missing */
   set(index: number, given: number | null): void {
     const value = this.kept(given ?? NaN);
     const number = Math.floor(index / blockLength);
     const within = index % blockLength;
     let block = this.blocks[number];
     if (!block && Object.is(value, this.missing)) return;
-    if (!block || within >= block.length) {
-      block = this.larger(block, number, within);
+    if (!block || within >= block.numbers.length || !holds(block, value)) {
+      const length = lengthFor(number, within, block);
+      block = this.precision === 'float32' ? this.plain(length, block) : this.packed(length, within, value, block);
       this.blocks[number] = block;
     }
-    block[within] = value;
+    block.numbers[within] = value - block.base;
   }
 
   get(index: number): number {
-    return this.blocks[Math.floor(index / blockLength)]?.[index % blockLength] ?? this.missing;
+    const block = this.blocks[Math.floor(index / blockLength)];
+    const number = block?.numbers[index % blockLength];
+    return number === undefined ? this.missing : number + block!.base;
   }
 
-  /** The bytes of a block's first numbers, not copied; undefined where none is there. */
-  bytesOf(number: number, length: number): Uint8Array | undefined {
+  /** A block's first numbers; undefined where none is there. */
+  stored(number: number, length: number): StoredBlock | undefined {
     const block = this.blocks[number];
-    return block && new Uint8Array(block.buffer, 0, Math.min(length, block.length) * block.BYTES_PER_ELEMENT);
+    if (!block) return undefined;
+    const { kind, base, numbers } = block;
+    return { kind, base, bytes: new Uint8Array(numbers.buffer, 0, Math.min(length, numbers.length) * numbers.BYTES_PER_ELEMENT) };
   }
 
-  /** Room for the first numbers of a block that is not there yet, as many as so many bytes are; undefined where those are too many. */
-  reserve(number: number, atMost: number, bytes: number): Uint8Array | undefined {
-    const length = bytes / blockTypes[this.precision].BYTES_PER_ELEMENT;
-    if (this.blocks[number] || !Number.isInteger(length) || length < 1 || length > atMost) return undefined;
-    const block = this.larger(undefined, number, length - 1);
-    this.blocks[number] = block;
-    return new Uint8Array(block.buffer, 0, bytes);
+  /** Room for the first numbers of a block that is not there yet, as many as so many bytes are; undefined where those are too many, or not of this column. */
+  reserve(number: number, atMost: number, { kind, base, bytes }: Omit<StoredBlock, 'bytes'> & { bytes: number }): Uint8Array | undefined {
+    const ofThisColumn = (kind === 'float32') === (this.precision === 'float32') && Number.isFinite(base);
+    const length = bytes / (kinds[kind]?.BYTES_PER_ELEMENT ?? 0);
+    if (this.blocks[number] || !ofThisColumn || !Number.isInteger(length) || length < 1 || length > atMost) return undefined;
+    const numbers = new kinds[kind](lengthFor(number, length - 1));
+    this.blocks[number] = { kind, base, numbers };
+    return new Uint8Array(numbers.buffer, 0, bytes);
   }
 
   private kept(given: number): number {
-    if (this.precision === 'count') return Math.min(mostCounted, given || 0);
     const kept = this.precision === 'float32' ? Math.fround(given) : given;
-    return Number.isFinite(kept) ? kept : NaN;
+    return Number.isFinite(kept) ? kept : this.missing;
   }
 
-  private larger(block: Block | undefined, number: number, within: number): Block {
-    const wanted = number > 0 ? blockLength : Math.min(blockLength, 2 ** Math.ceil(Math.log2(Math.max(smallestBlock, within + 1))));
-    const larger = new blockTypes[this.precision](wanted).fill(this.missing);
-    if (block) larger.set(block);
-    return larger;
+  private plain(length: number, before: Block | undefined): Block {
+    const numbers = new Float32Array(length).fill(this.missing);
+    if (before) numbers.set(before.numbers);
+    return { kind: 'float32', base: 0, numbers };
   }
+
+  /** A block of the narrowest kind that holds the numbers before `within`, and `value`. */
+  private packed(length: number, within: number, value: number, before: Block | undefined): Block {
+    const known = before ? before.numbers.length : within; // what is missing is 0, also where there was no block
+    let [lowest, highest, whole] = [value, value, Number.isSafeInteger(value)];
+    for (let index = 0; index < Math.min(known, length); index++) {
+      const number = before ? before.numbers[index]! + before.base : this.missing;
+      lowest = Math.min(lowest, number);
+      highest = Math.max(highest, number);
+      whole &&= Number.isSafeInteger(number);
+    }
+    // Numbers that fall again and again must not have the block packed anew each time.
+    const base = before && lowest < before.base ? lowest - (highest - lowest) : lowest;
+    const kind = whole ? narrowest(highest - base) : 'float64';
+    const block: Block = { kind, base: kind === 'float64' ? 0 : base, numbers: new kinds[kind](length) };
+    for (let index = 0; before && index < before.numbers.length; index++) block.numbers[index] = before.numbers[index]! + before.base - block.base;
+    if (!before) block.numbers.fill(this.missing - block.base, 0, within);
+    return block;
+  }
+}
+
+/** Whether a value is kept in a block as it is. */
+function holds({ kind, base, numbers }: Block, value: number): boolean {
+  if (kind === 'float32' || kind === 'float64') return true;
+  return value >= base && value - base < 2 ** (8 * numbers.BYTES_PER_ELEMENT) && Number.isSafeInteger(value);
+}
+
+const narrowest = (span: number): Kind => (span < 2 ** 8 ? 'uint8' : span < 2 ** 16 ? 'uint16' : span < 2 ** 32 ? 'uint32' : 'float64');
+
+function lengthFor(number: number, within: number, block?: Block): number {
+  if (block && within < block.numbers.length) return block.numbers.length;
+  return number > 0 ? blockLength : Math.min(blockLength, 2 ** Math.ceil(Math.log2(Math.max(smallestBlock, within + 1))));
 }

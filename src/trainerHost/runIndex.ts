@@ -7,13 +7,13 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { protocolFingerprint } from '../protocol/eventTypes';
-import { blockLength } from './column';
+import { blockLength, type StoredBlock } from './column';
 import { parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { eventsFile, indexFile } from './runFolder';
 import { RunState, Series, type EventCounts } from './runState';
 
 /** Counts up when what is kept, or what follows from the same events, changes otherwise than by its names. */
-const indexVersion = 1;
+const indexVersion = 2;
 const magic = Buffer.from('SFTINDEX');
 /** Length and hash of the description, and the magic, at the file's end. */
 const trailerBytes = 4 + 32 + magic.length;
@@ -40,7 +40,7 @@ interface Description {
   counts: EventCounts;
   /** Offset and length of each line to be read again. */
   lines: number[];
-  blocks: { column: string; number: number; bytes: number; hash: string }[];
+  blocks: (Omit<StoredBlock, 'bytes'> & { column: string; number: number; bytes: number; hash: string })[];
 }
 
 /** Which lines tell everything but the numbers of each step. */
@@ -113,10 +113,11 @@ async function readFrom(index: fs.promises.FileHandle, events: fs.promises.FileH
 
   const columns = new Map(series.stored);
   let offset = 0;
-  for (const { column, number, bytes: length, hash } of blocks) {
-    const room = columns.get(column)?.reserve(number, Math.min(blockLength, steps - number * blockLength), length);
-    if (!room || !(await readFully(index, room, offset)) || hashOf(room) !== hash) return undefined;
-    offset += length;
+  for (const block of blocks) {
+    const { column, number, bytes } = block;
+    const room = columns.get(column)?.reserve(number, Math.min(blockLength, steps - number * blockLength), block);
+    if (!room || !(await readFully(index, room, offset)) || hashOf(room) !== block.hash) return undefined;
+    offset += bytes;
     await pause();
   }
   for (let known = 0; known < steps; known = series.length) {
@@ -208,10 +209,10 @@ export async function writeIndex(folder: string, state: RunState, kept: KeptLine
     const blocks: Description['blocks'] = [];
     for (const [column, numbers] of series.stored) {
       for (let number = 0; number * blockLength < steps; number++) {
-        const bytes = numbers.bytesOf(number, Math.min(blockLength, steps - number * blockLength));
-        if (!bytes) continue;
-        const copy = Buffer.from(bytes); // the numbers may change while they are written
-        blocks.push({ column, number, bytes: copy.length, hash: hashOf(copy) });
+        const block = numbers.stored(number, Math.min(blockLength, steps - number * blockLength));
+        if (!block) continue;
+        const copy = Buffer.from(block.bytes); // the numbers may change while they are written
+        blocks.push({ ...block, column, number, bytes: copy.length, hash: hashOf(copy) });
         await writeFully(file, copy);
         if (!stillHolds()) return false;
       }

@@ -66,8 +66,8 @@ export const riskBins = 10;
 /** Which of the bins, 0 the lowest, a row is in; one without a score is in the highest, as it counts. */
 export const riskBin = (risk: number | null): number => Math.min(riskBins - 1, Math.max(0, Math.floor((risk ?? 1) * riskBins)));
 
-/** Kept to the last digit; the others as charts need them. */
-const exactSeries: readonly ColumnName[] = ['step', 'ts'];
+/** Kept to the last digit, the time to the millisecond; the others as charts need them. */
+const exactSeries: readonly ColumnName[] = ['step', 'ts', 'tokens'];
 /** What every step has: where it is missing the trainer had NaN or infinity. The others have no value at some steps. */
 const everyStepHas = ['nll', 'total', 'gradNorm'] as const satisfies readonly ColumnName[];
 /** So many steps are summarised, to find the extremes of many more. */
@@ -83,14 +83,14 @@ interface Extremes {
 /** One column per number, one row per optimiser step, steps strictly increasing. */
 export class Series {
   private readonly columns = Object.fromEntries(
-    [...seriesNames, ...derivedNames].map(name => [name, new Column(exactSeries.includes(name) ? 'float64' : 'float32')]),
+    [...seriesNames, ...derivedNames].map(name => [name, new Column(exactSeries.includes(name) ? 'exact' : 'float32')]),
   ) as Record<ColumnName, Column>;
   /** How many rows of each step are in which risk bin. */
-  private readonly risks = Array.from({ length: riskBins }, () => new Column('count'));
+  private readonly risks = Array.from({ length: riskBins }, () => new Column('exact'));
   /** By step: few of many. */
   private readonly attackSuccess = new Map<number, number>();
-  private readonly offsets = new Column('float64');
-  private readonly lengths = new Column('float64');
+  private readonly offsets = new Column('exact');
+  private readonly lengths = new Column('exact');
   /** Of each full group, the indices of its extremes. */
   private readonly groups: Extremes[] = [];
   private readonly missingBy = new Map<ColumnName, number>(everyStepHas.map(name => [name, 0]));
@@ -108,7 +108,7 @@ export class Series {
   }
 
   add(batch: Batch, offset: number, length: number): void {
-    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
+    for (const name of seriesNames) this.columns[name].set(this.count, name === 'ts' ? Math.round(batch.ts) : batch[name]);
     for (const name of derivedNames) this.columns[name].set(this.count, derived[name](batch));
     const inBins = new Array<number>(riskBins).fill(0);
     for (const risk of batch.rows.risk) inBins[riskBin(risk)]!++;

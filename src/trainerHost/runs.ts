@@ -21,11 +21,11 @@ export class RunRegistry extends Disposable {
   private readonly runsByFolder = new Map<string, Run>();
   private readonly foldersByPath = new Map<string, RunFolders>();
   private readonly activeRuns = new Set<Run>();
-  private sorted: { runs: Run[]; byId: Map<string, Run> } | undefined;
+  private readonly runsById = new Map<string, Run>();
+  private sorted: Run[] | undefined;
   private nextEnded = 0;
   private looking = false;
   private isUntold = false;
-  private readonly ids = new Set<string>();
   private readonly statusByRun = new Map<Run, RunStatus>();
   private readonly listChanged = this.register(new Emitter<void>());
   private readonly currentChanged = this.register(new Emitter<Run | undefined>());
@@ -57,7 +57,8 @@ export class RunRegistry extends Disposable {
 
   /** Newest first. */
   get runs(): readonly Run[] {
-    return this.list.runs;
+    this.sorted ??= newestFirst([...this.runsByFolder.values()]);
+    return this.sorted;
   }
 
   /** The run that the monitor shows and that commands are for. */
@@ -65,21 +66,18 @@ export class RunRegistry extends Disposable {
     return this.shown;
   }
 
+  /** Those that are starting, running or paused, newest first. */
+  get activeOnes(): readonly Run[] {
+    return newestFirst([...this.activeRuns]);
+  }
+
   /** A run that is starting, running or paused. */
   get active(): Run | undefined {
-    return [...this.activeRuns].sort(newestFirst)[0];
+    return this.activeOnes[0];
   }
 
   byId(id: string): Run | undefined {
-    return this.list.byId.get(id);
-  }
-
-  private get list(): { runs: Run[]; byId: Map<string, Run> } {
-    if (!this.sorted) {
-      const runs = [...this.runsByFolder.values()].sort(newestFirst);
-      this.sorted = { runs, byId: new Map(runs.toReversed().map(run => [run.id, run])) };
-    }
-    return this.sorted;
+    return this.runsById.get(id);
   }
 
   inFolder(folder: string): Run | undefined {
@@ -126,7 +124,9 @@ export class RunRegistry extends Disposable {
       for (const [folder, run] of this.runsByFolder) {
         if (!found.has(folder)) this.detach(folder, run);
       }
+      if (stretch.isOver) await stretch.pause();
       meanwhile = await this.lookAt(this.due(), stretch);
+      await stretch.pause(); // those who list them sort them anew
     } finally {
       this.looking = false;
     }
@@ -185,6 +185,7 @@ export class RunRegistry extends Disposable {
   private attach(folder: string): Run {
     const run = new Run(folder, this.log, this.freeId(path.basename(folder)));
     this.runsByFolder.set(folder, run);
+    this.runsById.set(run.id, run);
     this.sorted = undefined;
     run.onDidChange(change => {
       if (change === 'status') this.statusChanged(run);
@@ -197,14 +198,13 @@ export class RunRegistry extends Disposable {
   /** Folders of the same name may lie in different places. */
   private freeId(name: string): string {
     let id = name;
-    for (let number = 2; this.ids.has(id); number++) id = `${name}~${number}`;
-    this.ids.add(id);
+    for (let number = 2; this.runsById.has(id); number++) id = `${name}~${number}`;
     return id;
   }
 
   private detach(folder: string, run: Run): void {
     this.runsByFolder.delete(folder);
-    this.ids.delete(run.id);
+    this.runsById.delete(run.id);
     this.statusByRun.delete(run);
     this.activeRuns.delete(run);
     this.sorted = undefined;
@@ -234,4 +234,9 @@ export class RunRegistry extends Disposable {
   }
 }
 
-const newestFirst = (a: Run, b: Run): number => b.startedAt - a.startedAt || (b.id > a.id ? 1 : -1);
+/** When each began is looked up once: of many runs that is most of the work. */
+const newestFirst = (runs: readonly Run[]): Run[] =>
+  runs
+    .map(run => ({ run, began: run.startedAt }))
+    .sort((a, b) => b.began - a.began || (b.run.id > a.run.id ? 1 : -1))
+    .map(({ run }) => run);

@@ -8,11 +8,14 @@ import { showError } from '../common/registerCommand';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
-import { batchMessage, RunFeed } from './monitorModel';
+import { batchMessage, otherRun, RunFeed } from './monitorModel';
 import { drawnSeries, monitorCommands, type ChecksView, type DrawnSeries, type FromMonitor, type ToMonitor } from './monitorProtocol';
 import { loadPage } from './page';
 import { Sending } from './sending';
 import { showRowOf } from './showRow';
+
+/** The runs beside the one that is shown are told of so often. */
+const othersMilliseconds = 1000;
 
 export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   static readonly viewId = 'safeFinetuning.monitor';
@@ -23,6 +26,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private readonly sending = this.register(new Sending(() => this.send()));
   private following: { run: Run; feed: RunFeed<DrawnSeries> } | undefined;
   private subscription: IDisposable | undefined;
+  private others = '[]';
   private checks: ChecksView | null = null;
   /** To be shown as soon as the page has the steps. */
   private wanted: { run: Run; step: number } | undefined;
@@ -39,6 +43,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     this.register(vscode.window.registerWebviewViewProvider(Monitor.viewId, this));
     this.register(registry.onDidChangeCurrent(run => this.attach(run)));
     this.register(vscode.workspace.onDidGrantWorkspaceTrust(() => this.sendAll()));
+    const timer = setInterval(() => this.sendOthers(), othersMilliseconds);
+    this.register({ dispose: () => clearInterval(timer) });
   }
 
   /** Shows a preflight's checks above the run; null takes them away. */
@@ -77,6 +83,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     switch (message.type) {
       case 'ready':
         this.pageIsReady = true;
+        this.others = '[]';
         this.attach(this.registry.current);
         return;
       case 'command':
@@ -85,6 +92,9 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
         return;
       case 'selectStep':
         return this.sendRows(message.step);
+      case 'selectRun':
+        await vscode.commands.executeCommand('safeFinetuning.selectRun', message.id);
+        return;
       case 'showRow':
         return showRowOf(this.following?.run, message.row);
       case 'fix':
@@ -110,6 +120,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
 
   private sendAll(): void {
     this.post({ type: 'checks', checks: this.checks });
+    this.sendOthers();
     if (this.following) this.sending.now();
     else void this.registry.scan().then(() => this.sendEmpty()); // there may be runs that nobody has looked for yet
   }
@@ -126,6 +137,15 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
       this.post({ type: 'select', step: this.wanted.step });
       this.wanted = undefined;
     }
+  }
+
+  private sendOthers(): void {
+    if (!this.pageIsReady || !this.view?.visible) return;
+    const runs = this.registry.activeOnes.filter(run => run !== this.registry.current).map(otherRun);
+    const stamp = JSON.stringify(runs);
+    if (stamp === this.others) return;
+    this.others = stamp;
+    this.post({ type: 'others', runs });
   }
 
   private async sendRows(step: number): Promise<void> {

@@ -9,13 +9,14 @@ import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
 import { holdsFrom, sampleSteps, type IndexRange, type RunState, type Series, type SeriesName } from '../trainerHost/runState';
 import { wholeRun, type Columns, type Look, type SeriesMessage } from './chartProtocol';
-import { methodOf } from './describe';
-import type { BatchMessage, BatchRow, DetailsView, InterventionView, RunMessage, RunView } from './monitorProtocol';
+import { methodOf, progressText, runLabel } from './describe';
+import type { BatchMessage, BatchRow, DetailsView, InterventionView, OtherRun, RunMessage, RunView } from './monitorProtocol';
 import { memoryOf, Smoother } from './smoothing';
 
 const listedProblems = 200;
 /** Points per chart: beyond twice as many the page gets a new selection. */
 const drawnPoints = 1200;
+const trendPoints = 60;
 
 export function runView(run: Run, now: number): RunView {
   const { record, state } = run;
@@ -50,6 +51,20 @@ function currentValues(state: RunState): RunView['current'] {
   return {
     ...{ step, totalSteps, epoch, total, nll, kl, anchors, safetyTokens, riskMean, riskMax, betaMean, betaMax },
     ...{ learningRate, gradNorm, tokensPerSecond, stepSeconds, memoryBytes, etaSeconds, canary },
+  };
+}
+
+export function otherRun(run: Run): OtherRun {
+  const { series, latest, phase } = run.state;
+  return {
+    id: run.id,
+    name: runLabel(run),
+    status: run.status,
+    progress: progressText(run),
+    share: phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null,
+    loss: latest?.total ?? null,
+    riskMax: latest?.riskMax ?? null,
+    trend: sampleSteps(series, trendPoints).map(index => valueAt(series, 'total', index)),
   };
 }
 

@@ -87,6 +87,21 @@ export interface DatasetView {
   unsupervised: RowProblem[];
 }
 
+/** A run beside the one that is shown, while it is active. */
+export interface OtherRun {
+  id: string;
+  name: string;
+  status: RunStatus;
+  /** Where it is, in words. */
+  progress: string;
+  /** Of the present phase, where that is known. */
+  share: number | null;
+  loss: number | null;
+  riskMax: number | null;
+  /** The loss over the run, few of its steps; null where it is missing. */
+  trend: (number | null)[];
+}
+
 /** The drawn series; `null` where a value is missing. */
 export const drawnSeries = [
   'step',
@@ -148,6 +163,7 @@ export type ToMonitor =
   /** Shows the rows of a step, as if it had been chosen. */
   | { type: 'select'; step: number }
   | BatchMessage
+  | { type: 'others'; runs: OtherRun[] }
   | { type: 'checks'; checks: ChecksView | null };
 
 /** Commands that the page offers as buttons; none takes arguments. */
@@ -177,6 +193,7 @@ export type FromMonitor =
   | { type: 'ready' }
   | { type: 'command'; command: MonitorCommand }
   | { type: 'selectStep'; step: number }
+  | { type: 'selectRun'; id: string }
   | { type: 'showRow'; row: { file: number; line: number; hash: string } }
   | { type: 'fix'; check: number }
   | { type: 'dismissChecks' }

@@ -293,6 +293,38 @@ describe('a run', () => {
     await workbench.monitor.page.locator('.chart', { hasText: 'Attack success' }).waitFor(); // at its checkpoints
   });
 
+  it('stands beside others that are active, each a click away', async () => {
+    const monitor = await workbench.openMonitor();
+    const started = [['one', 'standard'], ['two', 'kl']].map(([name, method]) => {
+      tinyConfiguration(folder, { method, training: { maxSteps: 5000, batchSize: 4, maxLength: 128 } }, `${name}.finetune.json`);
+      const runFolder = path.join(runsFolder(), name!);
+      const arguments_ = ['-m', 'safe_finetuning', 'train', path.join(folder, `${name}.finetune.json`), '--run-folder', runFolder];
+      const trainer = spawn(python, arguments_, { env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') }, stdio: 'ignore' });
+      return { runFolder, trainer, ended: new Promise(resolve => trainer.once('exit', resolve)) };
+    });
+    try {
+      const others = monitor.page.locator('.other');
+      await monitor.status('Running').waitFor(); // the first of them is shown by itself
+      await others.filter({ hasText: /Training \d+\s%.*Loss \d/s }).waitFor({ timeout: 60_000 });
+      assert.strictEqual(await others.count(), 1);
+      const [shown, other] = [await monitor.page.locator('h1').innerText(), await others.locator('.name').innerText()];
+      assert.deepStrictEqual([shown, other.split(' · ')[0]].sort(), ['one', 'two']);
+      await others.locator('.trend path[d^="M"]').waitFor();
+      await workbench.screenshot('several');
+      await assertAccessible(workbench, 'monitor');
+      await others.click();
+      await monitor.page.locator('h1', { hasText: other.split(' · ')[0]! }).waitFor();
+      await others.locator('.name', { hasText: shown }).waitFor();
+    } finally {
+      for (const { trainer, runFolder, ended } of started) {
+        trainer.kill('SIGKILL');
+        await ended;
+        fs.rmSync(runFolder, { recursive: true });
+      }
+    }
+    await monitor.page.locator('.others').waitFor({ state: 'hidden' });
+  });
+
   const themes = {
     light: ['Default Light Modern', 'vscode-light'],
     dark: ['Default Dark Modern', 'vscode-dark'],
