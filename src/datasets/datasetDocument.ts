@@ -261,7 +261,7 @@ export class DatasetDocument implements IDisposable {
 
 export function sourceOf(document: vscode.TextDocument): TextSource {
   const { lineCount } = document;
-  return { lineCount, lineAt: index => document.lineAt(index).text, text: () => document.getText() };
+  return { lineCount, lineAt: index => document.lineAt(index).text, textOf: (from, to) => document.getText(new vscode.Range(from, 0, to, 0)) };
 }
 
 const asPosition = ({ line, character }: Place): vscode.Position => new vscode.Position(line, character);

@@ -10,15 +10,19 @@ import { isPlain, type Problem } from './rows';
 /** A text as lines, as an editor has them. */
 export async function textSource(text: string, signal: AbortSignal): Promise<TextSource> {
   const pace = new Pace();
-  const lines: string[] = [];
-  const end = /\r\n|\r|\n/g;
-  for (let start = 0; ; start = end.lastIndex) {
+  const lines: { start: number; end: number | undefined }[] = [];
+  const lineEnd = /\r\n|\r|\n/g;
+  for (let start = 0; ; start = lineEnd.lastIndex) {
     await pace.step(signal);
-    const found = end.exec(text);
-    lines.push(text.slice(start, found?.index));
+    const found = lineEnd.exec(text);
+    lines.push({ start, end: found?.index });
     if (!found) break;
   }
-  return { lineCount: lines.length, lineAt: index => lines[index]!, text: () => text };
+  return {
+    lineCount: lines.length,
+    lineAt: index => text.slice(lines[index]!.start, lines[index]!.end),
+    textOf: (from, to) => text.slice(lines[from]?.start ?? text.length, lines[to]?.start),
+  };
 }
 
 /** Contents of rows are not kept: the record has them. */

@@ -1,4 +1,4 @@
-/** In a window whose display language is German. VS Code's own words stay English: the server has no language pack. */
+/** In a window whose display language is German. VS Code’s own words stay English: the server has no language pack. */
 import assert from 'node:assert';
 import { exampleWorkspace, pictureFailures, Webview, Workbench } from './workbench';
 

@@ -6,8 +6,9 @@ import { findUndecodable, readDocument, type Reading } from '../../src/datasets/
 const { signal } = new AbortController();
 
 export function sourceOf(text: string): TextSource {
-  const lines = text.split(/\r?\n/);
-  return { lineCount: lines.length, lineAt: index => lines[index]!, text: () => text };
+  const lines = text.split(/(?<=\n)/);
+  if (text === '' || text.endsWith('\n')) lines.push('');
+  return { lineCount: lines.length, lineAt: index => lines[index]!.replace(/\r?\n$/, ''), textOf: (from, to) => lines.slice(from, to).join('') };
 }
 
 export const readText = (text: string, file = 'rows.jsonl', previous?: Reading): Promise<Reading> =>

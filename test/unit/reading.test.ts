@@ -52,6 +52,28 @@ describe('reading a document', () => {
     assert.ok(seen <= source.lineCount);
   });
 
+  it('reads a document of any length as one that is looked at as a whole', async () => {
+    const json = fc.array(fc.constantFrom('[', ']', '{', '}', '{"data":', '[1,', '"a": ', '"data": [', ',', '{"a": 1}', '"b"', '1', 'tru', '', row('a')), { maxLength: 14 });
+    const list = fc.array(fc.constantFrom(row('a'), '{"a":\n[1,\n2]}', '1', '"', '{]'), { maxLength: 14 }).map(rows => ['[', ...rows.map((text, index) => (index ? `,${text}` : text)), ']']);
+    const delimited = fc.array(fc.constantFrom('prompt,answer', 'a,b X', '"X,', 'X",d', '"X""', 'e', '', ' X ', '";";";"'), { maxLength: 14 });
+    const long = ' '.repeat(30_000); // a few lines fill a window
+    const starts = async (text: string, file: string) => {
+      const { records, broken, listStart, format } = await readText(text, file);
+      const told = records.map(({ start, text: record, read }) => ({ start, record: record.replaceAll(long, ''), isRow: 'hash' in read }));
+      const wrong = broken && { ...broken, place: { ...broken.place, character: broken.place.character % long.length } }; // at a line's end, too
+      return { told, wrong, listStart, isOfLines: format.isOfLines };
+    };
+    for (const [file, texts] of [['a.json', json], ['b.json', list], ['a.csv', delimited], ['a.tsv', delimited]] as const) {
+      await fc.assert(
+        fc.asyncProperty(texts, async parts => {
+          const padded = parts.map(part => part.replaceAll('X', `X${long}`)).join(file.endsWith('.json') ? `${long}\n` : '\n');
+          assert.deepEqual(await starts(padded, file), await starts(parts.join('\n'), file));
+        }),
+        { numRuns: 150 },
+      );
+    }
+  }).timeout(60_000);
+
   it('knows lines that are not UTF-8 by their text, however an editor shows them', async () => {
     const bytes = Buffer.concat([Buffer.from(`${row('é')}\n{"a": "`), Buffer.from([0xff, 0xfe]), Buffer.from('"}\n')]);
     const shown = await findUndecodable(bytes, true);

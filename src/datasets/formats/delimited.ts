@@ -4,7 +4,8 @@ import type { ColumnNames } from '../columnNames';
 import type { JsonPath, Span } from '../jsonScan';
 import { nameConversation } from '../rowForms';
 import { problem, rowOf, type RowOrProblem } from '../rows';
-import { LINE_END, moreLines, Walk, wholeLines, type Format, type Insertion, type LineSource, type Replacement, type Scan, type ScanOptions } from './format';
+import { LINE_END, moreLines, wholeLines, type Format, type Insertion, type LineSource, type Replacement, type Scan, type ScanOptions } from './format';
+import { TextWindow, type TextSource } from './textWindow';
 
 const DELIMITERS = [',', ';', '\t', '|'] as const;
 type Delimiter = (typeof DELIMITERS)[number];
@@ -18,25 +19,26 @@ interface Cell {
   misplaced: boolean;
 }
 
-export async function scanDelimited(text: string, delimiter: Delimiter | undefined, { names, pace, signal }: ScanOptions): Promise<Scan> {
-  const cells = cellReader(delimiter ?? delimiterOf(text));
-  const walk = new Walk(text);
+export async function scanDelimited(source: TextSource, delimiter: Delimiter | undefined, { names, pace, signal }: ScanOptions): Promise<Scan> {
+  const window = new TextWindow(source);
+  const cells = cellReader(delimiter ?? delimiterOf(window));
   const scan: Scan = { format: new Delimited(cells, '', [], names), records: [], broken: undefined, announced: names !== undefined };
   let columns: string[] | undefined;
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < window.text.length; at = window.moveTo(at)) {
     await pace.step(signal);
     BLANK_LINE.lastIndex = at;
-    if (BLANK_LINE.test(text)) {
+    if (BLANK_LINE.test(window.text)) {
       at = BLANK_LINE.lastIndex;
       continue;
     }
-    const start = walk.to(at);
-    const read = cells.read(text, at);
+    const start = window.placeOf(at);
+    let read = cells.read(window.text, at);
+    for (; !read && !window.isLast; read = cells.read(window.text, at)) window.grow();
     if (!read) {
       scan.broken = { place: start, reason: l10n.t('This row has a quote that is not closed.') };
       break;
     }
-    const record = text.slice(at, read.end);
+    const record = window.text.slice(at, read.end);
     at = read.next;
     if (columns) {
       scan.records.push({ start, text: record });
@@ -162,13 +164,24 @@ function closingQuote(text: string, start: number): number {
   return -1;
 }
 
-function delimiterOf(text: string): Delimiter {
+/** What most often stands outside quotes in the header. */
+function delimiterOf(window: TextWindow): Delimiter {
   let unquoted = '';
-  for (let at = text.search(/[^ \t\r\n]/); at >= 0 && at < text.length && !/[\r\n]/.test(text[at]!); at++) {
-    if (text[at] !== '"') unquoted += text[at];
-    else at = closingQuote(text, at + 1);
+  let at = window.text.search(/[^ \t\r\n]/);
+  for (; at < 0 && !window.isLast; at = window.text.search(/[^ \t\r\n]/)) window.grow();
+  for (; at >= 0 && at < window.text.length && !/[\r\n]/.test(window.text[at]!); at++) {
+    if (window.text[at] !== '"') unquoted += window.text[at];
+    else at = closingQuoteIn(window, at + 1);
     if (at < 0) break;
   }
   const count = (delimiter: string): number => unquoted.split(delimiter).length;
   return DELIMITERS.reduce((most, delimiter) => (count(delimiter) > count(most) ? delimiter : most));
+}
+
+function closingQuoteIn(window: TextWindow, start: number): number {
+  for (;;) {
+    const at = closingQuote(window.text, start);
+    if (at >= 0 || window.isLast) return at;
+    window.grow();
+  }
 }

@@ -105,20 +105,6 @@ export const stretchIn = (record: RecordText, { start, end }: Span): Stretch => 
 
 export const LINE_END = /\r\n|\r|\n/g;
 
-/** A place in a text that only moves forward, so that the whole way is gone once. */
-export class Walk {
-  private offset = 0;
-  private place: Place = { line: 0, character: 0 };
-
-  constructor(private readonly text: string) {}
-
-  to(offset: number): Place {
-    this.place = placeIn({ start: this.place, text: this.text.slice(this.offset, offset) }, offset - this.offset);
-    this.offset = offset;
-    return this.place;
-  }
-}
-
 /** Whole lines, each with its line end, which the last one has not. */
 export function wholeLines(records: readonly RecordText[], removed: readonly number[], { lineCount, lineAt }: LineSource): Stretch[] {
   return removed.map(index => {

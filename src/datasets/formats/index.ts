@@ -6,15 +6,13 @@ import path from 'node:path';
 import type { Pace } from '../../common/pace';
 import { UserError } from '../../common/userError';
 import { columnNamesOf } from '../columnNames';
-import { isObject } from '../rowForms';
 import { scanDelimited } from './delimited';
-import type { LineSource, Scan, ScanOptions } from './format';
+import type { Scan, ScanOptions } from './format';
 import { scanJsonLines } from './jsonLines';
 import { scanJsonList } from './jsonList';
+import type { TextSource } from './textWindow';
 
-export interface TextSource extends LineSource {
-  text(): string;
-}
+export type { TextSource };
 
 /** Of dataset files. The rows of a Parquet file are scanned as JSON Lines. */
 export const EXTENSIONS = ['.jsonl', '.ndjson', '.json', '.csv', '.tsv', '.parquet'];
@@ -31,28 +29,13 @@ export async function scanRecords(file: string, source: TextSource, pace: Pace, 
 
 async function scanWith(options: ScanOptions, file: string, source: TextSource): Promise<Scan> {
   switch (path.extname(file).toLowerCase()) {
-    case '.json': {
-      const text = source.text();
-      return isOneValue(text) ? scanJsonList(text, options) : scanJsonLines(source, options);
-    }
+    case '.json':
+      return (await scanJsonList(source, options)) ?? scanJsonLines(source, options);
     case '.csv':
-      return scanDelimited(source.text(), undefined, options);
+      return scanDelimited(source, undefined, options);
     case '.tsv':
-      return scanDelimited(source.text(), '\t', options);
+      return scanDelimited(source, '\t', options);
     default:
       return scanJsonLines(source, options);
-  }
-}
-
-/** Whether it is a list, or an object that is not the first of many, one a line. */
-function isOneValue(text: string): boolean {
-  const start = text.search(/[^ \t\r\n]/);
-  if (text[start] !== '{') return text[start] === '[';
-  const lineEnd = text.indexOf('\n', start);
-  try {
-    const first: unknown = JSON.parse(text.slice(start, lineEnd < 0 ? undefined : lineEnd));
-    return isObject(first) && Array.isArray(first.data);
-  } catch {
-    return true;
   }
 }

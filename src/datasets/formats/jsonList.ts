@@ -2,8 +2,9 @@
 import * as l10n from '@vscode/l10n';
 import type { ColumnNames } from '../columnNames';
 import { endOfValue, JsonError } from '../jsonScan';
-import { endOf, Walk, type Format, type Insertion, type LineSource, type RecordText, type Scan, type ScanOptions, type Stretch } from './format';
+import { endOf, type Broken, type Format, type Insertion, type LineSource, type Place, type RecordText, type Scan, type ScanOptions, type Stretch } from './format';
 import { jsonRecord } from './jsonRecord';
+import { TextWindow, type TextSource } from './textWindow';
 
 const jsonList = (names: ColumnNames | undefined): Format => ({
   id: `json ${names?.id ?? ''}`,
@@ -14,67 +15,108 @@ const jsonList = (names: ColumnNames | undefined): Format => ({
   empty: eol => `[${eol}]${eol}`,
 });
 
-export async function scanJsonList(text: string, { names, pace, signal }: ScanOptions): Promise<Scan> {
+/** Undefined where it is no list, nor an object that is not the first of many, one a line. */
+export async function scanJsonList(source: TextSource, { names, pace, signal }: ScanOptions): Promise<Scan | undefined> {
   const scan: Scan = { format: jsonList(names), records: [], broken: undefined, announced: names !== undefined };
-  const walk = new Walk(text);
+  const window = new TextWindow(source);
   try {
-    const start = afterSpace(text, 0);
-    const end = text[start] === '[' ? await readList(start) : await readObject(start);
-    const rest = afterSpace(text, end);
-    if (rest < text.length) throw new JsonError(rest, l10n.t('there is more after its end'));
-    if (!scan.listStart) throw new JsonError(start, l10n.t('it is neither a list of rows nor an object with such a list as `data`'));
+    const start = afterSpace(0);
+    const { line } = window.placeOf(start);
+    const isList = window.text[start] === '[';
+    if (!isList && window.text[start] !== '{') return undefined;
+    const end = isList ? await readList(start) : await readObject(start);
+    if (!scan.listStart && window.placeOf(end).line === line && isBlankAfter(end)) return undefined;
+    const rest = afterSpace(end);
+    if (rest < window.text.length) throw new JsonError(rest, l10n.t('there is more after its end'));
+    if (!scan.listStart) {
+      const reason = l10n.t('it is neither a list of rows nor an object with such a list as `data`');
+      scan.broken = notJson({ line, character: 0 }, reason);
+    }
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    scan.broken = { place: new Walk(text).to(error.offset), reason: l10n.t`Not valid JSON: ${error.message}.` };
+    scan.broken = notJson(window.placeOf(error.offset), error.message);
   }
   return scan;
 
   async function readList(start: number): Promise<number> {
     scan.records = [];
-    scan.listStart = walk.to(start + 1);
+    scan.listStart = window.placeOf(start + 1);
     return members(start, ']', at => {
-      const end = endOfValue(text, at);
-      scan.records.push({ start: walk.to(at), text: text.slice(at, end) });
+      const end = endOfMember(at);
+      scan.records.push({ start: window.placeOf(at), text: window.text.slice(at, end) });
       return end;
     });
   }
 
+  /** Of `data` that is there twice, the last counts. */
   async function readObject(start: number): Promise<number> {
-    let data: number | undefined;
-    const end = await members(start, '}', at => {
-      if (text[at] !== '"') throw new JsonError(at, l10n.t('a property name in double quotes is expected'));
-      const nameEnd = endOfValue(text, at);
-      const colon = afterSpace(text, nameEnd);
-      if (text[colon] !== ':') throw new JsonError(colon, l10n.t('a colon is expected'));
-      const value = afterSpace(text, colon + 1);
-      if (JSON.parse(text.slice(at, nameEnd)) === 'data') data = text[value] === '[' ? value : undefined;
-      return endOfValue(text, value);
-    });
-    if (data !== undefined) await readList(data);
-    return end;
+    try {
+      return await members(start, '}', at => {
+        if (window.text[at] !== '"') throw new JsonError(at, l10n.t('a property name in double quotes is expected'));
+        const nameEnd = endOfMember(at);
+        const name: unknown = JSON.parse(window.text.slice(at, nameEnd));
+        const colon = afterSpace(nameEnd);
+        if (window.text[colon] !== ':') throw new JsonError(colon, l10n.t('a colon is expected'));
+        const value = afterSpace(colon + 1);
+        if (name !== 'data') return endOfMember(value);
+        forgetList();
+        return window.text[value] === '[' ? readList(value) : endOfMember(value);
+      });
+    } catch (error) {
+      forgetList();
+      throw error;
+    }
+  }
+
+  function forgetList(): void {
+    scan.records = [];
+    delete scan.listStart;
   }
 
   /** Has `readMember` read every member of the container at `start`, from its start to its end. */
-  async function members(start: number, closing: string, readMember: (at: number) => number): Promise<number> {
-    let at = afterSpace(text, start + 1);
-    if (text[at] === closing) return at + 1;
+  async function members(start: number, closing: string, readMember: (at: number) => number | Promise<number>): Promise<number> {
+    let at = afterSpace(start + 1);
+    if (window.text[at] === closing) return at + 1;
     for (;;) {
       await pace.step(signal);
-      at = afterSpace(text, readMember(at));
-      if (text[at] === closing) return at + 1;
-      if (text[at] !== ',') throw new JsonError(at, l10n.t`a comma or ${closing} is expected`);
-      at = afterSpace(text, at + 1);
+      at = afterSpace(await readMember(window.moveTo(at)));
+      if (window.text[at] === closing) return at + 1;
+      if (window.text[at] !== ',') throw new JsonError(at, l10n.t`a comma or ${closing} is expected`);
+      at = afterSpace(at + 1);
     }
+  }
+
+  function afterSpace(at: number): number {
+    for (;;) {
+      SPACE.lastIndex = at;
+      SPACE.test(window.text);
+      if (SPACE.lastIndex < window.text.length || window.isLast) return SPACE.lastIndex;
+      at = window.moveTo(SPACE.lastIndex);
+    }
+  }
+
+  function endOfMember(at: number): number {
+    for (;;) {
+      try {
+        return endOfValue(window.text, at);
+      } catch (error) {
+        // No token goes from one line to the next: only what is wrong at the very end may go on.
+        if (!(error instanceof JsonError) || error.offset < window.text.length || window.isLast) throw error;
+        window.grow();
+      }
+    }
+  }
+
+  function isBlankAfter(at: number): boolean {
+    REST_OF_LINE.lastIndex = at;
+    return REST_OF_LINE.test(window.text);
   }
 }
 
-const SPACE = /[ \t\r\n]*/y;
+const notJson = (place: Place, reason: string): Broken => ({ place, reason: l10n.t`Not valid JSON: ${reason}.` });
 
-function afterSpace(text: string, at: number): number {
-  SPACE.lastIndex = at;
-  SPACE.test(text);
-  return SPACE.lastIndex;
-}
+const SPACE = /[ \t\r\n]*/y;
+const REST_OF_LINE = /[ \t\r]*(?:\n|$)/y;
 
 /** With the comma that parts a row from the next one, or the last ones from the one before. */
 function removing(records: readonly RecordText[], removed: readonly number[]): Stretch[] {
