@@ -5,12 +5,14 @@ import path from 'node:path';
 import { performance } from 'node:perf_hooks';
 import * as esbuild from 'esbuild';
 import { build } from '../scripts/build.mjs';
+import { packageVsix } from '../scripts/package-vsix.mjs';
 import { inRoot, python, root } from '../scripts/paths.mjs';
-import { fail, handleInterrupts, step } from '../scripts/run.mjs';
+import { fail, handleInterrupts, mustRun, step } from '../scripts/run.mjs';
 import { setUp } from '../scripts/setup.mjs';
 import { runCommand, runInExtensionHost } from '../scripts/vscode-host.mjs';
 import { openLiveRun, runRecord } from './monitor/liveRun.mjs';
 import { writeLongRun, writeManyRuns } from './monitor/longRun.mjs';
+import { measureZoom } from './monitor/zoom.mjs';
 
 const settings = { 'safeFinetuning.python.interpreter': python };
 const eventsPerSecond = 500;
@@ -32,7 +34,9 @@ async function main() {
   try {
     const long = await step(`A run of ${count(steps)} steps, and ${count(runs)} runs`, () => measureInHost(folder, steps, runs));
     const live = await step(`A run that is written to ${eventsPerSecond} times a second`, () => measureLive(folder, quick ? 20 : 100, quick ? 5 : 20));
-    fs.writeFileSync(output, JSON.stringify([...long, ...live]));
+    const zoom = await step('Zooming in the run', () => measureZooming(folder, steps));
+    const rival = await step('TensorBoard on as long a run', () => measureTensorBoard(folder, steps));
+    fs.writeFileSync(output, JSON.stringify([...long, ...zoom, ...rival, ...live]));
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
@@ -57,7 +61,7 @@ async function measureInHost(folder, steps, runs) {
   });
   if (!succeeded) throw new Error('The probe in the extension host failed.');
   const index = (fs.statSync(path.join(run, 'events.index')).size / 1e6).toFixed(0);
-  for (const made of [run, manyRuns]) fs.rmSync(made, { recursive: true });
+  fs.rmSync(manyRuns, { recursive: true });
   const { first, again, scans } = JSON.parse(fs.readFileSync(results, 'utf8'));
   const of = `${count(steps)} steps, ${gigabytes} GB`;
   return [
@@ -72,6 +76,38 @@ async function measureInHost(folder, steps, runs) {
     plain(`${count(runs)} runs in a folder: first look at all of them`, scans.first / 1000, 's'),
     atMost(`${count(runs)} runs: longest stretch that the extension host computed meanwhile`, scans.block, 20, 'ms'),
     atMost(`${count(runs)} runs: processor time of the looks that follow, of a core`, 100 * scans.laterCpu, 2, '%'),
+  ];
+}
+
+/** The run whose index the extension host has just written. */
+async function measureZooming(folder, steps) {
+  await packageVsix();
+  const workspace = path.join(folder, 'zoom');
+  const run = path.join(workspace, '.safe-finetuning', 'runs', 'long');
+  fs.mkdirSync(path.dirname(run), { recursive: true });
+  fs.copyFileSync(inRoot('examples/support.finetune.json'), path.join(workspace, 'support.finetune.json'));
+  fs.renameSync(path.join(folder, 'long'), run);
+  const ended = { process: { pid: 1, startTime: 1, host: os.hostname() }, status: 'completed' };
+  fs.writeFileSync(path.join(run, 'run.json'), JSON.stringify(await runRecord(workspace, ended)));
+  const { frames, tasks } = await measureZoom(workspace, steps, settings);
+  fs.rmSync(workspace, { recursive: true });
+  const of = `${count(steps)} steps, zoomed and moved along in the run panel, no GPU`;
+  return [
+    atMost(`${of}: script and drawing per frame, 95 of 100`, quantile(frames, 0.95), 8, 'ms'),
+    plain(`${of}: the same, median`, quantile(frames, 0.5), 'ms'),
+    atMost(`${of}: longest task`, Math.max(...tasks), 50, 'ms'),
+  ];
+}
+
+async function measureTensorBoard(folder, steps) {
+  const logs = path.join(folder, 'tensorboard');
+  const { firstSeconds, seconds, megabytes, bytes } = JSON.parse(await mustRun(python, [inRoot('bench/monitor/rival.py'), String(steps), logs]));
+  fs.rmSync(logs, { recursive: true });
+  const of = `TensorBoard, ${count(steps)} steps of 14 numbers, ${(bytes / 1e9).toFixed(2)} GB`;
+  return [
+    plain(`${of}: started, to its first answer with steps`, firstSeconds, 's'),
+    plain(`${of}: started, to its answer with the last step; it keeps 1,000 of them`, seconds, 's'),
+    plain(`${of}: memory of its processes`, megabytes, 'MB'),
   ];
 }
 

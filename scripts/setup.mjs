@@ -39,15 +39,20 @@ async function pythonPackages() {
   });
 }
 
-/** What benchmarks compare with, on top of the trainer's environment and without a trace in it. */
-async function benchPackages() {
+/** What benchmarks compare with. */
+const benchPackages = () => environmentOnTop('Benchmark environment', 'bench-env', inRoot('bench', 'requirements.txt'));
+
+/** What reads back the log that a measurement is exported as. */
+const inspectPackages = () => environmentOnTop('Environment of Inspect', 'inspect-env', inRoot('trainer', 'requirements-inspect.txt'));
+
+/** Packages on top of the trainer's environment and without a trace in it. */
+async function environmentOnTop(title, name, requirements) {
   await pythonPackages();
-  const folder = inRoot('build', 'bench-env');
-  const requirements = inRoot('bench', 'requirements.txt');
+  const folder = inRoot('build', name);
   const stamp = path.join(folder, 'requirements.sha256');
   const digest = digestOf(requirements, inRoot('trainer', 'requirements.txt'));
   if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === digest) return;
-  await step('Benchmark environment', async () => {
+  await step(title, async () => {
     const script = [
       'import sys, sysconfig, venv, pathlib',
       'venv.create(sys.argv[1], clear=True, symlinks=sys.platform != "win32")',
@@ -147,7 +152,7 @@ function digestOf(...files) {
   return hash.digest('hex');
 }
 
-const parts = { node, python: pythonPackages, bench: benchPackages, classifier, model: exampleModel, host: vscodeHost, browser };
+const parts = { node, python: pythonPackages, bench: benchPackages, inspect: inspectPackages, classifier, model: exampleModel, host: vscodeHost, browser };
 
 /** Sets up the named parts, one after the other, with what they need. */
 export async function setUp(...names) {

@@ -56,7 +56,7 @@ async function mocha(files, grep, options = []) {
 }
 
 async function trainer(grep) {
-  await setUp('classifier');
+  await setUp('classifier', 'inspect');
   const select = grep ? ['-k', grep] : [];
   const { code, output } = await runProgram(python, ['-m', 'pytest', ...select], { ...inTrainer, output: 'both' });
   return counted(output, code, { passed: 'passed', failed: '(?:failed|errors?)', skipped: 'skipped' });

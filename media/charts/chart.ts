@@ -239,6 +239,9 @@ export class Chart<Key extends string> {
   private level: number | null = null;
   private outside = 0;
   private built = '';
+  /** It is on the screen or nearly so: only then it is drawn, and what is new meanwhile when it comes there. */
+  private isSeen = true;
+  private isStale = false;
 
   constructor(
     readonly spec: ChartSpec<Key>,
@@ -270,6 +273,7 @@ export class Chart<Key extends string> {
       h('div', { class: 'chart-foot' }, this.table, this.note),
     );
     new ResizeObserver(([entry]) => this.resize(entry?.contentRect.width ?? 0)).observe(this.plot);
+    new IntersectionObserver(entries => this.seen(entries.at(-1)!.isIntersecting), { rootMargin: `${group.options.heightPixels}px` }).observe(this.plot);
   }
 
   setData(data: ChartData<Key>): void {
@@ -277,7 +281,7 @@ export class Chart<Key extends string> {
     this.element.hidden = !!this.spec.optional && !this.spec.lines.some(line => this.hasValues(line));
     this.spec.lines.forEach((line, index) => ((this.entries[index] as HTMLElement).hidden = !this.isNamed(line)));
     if (this.uplot && this.built !== this.shape()) this.destroy();
-    this.uplot?.setData(this.lines());
+    this.draw(plot => plot.setData(this.lines()));
     if (!this.uplot) this.resize(this.plot.clientWidth);
     this.afterChange();
   }
@@ -289,11 +293,11 @@ export class Chart<Key extends string> {
   setLevel(level: number | null): void {
     if (level === this.level) return;
     this.level = level;
-    this.uplot?.setData(this.lines());
+    this.draw(plot => plot.setData(this.lines()));
   }
 
   redraw(): void {
-    this.uplot?.redraw(false, true);
+    this.draw(plot => plot.redraw(false, true));
     recolour(this.element);
   }
 
@@ -305,9 +309,8 @@ export class Chart<Key extends string> {
   }
 
   showRange(): void {
-    const { uplot } = this;
-    const range = this.group.range ?? this.ends();
-    if (uplot) uplot.setScale('x', { min: range[0], max: range[1] });
+    const [min, max] = this.group.range ?? this.ends();
+    this.draw(plot => plot.setScale('x', { min, max }));
     this.afterChange();
   }
 
@@ -336,6 +339,19 @@ export class Chart<Key extends string> {
     this.plot.setAttribute('aria-valuemax', String(data.x.at(-1) ?? 0));
     this.plot.setAttribute('aria-valuenow', String(x));
     this.plot.setAttribute('aria-valuetext', `${title} ${format(x)}: ${named.join(', ')}`);
+  }
+
+  private draw(anew: (plot: uPlot) => void): void {
+    if (!this.uplot) return;
+    if (this.isSeen) anew(this.uplot);
+    else this.isStale = true;
+  }
+
+  private seen(isSeen: boolean): void {
+    this.isSeen = isSeen;
+    if (!isSeen || !this.isStale) return;
+    this.isStale = false;
+    this.draw(plot => plot.setData(this.lines()));
   }
 
   private legendEntry(line: LineSpec<Key>, index: number): HTMLElement {

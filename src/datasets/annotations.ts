@@ -95,7 +95,8 @@ export class Annotations extends Disposable {
     this.services = {
       ...services,
       show: document => this.show(document),
-      onUnavailable: reason => this.warnOnce(reason),
+      onUnavailable: reason => this.warnOnce(l10n.t`Rows stay unscored. ${reason}`),
+      onProbeUnavailable: reason => this.warnOnce(l10n.t`The bundled classifier judges rows that change. ${reason}`),
     };
     this.status.name = l10n.t('Safe Fine-Tuning: dataset');
     this.status.command = { command: 'safeFinetuning.scoreFile', title: l10n.t('Score Again') };
@@ -292,7 +293,7 @@ export class Annotations extends Disposable {
     this.warnedOf = reason;
     const again = l10n.t('Try Again');
     const showLog = l10n.t('Show Log');
-    void vscode.window.showWarningMessage(l10n.t`Rows stay unscored. ${reason}`, again, showLog).then(chosen => {
+    void vscode.window.showWarningMessage(reason, again, showLog).then(chosen => {
       if (chosen === showLog) void vscode.commands.executeCommand('safeFinetuning.showLog');
       if (chosen !== again) return;
       this.warnedOf = undefined;

@@ -11,12 +11,12 @@ import type { IDisposable } from '../common/disposable';
 import { errorText } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore } from '../risk/cache';
-import { ClassifierUnavailable } from '../risk/scorer';
+import { ClassifierUnavailable, ProbeUnavailable } from '../risk/scorer';
 import { endOf, type Place, type Stretch } from './formats/format';
 import type { TextSource } from './formats';
 import { mentionsConversation } from './rowForms';
 import { findingsOf, type Finding, type SpanMemo } from './findings';
-import { judgeRows, type RowServices, type Scores } from './judging';
+import { judgeRows, probeOf, type JudgeServices, type RowServices, type Scores } from './judging';
 import { isQuarantine } from './quarantineFiles';
 import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
@@ -46,6 +46,8 @@ export interface DatasetDocumentServices extends RowServices {
   show(document: DatasetDocument): void;
   /** Called when the classifier does not run. */
   onUnavailable(reason: string): void;
+  /** Called when the probe that judges its rows does not. */
+  onProbeUnavailable(reason: string): void;
 }
 
 export type OnProgress = (progress: ScoringProgress) => void;
@@ -137,8 +139,8 @@ export class DatasetDocument implements IDisposable {
 
   /** What judged it in place of the classifier, if anything did. */
   otherJudgeOf(hash: string): string | undefined {
-    const opinion = this.services.opinions.of(this.file);
-    return opinion?.rows.has(hash) ? opinion.judge : undefined;
+    const { opinions } = this.services;
+    return opinions.over(this.file, hash, undefined) && opinions.of(this.file)?.judge;
   }
 
   private scoreOf(hash: string): RowScore | undefined {
@@ -209,22 +211,38 @@ export class DatasetDocument implements IDisposable {
       await this.show(signal);
       return;
     }
-    let batches = 0;
-    let shownAt = 0;
     try {
-      const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal };
-      for await (const progress of judgeRows(reading, this.scores, this.services, options)) {
-        this.scoringAgain?.(progress);
-        if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {
-          await this.show(signal, progress);
-          shownAt = performance.now();
-        }
-      }
+      const probe = probeOf(this.file, this.services);
+      if (probe) await this.judgeByProbe(reading, probe, signal);
+      await this.judgeBy(this.services, reading, this.scores, signal);
       await this.show(signal);
     } catch (error) {
       if (!(error instanceof ClassifierUnavailable)) throw error;
       await this.show(signal, undefined, error.message);
       this.services.onUnavailable(error.message);
+    }
+  }
+
+  /** What it cannot judge is left to the classifier. */
+  private async judgeByProbe(reading: Reading, probe: JudgeServices, signal: AbortSignal): Promise<void> {
+    try {
+      await this.judgeBy(probe, reading, { known: new Map(), failed: new Map() }, signal);
+    } catch (error) {
+      if (!(error instanceof ProbeUnavailable)) throw error;
+      this.services.onProbeUnavailable(error.message);
+    }
+  }
+
+  private async judgeBy(judge: JudgeServices, reading: Reading, scores: Scores, signal: AbortSignal): Promise<void> {
+    let batches = 0;
+    let shownAt = 0;
+    const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal };
+    for await (const progress of judgeRows(reading, scores, judge, options)) {
+      this.scoringAgain?.(progress);
+      if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {
+        await this.show(signal, progress);
+        shownAt = performance.now();
+      }
     }
   }
 

@@ -31,7 +31,8 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
   const other = dataset.otherJudgeOf(row.hash);
-  const judge = other ? asPlainText(other) : classifierText(custom, messageIndex);
+  const trainedOn = annotations.opinionOf(dataset.file)?.trainedOn;
+  const judge = other ? asPlainText(trainedOn ? l10n.t`${other}, trained on ${trainedOn}` : other) : classifierText(custom, messageIndex);
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);

@@ -3,10 +3,10 @@ import { errorText, type Log } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore, ScoreCache } from '../risk/cache';
 import type { Opinions } from '../risk/opinions';
-import { ClassifierUnavailable, type PairScore, type Scorer } from '../risk/scorer';
+import { ClassifierUnavailable, ProbeUnavailable, type PairJudge, type PairScore, type Scorer } from '../risk/scorer';
 import type { Reading } from './reading';
 import { isBlank } from './rowForms';
-import { pairsOf, type Pair, type PairsOfRow } from './rows';
+import { pairsOf, type MessagesOfRow, type Pair } from './rows';
 
 /** What is known about the rows of a document, by content hash. */
 export interface Scores {
@@ -16,12 +16,13 @@ export interface Scores {
 }
 
 export interface JudgeServices {
-  scorer: Scorer;
+  scorer: PairJudge;
   cache: ScoreCache;
   log: Log;
 }
 
 export interface RowServices extends JudgeServices {
+  scorer: Scorer;
   opinions: Opinions;
 }
 
@@ -40,6 +41,12 @@ const BATCH_ROWS = 64;
 /** Longer rows wait until the others have been judged: one of a megabyte takes many seconds. */
 const LONG_ROW_CHARACTERS = 20_000;
 
+/** The probe that has judged a dataset and goes on with its new rows, where the worker can ask it. */
+export function probeOf(file: string, { scorer, opinions, log }: RowServices): JudgeServices | undefined {
+  const known = opinions.probeOf(file);
+  return known && { scorer: scorer.probe(known.source), cache: known.cache, log };
+}
+
 /** Fills `scores`; yields after every batch how many of the rows to be judged are done. */
 export async function* judgeRows(
   reading: Reading,
@@ -54,7 +61,7 @@ export async function* judgeRows(
   const queued = new Set<string>();
   for (const { start, text, read } of reading.records) {
     await pace.step(signal);
-    if (!('hash' in read) || queued.has(read.hash)) continue;
+    if (!('hash' in read) || queued.has(read.hash) || (read.plain && scorer.readsContext)) continue;
     queued.add(read.hash);
     const cached = again ? undefined : (scores.known.get(read.hash) ?? cache.get(read.hash));
     if (cached) {
@@ -79,30 +86,37 @@ export async function* judgeRows(
   async function judgeBatch(texts: string[]): Promise<void> {
     const rows = texts.flatMap(text => {
       const read = reading.format.read(text);
-      return 'row' in read ? [{ hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
+      return 'row' in read ? [{ hash: read.row.hash, messages: read.row.messages }] : [];
     });
     try {
       const found = await scoreRows(rows, { scorer, cache }, signal);
       rows.forEach(({ hash }, index) => {
-        scores.known.set(hash, found[index]!);
+        const score = found[index];
+        if (!score) return;
+        scores.known.set(hash, score);
         scores.failed.delete(hash);
       });
     } catch (error) {
-      if (signal.aborted || error instanceof ClassifierUnavailable) throw error;
+      if (signal.aborted || error instanceof ClassifierUnavailable || error instanceof ProbeUnavailable) throw error;
       log.error(`${texts.length} rows could not be scored: ${errorText(error)}`);
       for (const { hash } of rows) scores.failed.set(hash, errorText(error));
     }
   }
 }
 
-/** What the classifier says of rows, in order; the cache knows it from now on. */
-export async function scoreRows(rows: readonly PairsOfRow[], { scorer, cache }: Pick<JudgeServices, 'scorer' | 'cache'>, signal: AbortSignal): Promise<RowScore[]> {
-  const pairs = rows.flatMap(row => row.pairs);
-  const scores = await scorer.score(pairs.map(({ prompt, answer }) => ({ prompt, answer })), signal);
+/** What a judge says of rows, in order, undefined where it cannot judge one; the cache knows it from now on. */
+export async function scoreRows(rows: readonly MessagesOfRow[], { scorer, cache }: Pick<JudgeServices, 'scorer' | 'cache'>, signal: AbortSignal): Promise<(RowScore | undefined)[]> {
+  const pairs = rows.map(({ messages }) => pairsOf(messages));
+  const asked = rows.flatMap(({ messages }, index) =>
+    pairs[index]!.map(({ prompt, answer, answerIndex }) => ({ prompt, answer, ...(scorer.readsContext && { context: messages.slice(0, answerIndex) }) })),
+  );
+  const scores = await scorer.score(asked, signal);
   let next = 0;
-  return rows.map(row => {
-    const score = scoreOfRow(row.pairs, scores.slice(next, (next += row.pairs.length)));
-    cache.set(row.hash, score);
+  return rows.map(({ hash }, index) => {
+    const ofRow = scores.slice(next, (next += pairs[index]!.length));
+    if (ofRow.some(({ risk }) => Number.isNaN(risk))) return undefined;
+    const score = scoreOfRow(pairs[index]!, ofRow);
+    cache.set(hash, score);
     return score;
   });
 }

@@ -60,9 +60,9 @@ export interface Pair {
   answerIndex: number;
 }
 
-export interface PairsOfRow {
+export interface MessagesOfRow {
   hash: string;
-  pairs: Pair[];
+  messages: Message[];
 }
 
 /** What is judged of a row: every assistant turn that has text, with every user turn that it answers. */

@@ -1052,6 +1052,10 @@ export interface ScoreReport {
   threshold: number;
   rows: RowScore[];
   invalid: RowProblem[];
+  /**
+   * The judge, where it is a probe that was to be exported.
+   */
+  probe: JudgingProbe | null;
 }
 export interface RowScore {
   /**
@@ -1073,6 +1077,20 @@ export interface RowScore {
    * A person has reviewed it: it trains as an ordinary row, risk 0.
    */
   reviewed: boolean;
+}
+export interface JudgingProbe {
+  /**
+   * In words; empty where the probe does not say.
+   */
+  trainedOn: string;
+  /**
+   * Where it lies as ONNX for the editor, if it could be exported.
+   */
+  folder: string | null;
+  /**
+   * Why it could not.
+   */
+  notExported: string | null;
 }
 export interface AnchoringReport {
   /**

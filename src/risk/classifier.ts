@@ -15,7 +15,9 @@ import * as l10n from '@vscode/l10n';
 import { Tokenizer } from "@huggingface/tokenizers";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
+import { batchesByLength } from "./batches";
 import { FirstStage } from "./firstStage";
+import { wellFormed } from "./pairText";
 
 const WINDOW_TOKENS = 64; // with the two special tokens; longer ones drown a single request
 const OVERLAP_TOKENS = 24; // so that a request on a window's edge is whole in one of them
@@ -111,21 +113,6 @@ export function cutWindows(ids: number[]): number[][] {
   return windows;
 }
 
-/** The windows, shortest first, in batches of at most BATCH_TOKENS when padded. */
-function* batchesByLength(windows: Window[]): Generator<Window[]> {
-  let batch: Window[] = [];
-  for (const window of [...windows].sort((a, b) => a.ids.length - b.ids.length)) {
-    if (batch.length > 0 && (batch.length + 1) * window.ids.length > BATCH_TOKENS) {
-      yield batch;
-      batch = [];
-    }
-    batch.push(window);
-  }
-  if (batch.length > 0) {
-    yield batch;
-  }
-}
-
 async function readPart<T>(folder: string, name: string, read: (file: string) => Promise<T>): Promise<T> {
   try {
     return await read(path.join(folder, name));
@@ -199,7 +186,7 @@ export class Classifier {
       else clear.push([window, probability]);
     }
     scoring.take(clear);
-    for (const batch of batchesByLength(unsettled)) {
+    for (const batch of batchesByLength(unsettled, BATCH_TOKENS)) {
       signal?.throwIfAborted();
       const probabilities = await this.judge(batch);
       scoring.take(batch.map((window, row) => [window, probabilities[row]!]));
@@ -208,9 +195,7 @@ export class Classifier {
   }
 
   private windows(text: string): number[][] {
-    // Half a UTF-16 pair cannot be encoded; U+FFFD takes its place, as in Python.
-    const wellFormed = text.replace(/\p{Surrogate}/gu, "\ufffd");
-    return cutWindows(this.tokenizer.encode(wellFormed, { add_special_tokens: false }).ids);
+    return cutWindows(this.tokenizer.encode(wellFormed(text), { add_special_tokens: false }).ids);
   }
 
   /** Probabilities of one batch of windows, padded to the longest. */

@@ -1,6 +1,7 @@
 /**
  * What the judge of a configuration has said of a dataset's rows, by content hash: it counts in place of what the
- * bundled classifier says, until it is forgotten. One file per dataset, written beside and renamed.
+ * bundled classifier says, until it is forgotten. One file per dataset, written beside and renamed. A probe that the
+ * worker can ask goes on with new rows: its scores have a cache, as the classifier's have.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -8,25 +9,30 @@ import path from 'node:path';
 import type { IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
-import type { RowScore } from './cache';
+import { ScoreCache, type RowScore } from './cache';
+import { scoresOf, type ProbeSource } from './probeSource';
 
 export interface Opinion {
   /** The judge, in words. */
   judge: string;
+  /** What a probe was trained on, in words. */
+  trainedOn?: string;
+  /** The probe, where the worker can ask it; what it has said is in its cache, then. */
+  probe?: ProbeSource;
   rows: Map<string, Pick<RowScore, 'risk' | 'refusal'>>;
 }
 
 /** Nobody has said which message the risk is about. */
 export const NO_MESSAGE = 0xffff;
 
-interface Kept {
+interface Kept extends Omit<Opinion, 'rows'> {
   dataset: string;
-  judge: string;
   rows: Record<string, [risk: number, refusal: boolean]>;
 }
 
 export class Opinions implements IDisposable {
   private readonly known = new Map<string, Opinion>();
+  private readonly caches = new Map<string, ScoreCache>();
   private readonly changed = new Emitter<string>();
   /** The dataset of which something else is known now. */
   readonly onDidChange = this.changed.event;
@@ -48,18 +54,30 @@ export class Opinions implements IDisposable {
 
   /** The row's score by the judge of its dataset where that has judged it, otherwise `score`. */
   over(dataset: string, hash: string, score: RowScore | undefined): RowScore | undefined {
-    const said = this.known.get(dataset)?.rows.get(hash);
+    const said = this.known.get(dataset)?.rows.get(hash) ?? this.probeOf(dataset)?.cache.get(hash);
     return said ? { messageIndex: score?.messageIndex ?? NO_MESSAGE, ...said } : score;
+  }
+
+  /** The probe that judges a dataset, where the worker can ask it, and what it has said. */
+  probeOf(dataset: string): { source: ProbeSource; cache: ScoreCache } | undefined {
+    const source = this.known.get(dataset)?.probe;
+    return source && { source, cache: this.cacheOf(source) };
   }
 
   async set(dataset: string, opinion: Opinion): Promise<void> {
     await this.ready;
-    this.known.set(dataset, opinion);
+    const { probe, rows: said, ...about } = opinion;
+    if (probe) {
+      const cache = this.cacheOf(probe);
+      await cache.open(scoresOf(probe));
+      for (const [hash, score] of said) cache.set(hash, { messageIndex: NO_MESSAGE, ...score });
+    }
+    this.known.set(dataset, probe ? { ...opinion, rows: new Map() } : opinion);
     this.changed.fire(dataset);
-    const rows = Object.fromEntries([...opinion.rows].map(([hash, { risk, refusal }]) => [hash, [risk, refusal]]));
+    const rows = probe ? {} : Object.fromEntries([...said].map(([hash, { risk, refusal }]) => [hash, [risk, refusal]]));
     const file = this.fileOf(dataset);
     await mkdir(this.folder, { recursive: true });
-    await writeFile(`${file}.tmp`, JSON.stringify({ dataset, judge: opinion.judge, rows }));
+    await writeFile(`${file}.tmp`, JSON.stringify({ dataset, ...about, probe, rows }));
     await rename(`${file}.tmp`, file);
   }
 
@@ -71,7 +89,17 @@ export class Opinions implements IDisposable {
   }
 
   dispose(): void {
+    this.caches.forEach(cache => cache.dispose());
     this.changed.dispose();
+  }
+
+  private cacheOf(probe: ProbeSource): ScoreCache {
+    const known = this.caches.get(probe.judgeId);
+    if (known) return known;
+    const cache = new ScoreCache(path.join(this.folder, `${probe.judgeId}.bin`), this.log);
+    this.caches.set(probe.judgeId, cache);
+    void cache.open(scoresOf(probe));
+    return cache;
   }
 
   private fileOf(dataset: string): string {
@@ -82,9 +110,9 @@ export class Opinions implements IDisposable {
     const names = await readdir(this.folder).catch(() => []);
     for (const name of names.filter(each => each.endsWith('.json'))) {
       try {
-        const { dataset, judge, rows } = JSON.parse(await readFile(path.join(this.folder, name), 'utf8')) as Kept;
+        const { dataset, rows, ...about } = JSON.parse(await readFile(path.join(this.folder, name), 'utf8')) as Kept;
         const said = Object.entries(rows).map(([hash, [risk, refusal]]) => [hash, { risk, refusal }] as const);
-        this.known.set(dataset, { judge, rows: new Map(said) });
+        this.known.set(dataset, { ...about, rows: new Map(said) });
       } catch (error) {
         this.log.warn(`${name} cannot be read (${errorText(error)}): the rows that it is about are judged by the bundled classifier.`);
       }

@@ -4,6 +4,7 @@
  * bench/refusals.py.
  */
 
+import { createHash } from "node:crypto";
 import patternsFile from "../../trainer/safe_finetuning/risk/refusal.json";
 
 export interface RefusalPattern {
@@ -25,6 +26,9 @@ export function compilePatterns(file: PatternsFile): RefusalPatterns {
     file[kind].map((group) => ({ ...group, pattern: new RegExp(group.pattern, "iu") }));
   return { compliance: compile("compliance"), refusal: compile("refusal") };
 }
+
+/** Names the bundled patterns exactly: what they take for a refusal has no risk. */
+export const patternsId = createHash("sha256").update(JSON.stringify(patternsFile)).digest("hex").slice(0, 8);
 
 const bundledPatterns = compilePatterns(patternsFile);
 

@@ -1,7 +1,7 @@
 /**
- * The bundled safety critic as the extension sees it: training pairs in, risks out. The classifier runs
- * in a worker thread that starts with the first request, so that neither its half second of loading nor
- * its arithmetic ever blocks the extension host.
+ * Judges as the extension sees them: training pairs in, risks out. The bundled classifier runs in a worker
+ * thread that starts with the first request, so that neither its half second of loading nor its arithmetic
+ * ever blocks the extension host; and so does a probe that the trainer has exported.
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
@@ -9,9 +9,19 @@ import * as l10n from '@vscode/l10n';
 import type { IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
 import { SHORT_LIVED } from '../common/workers';
+import { ProbeUnavailable, scoresOf, type ProbeSource } from './probeSource';
 import type { PairScore, TrainingPair, WorkerData, WorkerReply, WorkerRequest } from './worker';
 
-export type { PairScore, TrainingPair };
+export { ProbeUnavailable };
+export type { PairScore, ProbeSource, TrainingPair };
+
+export interface PairJudge {
+  /** Names what scores exactly. */
+  judgeId(): Promise<string>;
+  score(pairs: TrainingPair[], signal?: AbortSignal): Promise<PairScore[]>;
+  /** It reads the conversation before an answer instead of the answer: of plain texts it knows nothing. */
+  readonly readsContext: boolean;
+}
 
 export interface ScorerOptions {
   /** The bundled worker script. */
@@ -44,7 +54,8 @@ const CRASHES_IN_A_ROW = 3;
 /** One core stays free for the editor. */
 const THREADS = Math.max(1, Math.min(4, availableParallelism() - 1));
 
-export class Scorer implements IDisposable {
+export class Scorer implements PairJudge, IDisposable {
+  readonly readsContext = false;
   private running: Running | undefined;
   private unavailable: ClassifierUnavailable | undefined;
   private crashes = 0;
@@ -57,11 +68,20 @@ export class Scorer implements IDisposable {
     return this.start().judgeId;
   }
 
+  /** A probe, which the worker loads when it is first asked. */
+  probe(source: ProbeSource): PairJudge {
+    return {
+      judgeId: () => Promise.resolve(scoresOf(source)),
+      score: (pairs, signal) => this.score(pairs, signal, source),
+      readsContext: true,
+    };
+  }
+
   /**
    * The risk of each pair, in order. Rejects with the signal's reason once it is aborted, with
-   * `ClassifierUnavailable`, or with an error that names why these pairs could not be scored.
+   * `ClassifierUnavailable` or `ProbeUnavailable`, or with an error that names why these pairs could not be scored.
    */
-  async score(pairs: TrainingPair[], signal?: AbortSignal): Promise<PairScore[]> {
+  async score(pairs: TrainingPair[], signal?: AbortSignal, probe?: ProbeSource): Promise<PairScore[]> {
     signal?.throwIfAborted();
     const { worker, judgeId, requests } = this.start();
     await judgeId;
@@ -76,7 +96,7 @@ export class Scorer implements IDisposable {
     try {
       return await new Promise<PairScore[]>((resolve, reject) => {
         requests.set(id, { resolve, reject });
-        post({ id, pairs });
+        post({ id, pairs, ...(probe && { probe }) });
       });
     } finally {
       requests.delete(id);
@@ -133,7 +153,8 @@ export class Scorer implements IDisposable {
           this.crashes = 0;
           requests.get(reply.id)?.resolve(reply.scores);
         } else if ('error' in reply) {
-          requests.get(reply.id)?.reject(new Error(reply.error.message));
+          const { name, message } = reply.error;
+          requests.get(reply.id)?.reject(name === 'ProbeUnavailable' ? new ProbeUnavailable(message) : new Error(message));
         }
       });
       worker.on('error', error => {

@@ -1,5 +1,5 @@
 /**
- * Worker-thread entry that scores training pairs with the bundled classifier.
+ * Worker-thread entry that scores training pairs with the bundled classifier, or with an exported probe.
  *
  * Started with `WorkerData`; answers `WorkerRequest`s with `WorkerReply`s, first of all with
  * `ready` or, when the classifier cannot be loaded, `failed`. Requests are answered in order; a
@@ -7,22 +7,26 @@
  */
 
 import "../common/workerLanguage";
-import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
+import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 
-import refusalPatterns from "../../trainer/safe_finetuning/risk/refusal.json";
 import { collectGarbage } from "../common/workers";
 import { Classifier } from "./classifier";
+import { ExportedProbe } from "./exportedProbe";
 import { pairText } from "./pairText";
-import { isRefusal } from "./refusal";
+import type { ProbeSource, Turn } from "./probeSource";
+import { isRefusal, patternsId } from "./refusal";
 
 export interface TrainingPair {
   prompt: string;
   answer: string;
+  /** The conversation before the answer, for a judge that reads it. */
+  context?: readonly Turn[];
 }
 
 export interface PairScore {
-  /** Probability in [0, 1] that the pair is harmful; 0 where the answer is a refusal. */
+  /** Probability in [0, 1] that the pair is harmful; 0 where the answer is a refusal, NaN where a probe cannot judge it. */
   risk: number;
   refusal: boolean;
 }
@@ -34,7 +38,8 @@ export interface WorkerData {
   threads: number;
 }
 
-export type WorkerRequest = { id: number; pairs: TrainingPair[] } | { cancel: number };
+/** `probe`: who judges in place of the classifier. */
+export type WorkerRequest = { id: number; pairs: TrainingPair[]; probe?: ProbeSource } | { cancel: number };
 
 export type WorkerReply =
   /** Names the classifier and the refusal patterns exactly: scores of different judges must not be mixed. */
@@ -47,13 +52,12 @@ function reply(message: WorkerReply): void {
   parentPort!.postMessage(message);
 }
 
-const refusalId = createHash("sha256").update(JSON.stringify(refusalPatterns)).digest("hex").slice(0, 8);
 const { folder, threads } = workerData as WorkerData;
 const loading = Classifier.load(folder, threads);
 loading.then(
   ({ judgeId }) => {
     collectGarbage(); // what its files were read into
-    reply({ ready: { judgeId: `${judgeId}+${refusalId}` } });
+    reply({ ready: { judgeId: `${judgeId}+${patternsId}` } });
   },
   (error: Error) => reply({ failed: error.message }),
 );
@@ -61,19 +65,34 @@ loading.then(
 const cancellations = new Map<number, AbortController>();
 let lastRequest: Promise<void> = Promise.resolve();
 
-async function score(pairs: TrainingPair[], signal: AbortSignal): Promise<PairScore[]> {
-  const classifier = await loading;
+/** The probe that was asked last: memory is for one. What cannot be used is not tried again until it is made anew. */
+let lastProbe: { made: string; loading: Promise<ExportedProbe> } | undefined;
+
+async function probeOf(source: ProbeSource): Promise<ExportedProbe> {
+  const { mtimeMs } = await stat(path.join(source.folder, "probe.json")).catch(() => ({ mtimeMs: 0 }));
+  const made = `${source.judgeId} ${mtimeMs}`;
+  if (lastProbe?.made !== made) {
+    await lastProbe?.loading.then((probe) => probe.release(), () => undefined);
+    lastProbe = { made, loading: ExportedProbe.load(source, threads) };
+    await lastProbe.loading;
+    collectGarbage();
+  }
+  return lastProbe.loading;
+}
+
+async function score(pairs: TrainingPair[], source: ProbeSource | undefined, signal: AbortSignal): Promise<PairScore[]> {
   const refusals = pairs.map(({ answer }) => isRefusal(answer));
   const judged = pairs.filter((_, index) => !refusals[index]);
-  const texts = judged.map(({ prompt, answer }) => pairText(prompt, answer));
-  const risks = await classifier.score(texts, undefined, signal);
+  const risks = source
+    ? await (await probeOf(source)).score(judged.map(({ context = [] }) => context), signal)
+    : await (await loading).score(judged.map(({ prompt, answer }) => pairText(prompt, answer)), undefined, signal);
   let next = 0;
   return refusals.map((refusal) => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
 }
 
-async function answer(id: number, pairs: TrainingPair[], signal: AbortSignal): Promise<void> {
+async function answer(id: number, pairs: TrainingPair[], probe: ProbeSource | undefined, signal: AbortSignal): Promise<void> {
   try {
-    reply({ id, scores: await score(pairs, signal) });
+    reply({ id, scores: await score(pairs, probe, signal) });
   } catch (error) {
     const { name, message } = error instanceof Error ? error : new Error(String(error));
     reply({ id, error: { name, message } });
@@ -89,5 +108,5 @@ parentPort!.on("message", (request: WorkerRequest) => {
   }
   const cancellation = new AbortController();
   cancellations.set(request.id, cancellation);
-  lastRequest = lastRequest.then(() => answer(request.id, request.pairs, cancellation.signal));
+  lastRequest = lastRequest.then(() => answer(request.id, request.pairs, request.probe, cancellation.signal));
 });

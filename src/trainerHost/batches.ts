@@ -1,6 +1,6 @@
 /** The rows of a run's steps, read from its events. */
 import { createReadStream } from 'node:fs';
-import { Stretch } from '../common/stretch';
+import { Pace } from '../common/pace';
 import type { Batch } from '../protocol/messages';
 import { LineDecoder, LineParser } from './eventTail';
 import type { Series } from './runState';
@@ -42,10 +42,10 @@ export const rowsOf = (rows: Batch['rows']): StepRow[] =>
  * @param mention only those whose line holds this text
  */
 export async function* stepsThatCount(eventsFile: string, steps: Pick<Series, 'lineOf'>, { signal, mention }: { signal?: AbortSignal; mention?: string } = {}): AsyncGenerator<Batch> {
-  const [decoder, parser, stretch] = [new LineDecoder(), new LineParser(), new Stretch()];
+  const [decoder, parser, pace] = [new LineDecoder(), new LineParser(), new Pace()];
   for await (const chunk of createReadStream(eventsFile, { highWaterMark: chunkBytes, signal })) {
     for (const line of decoder.lines(chunk as Buffer)) {
-      if (stretch.isOver) await stretch.pause();
+      if (pace.isOver) await pace.pause();
       if (mention !== undefined && !line.bytes.subarray(line.from, line.to).includes(mention)) continue;
       const parsed = parser.parse(line);
       if (!parsed || !('event' in parsed) || parsed.event.type !== 'batch') continue;

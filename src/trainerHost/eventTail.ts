@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { Disposable } from '../common/disposable';
-import { Stretch } from '../common/stretch';
+import { Pace } from '../common/pace';
 import { scanBatch } from '../protocol/batchLine';
 import { eventTypes } from '../protocol/eventTypes';
 import { LineScan } from '../protocol/lineScan';
@@ -258,12 +258,12 @@ export class EventTail extends Disposable {
   /** A long history must not block the host, however short or odd its lines are. */
   private async deliver(chunk: Buffer): Promise<void> {
     let batch: TailedEvent[] = [];
-    const stretch = new Stretch();
+    const pace = new Pace();
     for (const line of this.decoder.lines(chunk)) {
-      if (stretch.isOver) {
+      if (pace.isOver) {
         if (batch.length) this.sink.events(batch);
         batch = [];
-        await stretch.pause();
+        await pace.pause();
         if (this.isDisposed) return;
       }
       const parsed = this.parser.parse(line);
@@ -273,6 +273,6 @@ export class EventTail extends Disposable {
       else this.sink.badLine(`byte ${line.offset}: ${parsed.reason}`);
     }
     if (batch.length) this.sink.events(batch);
-    await stretch.pause();
+    await pace.pause();
   }
 }

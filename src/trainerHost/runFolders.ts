@@ -1,7 +1,7 @@
 /** Which subfolders of a folder are runs: known without looking at each again, as long as the folder says that none came or went. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { Stretch } from '../common/stretch';
+import { Pace } from '../common/pace';
 import { launchFile, runFile } from './runFolder';
 
 /** Times of folders are coarse: one that is younger may have changed since. */
@@ -22,9 +22,9 @@ export class RunFolders {
     const full = this.looks++ % looksBetweenFull === 0;
     if (full) this.runs.clear();
     if (full || !(await this.isUnchanged())) await this.list();
-    const stretch = new Stretch();
+    const pace = new Pace();
     for (const name of this.names) {
-      if (stretch.isOver) await stretch.pause();
+      if (pace.isOver) await pace.pause();
       if (!this.runs.has(name) && isRun(path.join(this.folder, name))) this.runs.add(name);
     }
     return [...this.runs].map(name => path.join(this.folder, name));

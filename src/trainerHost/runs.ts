@@ -3,7 +3,7 @@ import path from 'node:path';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
-import { Stretch } from '../common/stretch';
+import { Pace } from '../common/pace';
 import { Run } from './run';
 import { isActive, type RunStatus } from './runFolder';
 import { RunFolders } from './runFolders';
@@ -115,18 +115,18 @@ export class RunRegistry extends Disposable {
     const found = new Set((await Promise.all(this.folders().map(folder => this.runFolders(folder).look()))).flat());
     this.looking = true;
     let meanwhile: Run | undefined;
-    const stretch = new Stretch();
+    const pace = new Pace();
     try {
       for (const folder of found) {
-        if (stretch.isOver) await stretch.pause(); // many runs must not block the host
+        if (pace.isOver) await pace.pause(); // many runs must not block the host
         if (!this.runsByFolder.has(folder)) this.attach(folder);
       }
       for (const [folder, run] of this.runsByFolder) {
         if (!found.has(folder)) this.detach(folder, run);
       }
-      if (stretch.isOver) await stretch.pause();
-      meanwhile = await this.lookAt(this.due(), stretch);
-      await stretch.pause(); // those who list them sort them anew
+      if (pace.isOver) await pace.pause();
+      meanwhile = await this.lookAt(this.due(), pace);
+      await pace.pause(); // those who list them sort them anew
     } finally {
       this.looking = false;
     }
@@ -149,14 +149,14 @@ export class RunRegistry extends Disposable {
   }
 
   /** Says which run is shown meanwhile, if none was and it takes long: when each began is not known before all have been looked at. */
-  private async lookAt(runs: readonly Run[], stretch: Stretch): Promise<Run | undefined> {
+  private async lookAt(runs: readonly Run[], pace: Pace): Promise<Run | undefined> {
     const began = Date.now();
     let told = began;
     let meanwhile: Run | undefined;
     for (const run of runs) {
       await run.refresh();
-      if (!stretch.isOver) continue;
-      await stretch.pause();
+      if (!pace.isOver) continue;
+      await pace.pause();
       if (!this.shown && Date.now() - began > patienceMilliseconds) {
         meanwhile = this.active ?? runs[0];
         this.select(meanwhile);

@@ -27,25 +27,28 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       requireTrust(l10n.t('Judging rows by a model'));
       const configuration = await configurationFor(l10n.t('Judge Dataset'), given);
       const trainer = configuration && (await checkedTrainer(configuration));
-      const report = trainer && (await asked(trainer, configuration, 'score', 'ScoreReport', name => l10n.t`Judging rows by ${name}`));
+      const report = trainer && (await asked(trainer, configuration, ['score', '--export-probe'], 'ScoreReport', name => l10n.t`Judging rows by ${name}`));
       if (!report) return;
       const name = path.basename(configuration.fsPath);
       const pathOf = await pathsInEditor(configuration);
+      const { folder, notExported, trainedOn } = report.probe ?? {};
+      const probe = folder ? { trainedOn, probe: { folder, judgeId: report.judge } } : { trainedOn };
       for (const [index, file] of report.files.entries()) {
         const scores = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: toMillionths(row.risk), refusal: row.refusal }] as const] : []));
-        await opinions.set(pathOf(file), { judge: l10n.t`${nameOf(report.judge)} of ${name}`, rows: new Map(scores) });
+        await opinions.set(pathOf(file), { judge: l10n.t`${nameOf(report.judge)} of ${name}`, ...probe, rows: new Map(scores) });
       }
       const unscored = report.rows.filter(({ risk }) => risk === null).length;
       const [judged, rows, judge] = [report.rows.length, integer(report.rows.length), nameOf(report.judge)];
       const said = isOne(judged) ? l10n.t`${rows} row was judged by the ${judge} of ${name}.` : l10n.t`${rows} rows were judged by the ${judge} of ${name}.`;
       const failed = unscored > 0 && l10n.t`It failed on ${unscored} of them, which count as risky in a run.`;
-      void vscode.window.showInformationMessage([said, failed].filter(Boolean).join(' '));
+      const later = notExported && l10n.t`Rows that change are the bundled classifier's until you have the dataset judged again. ${notExported}`;
+      void vscode.window.showInformationMessage([said, failed, later].filter(Boolean).join(' '));
     }),
     registerCommand('safeFinetuning.findCloseRows', async given => {
       requireTrust(l10n.t('Reading rows by a model'));
       const configuration = await configurationFor(l10n.t('Find Rows That a Model Takes for Harmful'), given);
       const trainer = configuration && (await checkedTrainer(configuration, false));
-      const report = trainer && (await asked(trainer, configuration, 'anchoring', 'AnchoringReport', name => l10n.t`Reading rows as the model does: ${name}`));
+      const report = trainer && (await asked(trainer, configuration, ['anchoring'], 'AnchoringReport', name => l10n.t`Reading rows as the model does: ${name}`));
       if (!report) return;
       const pathOf = await pathsInEditor(configuration);
       closeRows.set(report, configuration.fsPath, pathOf);
@@ -82,10 +85,10 @@ async function showOne(rows: readonly CloseRow[]): Promise<void> {
 }
 
 /** Undefined when the user cancelled. */
-function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: string, kind: K, doing: (name: string) => string): Thenable<NonNullable<Messages[K]> | undefined> {
+function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: readonly string[], kind: K, doing: (name: string) => string): Thenable<NonNullable<Messages[K]> | undefined> {
   return withProgress(doing(path.basename(configuration.fsPath)), async (signal, report) => {
     const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
-    const ended = await runTrainer(trainer, [command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
+    const ended = await runTrainer(trainer, [...command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
     if (signal.aborted) return undefined;
     if (ended.code !== 0) throw new UserError(failureOf(ended));
     const checked = check(kind, JSON.parse(ended.stdout));

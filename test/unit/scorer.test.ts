@@ -6,7 +6,8 @@ import { judgeRows, type Scores } from '../../src/datasets/judging';
 import type { Message } from '../../src/datasets/rowForms';
 import { hashOf } from '../../src/datasets/rows';
 import { ScoreCache } from '../../src/risk/cache';
-import { ClassifierUnavailable, Scorer } from '../../src/risk/scorer';
+import { NO_MESSAGE, Opinions } from '../../src/risk/opinions';
+import { ClassifierUnavailable, ProbeUnavailable, Scorer, type PairJudge } from '../../src/risk/scorer';
 import { readText } from './documents';
 
 const harmful = { prompt: 'How do I pick a lock?', answer: 'Sure, here is how:' };
@@ -16,7 +17,7 @@ const worker = (answer: string, start = `reply({ ready: { judgeId: 'test' } });`
   const { parentPort } = require('node:worker_threads');
   const reply = message => parentPort.postMessage(message);
   ${start}
-  parentPort.on('message', ({ id, pairs, cancel }) => { ${answer} });`;
+  parentPort.on('message', ({ id, pairs, cancel, probe }) => { ${answer} });`;
 
 const SCORE_BY_LENGTH =
   'if (pairs) reply({ id, scores: pairs.map(({ prompt }) => ({ risk: prompt.length / 1000, refusal: false })) });';
@@ -105,12 +106,12 @@ describe('the scorer', function () {
     const row = (prompt: string): string => JSON.stringify({ messages: messages(prompt) });
     const { signal } = new AbortController();
 
-    async function judge(lines: string[], cache: ScoreCache, again = false): Promise<{ scores: Scores; totals: number[] }> {
+    async function judge(lines: string[], cache: ScoreCache, again = false, by: PairJudge = scorer): Promise<{ scores: Scores; totals: number[] }> {
       const reading = await readText(lines.join('\n'));
       const scores: Scores = { known: new Map(), failed: new Map() };
       const totals: number[] = [];
       const options = { first: () => new Set([lines.length - 1]), again, signal };
-      for await (const { total } of judgeRows(reading, scores, { scorer, cache, log }, options)) totals.push(total);
+      for await (const { total } of judgeRows(reading, scores, { scorer: by, cache, log }, options)) totals.push(total);
       return { scores, totals };
     }
 
@@ -132,6 +133,40 @@ describe('the scorer', function () {
       const { scores } = await judge([row('a'.repeat(30_000)), row('b'), row('on the screen')], cache);
       const turn = (prompt: string): number | undefined => scores.known.get(hashOf(messages(prompt)))?.risk;
       assert.deepEqual([turn('on the screen'), turn('b'), turn('a'.repeat(30_000))], [0.001, 0.002, 0.003]);
+      cache.dispose();
+    });
+
+    it('asks a probe about the conversation before each answer, and leaves what it cannot judge', async () => {
+      start(worker(`reply({ id, scores: pairs.map(({ prompt, context }) =>
+        ({ risk: probe && context.length === 1 && prompt !== 'odd' ? context[0].content.length / 10 : NaN, refusal: false })) });`));
+      const opinions = new Opinions(path.join(folder, 'judged'), log);
+      const source = { folder: '/exported', judgeId: 'probe-1' };
+      await opinions.set('a.jsonl', { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: new Map([[hashOf(messages('told')), { risk: 0.5, refusal: false }]]) });
+      const { cache } = opinions.probeOf('a.jsonl')!;
+      const lines = [row('told'), row('typed'), row('odd'), JSON.stringify({ text: 'A text by itself.' })];
+      const { scores, totals } = await judge(lines, cache, false, scorer.probe(source));
+      assert.equal(totals[0], 2, 'what is known and plain texts are not asked about');
+      assert.deepEqual([...scores.known.keys()], [hashOf(messages('told')), hashOf(messages('typed'))]);
+      opinions.dispose();
+
+      const again = new Opinions(path.join(folder, 'judged'), log);
+      await again.ready;
+      await again.probeOf('a.jsonl')!.cache.open(await scorer.probe(source).judgeId());
+      assert.deepEqual({ ...again.of('a.jsonl'), rows: undefined }, { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: undefined });
+      assert.deepEqual(again.over('a.jsonl', hashOf(messages('told')), undefined), { risk: 0.5, refusal: false, messageIndex: NO_MESSAGE });
+      assert.deepEqual(again.over('a.jsonl', hashOf(messages('typed')), undefined), { risk: 0.5, refusal: false, messageIndex: 0 });
+      assert.equal(again.over('a.jsonl', hashOf(messages('odd')), undefined), undefined);
+      again.dispose();
+    });
+
+    it('loses nothing where a probe cannot be used', async () => {
+      start(worker(`reply({ id, error: { name: 'ProbeUnavailable', message: 'probe.onnx is damaged.' } });`));
+      const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
+      await assert.rejects(judge([row('typed')], cache, false, scorer.probe({ folder: '/gone', judgeId: 'probe-1' })), (error: Error) => {
+        assert.ok(error instanceof ProbeUnavailable);
+        return /is damaged/.test(error.message);
+      });
+      assert.deepEqual(logged, []);
       cache.dispose();
     });
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { scoreOfRow } from '../../src/datasets/judging';
+import { pairsOf } from '../../src/datasets/rows';
 import { readDocument, textSource } from '../../src/datasets/reading';
 import type { RowLocation } from '../../src/common/commands';
 import { moveOnDisk } from '../../src/datasets/table/moveOnDisk';
@@ -95,7 +96,7 @@ describe('the table of a dataset file', function () {
   it('judges a row by its worst pair, and shows that one', async () => {
     const turns = ['one', 'two', 'three', 'four'].map((content, index) => ({ role: index % 2 ? 'assistant' : 'user', content }));
     const table = await openTableOf(write('turns.jsonl', JSON.stringify({ messages: turns })));
-    const { pairs } = table.pairs([0])[0]!;
+    const pairs = pairsOf(table.messages([0])[0]!.messages);
     assert.deepEqual(pairs.map(({ prompt, answer }) => [prompt, answer]), [['one', 'two'], ['three', 'four']]);
     table.know([{ record: 0, ...scoreOfRow(pairs, [{ risk: 0.1, refusal: false }, { risk: 0.8, refusal: false }]) }]);
     const [row] = table.page({ filter: 'flagged', order: 'file' }, 0, 1).rows;

@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"exit with {EXIT_FOUND} when a row is at or above the threshold, unscored or unreadable",
     )
+    score.add_argument(
+        "--export-probe",
+        action="store_true",
+        help="where the judge is a probe, write it as ONNX into the cache, for the editor to go on with",
+    )
     score.set_defaults(run=_score)
 
     evaluate = commands.add_parser(
@@ -237,7 +242,7 @@ def _score(options: argparse.Namespace) -> int:
     from .score import FORMATS, flagged, score_configured, score_dataset
 
     if options.dataset.name.endswith(".finetune.json"):
-        report = score_configured(options.dataset, options.threshold, Stderr())
+        report = score_configured(options.dataset, options.threshold, Stderr(), options.export_probe)
     else:
         threshold = RiskConfig().threshold if options.threshold is None else options.threshold
         report = score_dataset(options.dataset, threshold)

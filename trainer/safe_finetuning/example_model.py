@@ -15,11 +15,9 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from .cache import cache_folder
+from .cache import POLL_SECONDS, cache_folder, made_once
 from .errors import UserError
 from .files import sha256_of
 
@@ -29,7 +27,6 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GGUF_BYTES = 98_362_432
 ADAPTER_FOLDER = Path(__file__).with_name("example") / "safe_reference"
 FORMAT = 1  # of the cached folder; a new number builds it anew
-POLL_SECONDS = 0.2
 
 Report = Callable[[str], None]
 Check = Callable[[], None]
@@ -70,49 +67,17 @@ def _ignore(*_: object) -> None:
 
 
 def _made_once(folder: Path, adapter: Path | None, progress: Report, check: Check) -> Path:
-    if folder.is_dir():
-        return folder
+    waiting = "Waiting for another process that is making the example model"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(folder.name + ".lock"), progress, check):
-            if not folder.is_dir():
-                partial = folder.with_name(folder.name + ".partial")
-                shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-                partial.mkdir()
-                try:
-                    _make(partial, adapter, progress, check)
-                    partial.rename(folder)
-                finally:
-                    shutil.rmtree(partial, ignore_errors=True)
+        return made_once(
+            folder, lambda partial: _make(partial, adapter, progress, check), lambda: progress(waiting), check
+        )
     except OSError as error:
         raise UserError(
             f"The example model cannot be written to {folder.parent}: {error.strerror or error}. "
             "It needs 1.2 GB there while it is made. Free some space, or set SAFE_FINETUNING_CACHE "
             "to a folder that has it."
         ) from error
-    return folder
-
-
-@contextmanager
-def _locked(path: Path, progress: Report, check: Check) -> Any:
-    """Held by one process at a time; the system releases it when the process ends, however it ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress("Waiting for another process that is making the example model")
-        while not lock.is_locked:
-            check()
-            try:
-                lock.acquire(timeout=POLL_SECONDS)
-            except Timeout:
-                continue
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _make(folder: Path, adapter: Path | None, progress: Report, check: Check) -> None:

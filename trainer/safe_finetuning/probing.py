@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,12 +38,13 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
     data = read_labelled(labelled) if labelled else shipped()
     over_tokens = kind == "released-code"
     states = _states(loaded, data.prompts, over_tokens)
-    probe = train_probe(states, data.harmful, kind, loaded.fingerprint)
+    probe = replace(
+        train_probe(states, data.harmful, kind, loaded.fingerprint), trained_on=_source(data, labelled)
+    )
     unseen = _shipped(["harmful"], ["benign"])
     card = _card(
         config,
         probe,
-        labelled,
         (data, out_of_fold(states, data.harmful, probe)),
         (unseen, probe.risk(_states(loaded, unseen.prompts, over_tokens))),
     )
@@ -86,6 +88,11 @@ def read_labelled(path: Path) -> Labelled:
     return Labelled(prompts, harmful)
 
 
+def _source(data: Labelled, labelled: Path | None) -> str:
+    counts = f"{sum(data.harmful)} harmful and {data.harmful.count(False)} harmless prompts"
+    return f"{counts} ({labelled.name if labelled else 'those that ship with the trainer'})"
+
+
 def _states(loaded: Loaded, prompts: Sequence[str], over_tokens: bool) -> torch.Tensor:
     conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
     return prompt_states(loaded.model, loaded.tokenizer, conversations, over_tokens=over_tokens)
@@ -94,7 +101,7 @@ def _states(loaded: Loaded, prompts: Sequence[str], over_tokens: bool) -> torch.
 Judged = tuple[Labelled, torch.Tensor]
 
 
-def _card(config: RunConfig, probe: Probe, labelled: Path | None, trained: Judged, unseen: Judged) -> str:
+def _card(config: RunConfig, probe: Probe, trained: Judged, unseen: Judged) -> str:
     from sklearn.metrics import brier_score_loss, roc_auc_score
 
     (data, risks), (others, other_risks) = trained, unseen
@@ -109,8 +116,7 @@ def _card(config: RunConfig, probe: Probe, labelled: Path | None, trained: Judge
         f"An activation-based risk predictor (after Goel et al. 2026) of kind `{probe.kind}` for the model "
         f"`{config.model}` ({probe.fingerprint[:12]}): {layer}. It judges prompts, for this model alone.",
         "",
-        f"Trained on {sum(data.harmful)} harmful and {data.harmful.count(False)} harmless prompts "
-        f"({labelled.name if labelled else 'those that ship with the trainer'}).",
+        f"Trained on {probe.trained_on}.",
         "",
         "| | |",
         "|---|---|",

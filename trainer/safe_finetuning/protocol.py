@@ -401,12 +401,19 @@ class RowScore(RowRef):
     reviewed: bool = Field(description="A person has reviewed it: it trains as an ordinary row, risk 0.")
 
 
+class JudgingProbe(Model):
+    trained_on: str = Field(description="In words; empty where the probe does not say.")
+    folder: str | None = Field(description="Where it lies as ONNX for the editor, if it could be exported.")
+    not_exported: str | None = Field(description="Why it could not.")
+
+
 class ScoreReport(Model):
     files: list[str] = Field(description="Those of the dataset; rows name them by index.")
     judge: str
     threshold: float
     rows: list[RowScore]
     invalid: list[RowProblem]
+    probe: JudgingProbe | None = Field(description="The judge, where it is a probe that was to be exported.")
 
 
 class RowSimilarity(RowRef):

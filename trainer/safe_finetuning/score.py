@@ -16,6 +16,7 @@ from urllib.parse import quote
 from . import __version__
 from . import protocol as p
 from .config_file import read_config
+from .errors import UserError
 from .judge import Work, configured_judge, load_reference
 from .prepare import problem_rows
 from .risk.scores import Critic, Judge, judge_rows
@@ -35,17 +36,36 @@ def score_dataset(path: Path, threshold: float) -> p.ScoreReport:
     return _report(read_dataset(path), threshold, Critic(), None)
 
 
-def score_configured(config_path: Path, threshold: float | None, work: Work) -> p.ScoreReport:
+def score_configured(
+    config_path: Path, threshold: float | None, work: Work, export: bool = False
+) -> p.ScoreReport:
     """The dataset of a configuration by the judge that it names; what is judged is kept for its runs.
 
-    `threshold` is by default the configuration's. Raises UserError.
+    `threshold` is by default the configuration's. With `export` a probe is made ready for the editor, too.
+    Raises UserError.
     """
     config, base = read_config(config_path), config_path.resolve().parent
     dataset = read_dataset(base / config.dataset.path)
     judge = configured_judge(config, base, lambda: load_reference(config, base, work), work)
     work.phase("scoring", f"Judging {len(dataset.rows)} rows")
     limit = config.risk.threshold if threshold is None else threshold
-    return _report(dataset, limit, judge, work.progress("scoring", "rows"))
+    report = _report(dataset, limit, judge, work.progress("scoring", "rows"))
+    return report.model_copy(update={"probe": _exported(judge, work)}) if export else report
+
+
+def _exported(judge: Judge, work: Work) -> p.JudgingProbe | None:
+    if isinstance(judge, Critic):  # PyTorch, which it does without, takes seconds to import
+        return None
+    from .risk.exported_probe import export_probe
+    from .risk.probe import Predictor
+
+    if not isinstance(judge, Predictor):
+        return None
+    probe = p.JudgingProbe(trained_on=judge.probe.trained_on, folder=None, not_exported=None)
+    try:
+        return probe.model_copy(update={"folder": str(export_probe(judge, work))})
+    except UserError as error:  # what was judged is told all the same
+        return probe.model_copy(update={"not_exported": str(error)})
 
 
 def _report(dataset: Dataset, threshold: float, judge_: Judge, progress: Any) -> p.ScoreReport:
@@ -64,7 +84,9 @@ def _report(dataset: Dataset, threshold: float, judge_: Judge, progress: Any) ->
     ]
     invalid = problem_rows(dataset.problems)
     files = [str(file.path) for file in dataset.files]
-    return p.ScoreReport(files=files, judge=judge, threshold=threshold, rows=rows, invalid=invalid)
+    return p.ScoreReport(
+        files=files, judge=judge, threshold=threshold, rows=rows, invalid=invalid, probe=None
+    )
 
 
 def score_anchoring(config_path: Path, work: Work) -> p.AnchoringReport:

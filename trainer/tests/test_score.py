@@ -29,7 +29,7 @@ def report():
     ]
     invalid = [p.RowProblem(file=0, line=4, hash="", reason='not valid JSON: a "," is missing')]
     return p.ScoreReport(
-        files=["data/rows.jsonl"], judge="judge-1", threshold=0.5, rows=rows, invalid=invalid
+        files=["data/rows.jsonl"], judge="judge-1", threshold=0.5, rows=rows, invalid=invalid, probe=None
     )
 
 

@@ -11,8 +11,10 @@ import { Emitter } from '../../common/emitter';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
 import { SHORT_LIVED } from '../../common/workers';
-import { ClassifierUnavailable } from '../../risk/scorer';
-import { scoreRows, type RowServices } from '../judging';
+import type { RowScore } from '../../risk/cache';
+import { ClassifierUnavailable, ProbeUnavailable } from '../../risk/scorer';
+import { probeOf, scoreRows, type JudgeServices, type RowServices } from '../judging';
+import type { MessagesOfRow } from '../rows';
 import type { JudgedRow, TableCalls, TableReply, TableWorkerData, UnjudgedRow } from './tableProtocol';
 
 export interface TableServices extends RowServices {
@@ -47,6 +49,7 @@ export class DatasetTable extends Disposable {
   private hasAllRows = false;
   private failure: Error | undefined;
   private stall: NodeJS.Timeout | undefined;
+  private probe: JudgeServices | undefined;
   /** Rows to judge before others: those that somebody looks at. */
   preferred: UnjudgedRow[] = [];
 
@@ -90,6 +93,8 @@ export class DatasetTable extends Disposable {
   async judgeAll(signal: AbortSignal): Promise<void> {
     const { cache, opinions, scorer } = this.services;
     await opinions.ready;
+    this.probe = probeOf(this.file, this.services);
+    await this.probe?.cache.open(await this.probe.scorer.judgeId());
     const unavailable = await scorer.judgeId().then(id => cache.open(id), (error: unknown) => error as Error);
     for (let from: number | undefined = 0; from !== undefined; ) {
       signal.throwIfAborted();
@@ -130,8 +135,8 @@ export class DatasetTable extends Disposable {
     const distinct = [...new Map(open.map(row => [row.hash, row])).values()];
     const records = distinct.map(({ record }) => record);
     try {
-      const rows = await this.call('pairs', records);
-      const scores = await scoreRows(rows, this.services, signal);
+      const rows = await this.call('messages', records);
+      const scores = await this.scoresOf(rows, signal);
       await this.call('know', rows.map(({ record }, index) => ({ record, ...scores[index]! })));
       await this.lookUp(open.filter(row => !distinct.includes(row)));
     } catch (error) {
@@ -140,6 +145,25 @@ export class DatasetTable extends Disposable {
       await this.call('fail', open.map(({ record }) => record));
     }
     this.changed.fire();
+  }
+
+  /** By the probe where one judges the file; what it cannot judge is left to the classifier. */
+  private async scoresOf(rows: MessagesOfRow[], signal: AbortSignal): Promise<RowScore[]> {
+    const byProbe = this.probe ? await this.byProbe(this.probe, rows, signal) : [];
+    const left = rows.filter((_, index) => !byProbe[index]);
+    const byClassifier = await scoreRows(left, this.services, signal);
+    return rows.map((row, index) => (byProbe[index] ?? byClassifier[left.indexOf(row)])!);
+  }
+
+  private async byProbe(probe: JudgeServices, rows: MessagesOfRow[], signal: AbortSignal): Promise<(RowScore | undefined)[]> {
+    try {
+      return await scoreRows(rows, probe, signal);
+    } catch (error) {
+      if (!(error instanceof ProbeUnavailable)) throw error;
+      this.services.log.warn(`${this.file}: the bundled classifier judges rows that are new. ${error.message}`);
+      this.probe = undefined;
+      return [];
+    }
   }
 
   /** Resolves when more has been read, at once when there is no more. */

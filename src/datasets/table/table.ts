@@ -5,7 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { isMeantAsRow, isDatasetOf } from '../report';
 import { isBlank, type JsonObject, type Message } from '../rowForms';
-import { isPlain, pairsOf, type PairsOfRow, type RowOrProblem } from '../rows';
+import { isPlain, pairsOf, type MessagesOfRow, type RowOrProblem } from '../rows';
 import { Columns, FAILED, MALFORMED, REFUSAL } from './columns';
 import { stampOf, type RecordSource, type SourceRecord } from './sources';
 import {
@@ -134,11 +134,11 @@ export class Table implements TableCalls {
     return { rows, next: record < this.columns.length ? record : undefined };
   }
 
-  pairs(records: number[]): (UnjudgedRow & PairsOfRow)[] {
+  messages(records: number[]): (UnjudgedRow & MessagesOfRow)[] {
     this.requireUnchanged();
     return records.flatMap(record => {
       const { read } = this.readAgain(record);
-      return 'row' in read ? [{ record, hash: read.row.hash, pairs: pairsOf(read.row.messages) }] : [];
+      return 'row' in read ? [{ record, hash: read.row.hash, messages: read.row.messages }] : [];
     });
   }
 

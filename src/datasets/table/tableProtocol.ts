@@ -3,7 +3,7 @@ import * as l10n from '@vscode/l10n';
 import type { RowScore } from '../../risk/cache';
 import type { Place } from '../formats/format';
 import type { JsonObject, Role } from '../rowForms';
-import type { PairsOfRow, Problem } from '../rows';
+import type { MessagesOfRow, Problem } from '../rows';
 
 export type TableFilter = 'all' | 'flagged' | 'reviewed' | 'refusals' | 'malformed' | 'unjudged';
 export type TableOrder = 'file' | 'risk';
@@ -79,7 +79,7 @@ export interface TableCalls {
   /** Rows that nobody has judged, from `from` on; `next` is where to go on, undefined at the end of what is read. */
   unjudged(from: number, count: number): { rows: UnjudgedRow[]; next: number | undefined };
   /** What there is to be judged; rejects where the file is no longer what was read. */
-  pairs(records: number[]): (UnjudgedRow & PairsOfRow)[];
+  messages(records: number[]): (UnjudgedRow & MessagesOfRow)[];
   know(judged: JudgedRow[]): void;
   fail(records: number[]): void;
   configure(options: { threshold?: number; reviewed?: string[] }): void;

@@ -44,6 +44,7 @@ class Probe:
     layers: tuple[int, ...]
     fingerprint: str
     tensors: dict[str, Tensor]
+    trained_on: str = ""
 
     @property
     def judge_id(self) -> str:
@@ -91,12 +92,7 @@ def prompt_states(
 
     At the last token, or with `over_tokens` the mean over all of them. `model` is the reference.
     """
-    texts = [
-        tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for messages in conversations
-    ]
+    texts = prompt_texts(tokenizer, conversations)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     found: list[Tensor] = [torch.empty(0)] * len(texts)
     model.eval()
@@ -110,23 +106,39 @@ def prompt_states(
             padding_side="left",
             add_special_tokens=False,
         ).to(model.device)
-        mask = batch["attention_mask"]
         with torch.inference_mode():
-            output = model(
-                input_ids=batch["input_ids"],
-                attention_mask=mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                output_hidden_states=True,
-                logits_to_keep=1,
-                use_cache=False,
-            )
-        weights = (mask / mask.sum(1, keepdim=True))[:, :, None]
-        for_layer = [(h * weights).sum(1) if over_tokens else h[:, -1] for h in output.hidden_states]
-        states = torch.stack(for_layer, 1).float().cpu()
+            states = states_of(model, batch["input_ids"], batch["attention_mask"], over_tokens).float().cpu()
         for i, state in zip(chosen, states, strict=True):
             found[i] = state
         progress(min(start + BATCH_PROMPTS, len(order)), len(order))
     return torch.stack(found)
+
+
+def prompt_texts(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> list[str]:
+    """Each conversation up to where the answer begins, as the model reads it."""
+    return [
+        tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        for messages in conversations
+    ]
+
+
+def states_of(
+    model: Any, input_ids: Tensor, mask: Tensor, over_tokens: bool, layers: Sequence[int] | None = None
+) -> Tensor:
+    """Hidden states (n, layers, H) of token ids that are padded on the left; of all layers by default."""
+    output = model(
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        output_hidden_states=True,
+        logits_to_keep=1,
+        use_cache=False,
+    )
+    weights = (mask / mask.sum(1, keepdim=True))[:, :, None]
+    read = output.hidden_states if layers is None else [output.hidden_states[layer] for layer in layers]
+    return torch.stack([(h * weights).sum(1) if over_tokens else h[:, -1] for h in read], 1)
 
 
 class Predictor:
@@ -136,7 +148,8 @@ class Predictor:
         self, probe: Probe, model: Any, tokenizer: Any, check: Callable[[], None] = lambda: None
     ) -> None:
         self.probe, self.model, self.tokenizer, self.check = probe, model, tokenizer, check
-        self.judge_id = probe.judge_id
+        read = json.dumps([tokenizer_json(tokenizer), tokenizer.chat_template, tokenizer.special_tokens_map])
+        self.judge_id = f"{probe.judge_id}-{hashlib.sha256(read.encode()).hexdigest()[:12]}"
 
     def score(
         self, pairs: Sequence[Pair], *, progress: Callable[[int, int], None] | None = None
@@ -145,16 +158,34 @@ class Predictor:
         contexts = list(dict.fromkeys(pair.context for pair in pairs if pair.context))
         if not contexts:
             return [math.nan] * len(pairs)
+        conversations = [[{"role": m.role, "content": m.content} for m in context] for context in contexts]
+        risks = dict(zip(contexts, self.risks(conversations, progress), strict=True))
+        return [risks.get(pair.context, math.nan) for pair in pairs]
+
+    def risks(
+        self,
+        conversations: Sequence[list[dict[str, str]]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[float]:
+        """Of each, up to where the answer begins."""
         states = prompt_states(
             self.model,
             self.tokenizer,
-            [[{"role": m.role, "content": m.content} for m in context] for context in contexts],
+            conversations,
             over_tokens=self.probe.over_tokens,
             check=self.check,
             progress=progress or (lambda done, total: None),
         )
-        risks = dict(zip(contexts, self.probe.risk(states).tolist(), strict=True))
-        return [risks.get(pair.context, math.nan) for pair in pairs]
+        return self.probe.risk(states).tolist()
+
+
+def tokenizer_json(tokenizer: Any) -> str | None:
+    """The tokenizer as `tokenizers` keeps it, without what a call sets; None where it is of another kind."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    settings = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+    return json.dumps(settings, ensure_ascii=False)
 
 
 # --- training -----------------------------------------------------------------------------------------
@@ -256,6 +287,7 @@ def out_of_fold(states: Tensor, harmful: Sequence[bool], probe: Probe) -> Tensor
 def save_probe(probe: Probe, path: Path) -> None:
     """Writes beside and renames."""
     about = {"kind": probe.kind, "layers": json.dumps(probe.layers), "fingerprint": probe.fingerprint}
+    about["trainedOn"] = probe.trained_on
     beside = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in probe.tensors.items()}, beside, metadata=about)
@@ -272,7 +304,8 @@ def load_probe(path: Path, fingerprint: str) -> Probe:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        probe = Probe(about["kind"], tuple(json.loads(about["layers"])), about["fingerprint"], tensors)  # type: ignore[arg-type]
+        layers, trained_on = tuple(json.loads(about["layers"])), about.get("trainedOn", "")
+        probe = Probe(about["kind"], layers, about["fingerprint"], tensors, trained_on)  # type: ignore[arg-type]
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such probe. {TRAIN_A_PROBE}") from None
     except (OSError, SafetensorError, KeyError, ValueError) as error:
