@@ -34,9 +34,10 @@ export async function packageVsix() {
 function isCurrent() {
   if (!fs.existsSync(vsix)) return false;
   const packaged = fs.statSync(vsix).mtimeMs;
-  const sources = ['src', 'media', 'schema', 'examples', 'trainer/safe_finetuning', 'trainer/pyproject.toml', 'trainer/requirements.txt',
-    'package.json', 'package.nls.json', 'package-lock.json', 'README.md', 'CHANGELOG.md', 'LICENSE', '.vscodeignore', 'scripts/build.mjs', 'scripts/licences.mjs'];
-  return sources.every(source => newest(inRoot(source)) < packaged);
+  const sources = ['src', 'media', 'schema', 'l10n', 'examples', 'trainer/safe_finetuning', 'trainer/pyproject.toml', 'trainer/requirements.txt',
+    'package.json', 'package-lock.json', 'README.md', 'CHANGELOG.md', 'LICENSE', '.vscodeignore', 'scripts/build.mjs', 'scripts/licences.mjs'];
+  const texts = fs.readdirSync(root).filter(name => name.startsWith('package.nls.'));
+  return [...sources, ...texts].every(source => newest(inRoot(source)) < packaged);
 }
 
 function newest(place) {

@@ -20,6 +20,7 @@ async function lint() {
     'types (tsc)': [process.execPath, [bin('typescript/bin/tsc'), '--noEmit'], { cwd: root }],
     'TypeScript and scripts (eslint)': [process.execPath, [bin('eslint/bin/eslint.js'), '.', '--max-warnings=0'], { cwd: root }],
     'generated protocol': [process.execPath, [inRoot('scripts/generate-protocol.mjs'), '--check'], { cwd: root }],
+    'generated messages': [process.execPath, [inRoot('scripts/extract-messages.mjs'), '--check'], { cwd: root }],
     'Python (ruff check)': [python, [...ruff, 'check', '--quiet', ...linted], inTrainer],
     'Python format (ruff format)': [python, [...ruff, 'format', '--check', '--quiet', ...linted], inTrainer],
     'Python types (mypy)': [python, ['-m', 'mypy', '--no-error-summary', 'safe_finetuning'], inTrainer],

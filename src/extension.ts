@@ -1,4 +1,5 @@
 /** Composition root: builds the services, registers the features. No logic here. */
+import './common/hostLanguage';
 import * as vscode from 'vscode';
 import { commandRegistrar } from './common/registerCommand';
 import type { Services } from './common/services';

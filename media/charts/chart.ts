@@ -1,7 +1,9 @@
 /** Charts over the steps of runs: one cursor and one zoom for all of them, by mouse or keyboard, in the theme's colours. */
+import * as l10n from '@vscode/l10n';
 import uPlot from 'uplot';
+import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
-import { count } from '../common/format';
+import { integer, written } from '../common/format';
 import type { Cell, ChartData, ChartSpec, Display, GroupOptions, LineSpec, Mark, Range } from './chartSpec';
 import { isRound, paddedRange, pointsOf, shortNumber, stroke, valueAt } from './drawing';
 import { lineSample } from './lineSample';
@@ -27,7 +29,7 @@ export class ChartGroup<Key extends string> {
   private shownAs: Display = { logarithmic: false, clipped: false };
 
   constructor(specs: readonly ChartSpec<Key>[], options: GroupOptions<Key> = {}) {
-    this.options = { heightPixels: 112, axisPixels: 38, tableRows: 8, axis: { title: 'Step', format: String }, ...options };
+    this.options = { heightPixels: 112, axisPixels: 38, tableRows: 8, axis: { title: l10n.t('Step'), word: l10n.t('step'), whole: true, format: String }, ...options };
     this.charts = specs.map(spec => new Chart(spec, this));
     this.element = h('div', { class: 'charts', hidden: true }, ...this.charts.map(chart => chart.element));
     onThemeChange(() => this.redraw());
@@ -164,7 +166,7 @@ export class ChartGroup<Key extends string> {
   /** Shows a part of the axis, as far as there is something; null shows everything. */
   zoom(range: Range | null): void {
     const whole = this.whole;
-    const next = range && whole && within(range, whole, this.options.axis.title === 'Step' ? 1 : (whole[1] - whole[0]) / 1e4);
+    const next = range && whole && within(range, whole, this.options.axis.whole ? 1 : (whole[1] - whole[0]) / 1e4);
     if (next?.join() === this.shown?.join()) return;
     this.shown = next;
     this.options.onZoom?.(next);
@@ -248,14 +250,14 @@ export class Chart<Key extends string> {
     const { onSelect, onZoom, tableRows, axis, actions } = group.options;
     this.values = spec.lines.map(() => h('span', { class: 'number' }, '–'));
     this.entries = spec.lines.map((line, index) => this.legendEntry(line, index));
-    const hints = [`${spec.title} by ${axis.title.toLowerCase()}.`, onSelect && "Enter shows the step's rows.", onZoom && 'Plus and minus zoom.'];
+    const hints = [l10n.t`${spec.title} by ${axis.word}.`, onSelect && l10n.t("Enter shows the step's rows."), onZoom && l10n.t('Plus and minus zoom.')];
     this.plot = h('div', {
       class: 'plot',
       attributes: { tabindex: '0', role: 'slider', 'aria-label': hints.filter(Boolean).join(' ') },
     });
     this.plot.style.minHeight = `${group.options.heightPixels}px`;
     this.plot.addEventListener('keydown', event => this.onKey(event));
-    this.table = h('details', { class: 'as-table' }, h('summary', {}, spec.layer ? 'As a table' : `Last ${tableRows} ${onZoom ? 'shown ' : ''}steps as a table`));
+    this.table = h('details', { class: 'as-table' }, h('summary', {}, spec.layer ? l10n.t('As a table') : onZoom ? l10n.t`Last ${tableRows} shown steps as a table` : l10n.t`Last ${tableRows} steps as a table`));
     this.table.addEventListener('toggle', () => this.fillTable());
     this.element = h(
       'section',
@@ -448,7 +450,6 @@ export class Chart<Key extends string> {
       ticks: { show: false },
       font: `10px ${themeColour('--vscode-font-family')}`,
     };
-    const isStep = axis.title === 'Step';
     const options: uPlot.Options = {
       width,
       height,
@@ -479,7 +480,7 @@ export class Chart<Key extends string> {
         own: { range: (_, low, high) => paddedRange(low, high) },
       },
       axes: [
-        { ...look, size: 20, gap: 4, space: 48, ...(isStep && { incrs: stepsBetweenTicks }), values: (_, ticks) => ticks.map(axis.tick ?? String) },
+        { ...look, size: 20, gap: 4, space: 48, ...(axis.whole && { incrs: stepsBetweenTicks }), values: (_, ticks) => ticks.map(axis.tick ?? (tick => written(String(tick)))) },
         { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null || (this.isLogarithmic && !isRound(tick)) ? '' : (spec.axis ?? shortNumber)(tick))) },
       ],
       series: [
@@ -590,7 +591,11 @@ export class Chart<Key extends string> {
     const hidden = !this.isLogarithmic
       ? 0
       : this.spec.lines.flatMap(({ key }) => data.values[key].filter((value, index) => typeof value === 'number' && value <= 0 && data.x[index]! >= from && data.x[index]! <= to)).length;
-    const texts = [hidden && `${count(hidden, 'point')} ≤ 0 not drawn`, this.outside && `${count(this.outside, 'drawn point')} outside`];
+    const { outside } = this;
+    const texts = [
+      hidden && (isOne(hidden) ? l10n.t`${integer(hidden)} point ≤ 0 not drawn` : l10n.t`${integer(hidden)} points ≤ 0 not drawn`),
+      outside && (isOne(outside) ? l10n.t`${integer(outside)} drawn point outside` : l10n.t`${integer(outside)} drawn points outside`),
+    ];
     setText(this.note, texts.filter(Boolean).join(' · '));
     this.note.hidden = !this.note.textContent;
   }

@@ -91,7 +91,7 @@ export interface GroupOptions<Key extends string> {
   axisPixels?: number;
   tableRows?: number;
   /** The x axis in a word and how its values are told. */
-  axis?: { title: string; format: (x: number) => string; tick?: (x: number) => string; /** What a picture counts in, where that is another unit. */ unit?: { title: string; size: number } };
+  axis?: { title: string; /** The same within a sentence. */ word: string; /** Counts something. */ whole?: boolean; format: (x: number) => string; tick?: (x: number) => string; /** What a picture counts in, where that is another unit. */ unit?: { title: string; size: number } };
   /** Buttons of a chart. */
   actions?: (spec: ChartSpec<Key>) => HTMLElement[];
 }

@@ -1,5 +1,6 @@
 /** How lines, points and numbers are drawn. */
 import type uPlot from 'uplot';
+import { short, written } from '../common/format';
 import type { LineSpec } from './chartSpec';
 import { themeColour } from './theme';
 import type { Cell } from './values';
@@ -61,6 +62,6 @@ export function shortNumber(value: number): string {
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (size < 0.001) return value.toExponential(0);
-  if (size >= 1000) return `${+(value / 1000).toFixed(1)}k`;
-  return String(+value.toPrecision(3));
+  if (size >= 1000) return `${short(value / 1000, 1)}k`;
+  return written(String(+value.toPrecision(3)));
 }

@@ -1,15 +1,17 @@
 /** How many rows of which risk over the steps, as coloured cells below a chart's lines. */
+import * as l10n from '@vscode/l10n';
 import type uPlot from 'uplot';
 import { riskBins, type RiskMap } from '../../src/views/panelProtocol';
+import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
-import { count, hundredths, integer } from '../common/format';
+import { hundredths, integer, tenths } from '../common/format';
 import type { Layer } from './chartSpec';
 import { themeColour } from './theme';
 
 const faintest = 0.28;
 const tableRows = 20;
 
-const binName = (bin: number): string => `${(bin / riskBins).toFixed(1)}–${((bin + 1) / riskBins).toFixed(1)}`;
+const binName = (bin: number): string => `${tenths(bin / riskBins)}–${tenths((bin + 1) / riskBins)}`;
 
 interface Column {
   first: number;
@@ -31,7 +33,7 @@ export class HeatMap implements Layer {
       const cell = scale.appendChild(h('span', {}));
       cell.style.opacity = String(opacity(share));
     }
-    this.legend = h('span', { class: 'legend-entry heat-legend' }, this.here, h('span', { class: 'legend-entry' }, 'rows 1', scale, this.most));
+    this.legend = h('span', { class: 'legend-entry heat-legend' }, this.here, h('span', { class: 'legend-entry' }, l10n.t('rows 1'), scale, this.most));
   }
 
   update({ first, last, counts }: RiskMap, threshold: number): void {
@@ -77,10 +79,12 @@ export class HeatMap implements Layer {
   tell(x: number): string {
     const column = this.columns.find(({ first, last }) => x >= first && x <= last);
     if (!column) return '';
-    const where = column.first === column.last ? `step ${column.first}` : `steps ${column.first}–${column.last}`;
+    const where = column.first === column.last ? l10n.t`step ${column.first}` : l10n.t`steps ${column.first}–${column.last}`;
     const risky = column.counts.reduce((sum, rows, bin) => sum + ((bin + 0.5) / riskBins >= this.threshold ? rows : 0), 0);
-    setText(this.here, `${where}: ${integer(risky)} of ${count(column.counts.reduce((sum, rows) => sum + rows, 0), 'row')} at or above ${hundredths(this.threshold)}`);
-    const rows = column.counts.flatMap((n, bin) => (n > 0 ? [`${count(n, 'row')} of risk ${binName(bin)}`] : []));
+    const all = column.counts.reduce((sum, rows) => sum + rows, 0);
+    const threshold = hundredths(this.threshold);
+    setText(this.here, isOne(all) ? l10n.t`${where}: ${integer(risky)} of ${integer(all)} row at or above ${threshold}` : l10n.t`${where}: ${integer(risky)} of ${integer(all)} rows at or above ${threshold}`);
+    const rows = column.counts.flatMap((n, bin) => (n > 0 ? [isOne(n) ? l10n.t`${integer(n)} row of risk ${binName(bin)}` : l10n.t`${integer(n)} rows of risk ${binName(bin)}`] : []));
     return `${where}: ${rows.reverse().join(', ')}`;
   }
 
@@ -89,7 +93,7 @@ export class HeatMap implements Layer {
     const shown = this.columns.filter(({ first, last }) => last >= from && first <= to);
     const each = Math.max(1, Math.ceil(shown.length / tableRows));
     const lines = Array.from({ length: Math.ceil(shown.length / each) }, (_, line) => together(shown.slice(line * each, (line + 1) * each))).reverse();
-    const heads = ['Steps', ...Array.from({ length: riskBins }, (_, bin) => binName(bin))];
+    const heads = [l10n.t('Steps'), ...Array.from({ length: riskBins }, (_, bin) => binName(bin))];
     return h(
       'table',
       { class: 'numbers' },

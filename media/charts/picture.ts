@@ -1,4 +1,5 @@
 /** A chart as it is shown, as a picture of its own: an SVG. */
+import * as l10n from '@vscode/l10n';
 import { svgChart, type ChartColour } from '../../src/report/svgChart';
 import type { ChartData, ChartSpec, Display, GroupOptions, Range } from './chartSpec';
 
@@ -34,6 +35,6 @@ export function pictureOf<Key extends string>(spec: ChartSpec<Key>, { data, rang
     xLabel: unit.title,
     lines,
     left: { ...(spec.logarithmic && display.logarithmic && { scale: 'log' }), ...(spec.range && !lines.some(({ values }) => values.some(value => value! > spec.range![1])) && { range: spec.range }) },
-    ...(level !== null && { level: { value: level, label: 'reference' } }),
+    ...(level !== null && { level: { value: level, label: l10n.t('reference') } }),
   });
 }

@@ -26,6 +26,9 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** A message with elements in the place of its numbered placeholders. */
+export const around = (message: string, ...elements: Element[]): Child[] => message.split(/\{(\d)\}/).map((part, index) => (index % 2 ? elements[Number(part)] : part));
+
 /** Writes only what is new, so that nothing is laid out or read aloud again without need. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;

@@ -1,33 +1,42 @@
-/** Numbers as people read them. Pure. */
+/** Numbers as people read them, in the language of the messages around them. */
+import { language } from '../../src/common/language';
 
 const missing = '–';
 
 const isNumber = (value: number | null | undefined): value is number =>
   value !== null && value !== undefined && Number.isFinite(value);
 
+/** A number as programs write it, with the point of the language. */
+export const written = (text: string): string => text.replace('.', (0.5).toLocaleString(language().tag).charAt(1));
+
+export const fixed = (value: number, digits: number): string => written(value.toFixed(digits));
+
+/** As short as it can be, with so many digits after the point at the most. */
+export const short = (value: number, digits: number): string => written(String(+value.toFixed(digits)));
+
 /** A loss, a norm: three or four digits that mean something. */
 export function decimal(value: number | null | undefined): string {
   if (!isNumber(value)) return missing;
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e5)) return value.toExponential(1);
-  return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3);
+  if (size !== 0 && (size < 0.001 || size >= 1e5)) return exponent(value);
+  return fixed(value, size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3);
 }
 
 /** A risk or a β, in [0, 1]; a row's loss. */
-export const hundredths = (value: number | null | undefined): string => (isNumber(value) ? value.toFixed(2) : missing);
+export const hundredths = (value: number | null | undefined): string => (isNumber(value) ? fixed(value, 2) : missing);
 
 export const exponent = (value: number | null | undefined): string =>
-  isNumber(value) ? (value === 0 ? '0' : value.toExponential(1)) : missing;
+  isNumber(value) ? (value === 0 ? '0' : written(value.toExponential(1))) : missing;
 
 /** Nats of the canary: its tenths are noise enough. */
-export const tenths = (value: number | null | undefined): string => (isNumber(value) ? value.toFixed(1) : missing);
+export const tenths = (value: number | null | undefined): string => (isNumber(value) ? fixed(value, 1) : missing);
 
 export const integer = (value: number | null | undefined): string =>
-  isNumber(value) ? Math.round(value).toLocaleString('en') : missing;
+  isNumber(value) ? Math.round(value).toLocaleString(language().tag) : missing;
 
 export function bytes(value: number | null | undefined): string {
   if (!isNumber(value)) return missing;
-  return value >= 1e9 ? `${(value / 1e9).toFixed(2)} GB` : `${(value / 1e6).toFixed(0)} MB`;
+  return value >= 1e9 ? `${fixed(value / 1e9, 2)} GB` : `${fixed(value / 1e6, 0)} MB`;
 }
 
 export function duration(seconds: number | null | undefined): string {
@@ -41,13 +50,11 @@ export function duration(seconds: number | null | undefined): string {
 export const percent = (share: number | null | undefined): string => {
   if (!isNumber(share)) return missing;
   const value = 100 * share;
-  return `${value > 0 && value < 1 ? value.toFixed(1) : value.toFixed(0)} %`;
+  return `${fixed(value, value > 0 && value < 1 ? 1 : 0)} %`;
 };
 
 /** A change with its sign, as in +2 or −1.5. */
 export const signed = (value: number, digits: number): string => {
   const text = Math.abs(value).toFixed(digits);
-  return Number(text) === 0 ? '±0' : `${value > 0 ? '+' : '−'}${text}`;
+  return Number(text) === 0 ? '±0' : `${value > 0 ? '+' : '−'}${written(text)}`;
 };
-
-export const count = (n: number, one: string, many = `${one}s`): string => `${integer(n)} ${n === 1 ? one : many}`;

@@ -1,10 +1,12 @@
 /** The page that lays runs over each other. It holds no truth: it asks for the runs and draws what it is told. */
+import '../common/pageLanguage';
 import 'uplot/dist/uPlot.min.css';
 import '../common/base.css';
 import '../charts/charts.css';
 import '../monitor/monitor.css';
 import '../charts/wide.css';
 import './compare.css';
+import * as l10n from '@vscode/l10n';
 import { wholeRun, type Look } from '../../src/views/chartProtocol';
 import type { ComparedRun, ComparedSeries, CompareState, FromCompare, ToCompare } from '../../src/views/compareProtocol';
 import { ChartGroup } from '../charts/chart';
@@ -37,18 +39,18 @@ declare function acquireVsCodeApi(): {
 type Key = `${number}:${ComparedSeries}`;
 
 const metrics: { name: ComparedSeries; spec: Omit<ChartSpec<Key>, 'lines'>; format: (value: number | null) => string; sparse?: boolean; exact?: boolean }[] = [
-  { name: 'total', spec: { title: 'Loss', hint: 'What was minimised: the method’s terms added up.', logarithmic: true }, format: decimal },
-  { name: 'nll', spec: { title: 'NLL', hint: 'Mean negative log-likelihood per trained token.', logarithmic: true }, format: decimal },
-  { name: 'canary', spec: { title: 'Canary', hint: canaryHint, optional: true }, format: tenths, sparse: true },
-  { name: 'betaMean', spec: { title: 'Mean β', hint: 'Strength of the pull towards the safe reference.', range: [-0.04, 1.06] }, format: hundredths },
-  { name: 'riskMean', spec: { title: 'Mean risk', hint: 'Of the rows of each step.', range: [-0.04, 1.06] }, format: hundredths },
-  { name: 'learningRate', spec: { title: 'Learning rate', axis: value => exponent(value) }, format: exponent, exact: true },
+  { name: 'total', spec: { title: l10n.t('Loss'), hint: l10n.t('What was minimised: the method’s terms added up.'), logarithmic: true }, format: decimal },
+  { name: 'nll', spec: { title: 'NLL', hint: l10n.t('Mean negative log-likelihood per trained token.'), logarithmic: true }, format: decimal },
+  { name: 'canary', spec: { title: l10n.t('Canary'), hint: canaryHint, optional: true }, format: tenths, sparse: true },
+  { name: 'betaMean', spec: { title: l10n.t('Mean β'), hint: l10n.t('Strength of the pull towards the safe reference.'), range: [-0.04, 1.06] }, format: hundredths },
+  { name: 'riskMean', spec: { title: l10n.t('Mean risk'), hint: l10n.t('Of the rows of each step.'), range: [-0.04, 1.06] }, format: hundredths },
+  { name: 'learningRate', spec: { title: l10n.t('Learning rate'), axis: value => exponent(value) }, format: exponent, exact: true },
 ];
 
 const axes: Record<Axis, NonNullable<GroupOptions<Key>['axis']>> = {
-  step: { title: 'Step', format: integer },
-  epoch: { title: 'Epoch', format: x => x.toFixed(2) },
-  ts: { title: 'Time', format: x => duration(x / 1000), tick: clock, unit: { title: 'Seconds', size: 1000 } },
+  step: { title: l10n.t('Step'), word: l10n.t('step'), whole: true, format: integer },
+  epoch: { title: l10n.t('Epoch'), word: l10n.t('epoch'), format: hundredths },
+  ts: { title: l10n.t('Time'), word: l10n.t('time'), format: x => duration(x / 1000), tick: clock, unit: { title: l10n.t('Seconds'), size: 1000 } },
 };
 
 const vscode = acquireVsCodeApi();
@@ -72,18 +74,18 @@ const evaluations = new Place<ComparedRun[]>(evaluationTable);
 const differences = new Place<Extract<ToCompare, { type: 'runs' }>>(differenceTable);
 document
   .getElementById('compare')
-  ?.append(h('h1', { class: 'unseen' }, 'Runs compared'), legend.element, toolbar.element, chartPlace, h('div', { class: 'sections' }, evaluations.element, differences.element));
+  ?.append(h('h1', { class: 'unseen' }, l10n.t('Runs compared')), legend.element, toolbar.element, chartPlace, h('div', { class: 'sections' }, evaluations.element, differences.element));
 
 function axisChoice(): HTMLElement {
   const options = (Object.keys(axes) as Axis[]).map(axis => h('option', { attributes: { value: axis } }, axes[axis].title));
-  const choice = h('select', { attributes: { 'aria-label': 'What the charts are laid out by' } }, ...options);
+  const choice = h('select', { attributes: { 'aria-label': l10n.t('What the charts are laid out by') } }, ...options);
   choice.value = kept.look.axis;
   choice.addEventListener('change', () => {
     looking.set({ axis: choice.value as Axis, range: null });
     keep({ look: looking.look });
     makeCharts();
   });
-  return h('label', { class: 'choice' }, 'By', choice);
+  return h('label', { class: 'choice' }, l10n.t('By'), choice);
 }
 
 /** By run: another axis and other runs need other charts. */
@@ -144,7 +146,7 @@ function showRange(range: Range | null): void {
 function tellRange(): void {
   const { title, format } = axes[looking.look.axis];
   const range = group?.range;
-  toolbar.showRange(range ? `${title} ${format(range[0])} to ${format(range[1])}` : null);
+  toolbar.showRange(range ? l10n.t`${title} ${format(range[0])} to ${format(range[1])}` : null);
 }
 
 function draw(next: Drawing): void {
@@ -161,8 +163,8 @@ function exportButtons(spec: ChartSpec<Key>): HTMLElement[] {
   const save = () => send({ type: 'export', title, name: metric.name, look: looking.look });
   const picture = () => send({ type: 'picture', title, svg: group?.pictureOf(spec) ?? '' });
   return [
-    button({ label: `Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
-    button({ label: `Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
+    button({ label: l10n.t`Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
+    button({ label: l10n.t`Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
   ];
 }
 

@@ -1,6 +1,7 @@
 /** Which line is which run. */
+import * as l10n from '@vscode/l10n';
 import type { ComparedRun } from '../../src/views/compareProtocol';
-import { capitalised, statusWord } from '../../src/views/words';
+import { capitalised, statusWord } from '../../src/trainerHost/words';
 import { lineSample } from '../charts/lineSample';
 import { h, icon } from '../common/dom';
 import { button } from '../common/toolkit';
@@ -20,15 +21,15 @@ export const lookOf = (index: number): { letter: string; colour: string; dash: n
 export function runList(runs: readonly ComparedRun[], open: (run: number) => void): HTMLElement {
   const items = runs.map(({ id, name, status }, index) => {
     const { letter, colour, dash } = lookOf(index);
-    const stands = status ? capitalised(statusWord[status]) : 'Gone: it was deleted or moved';
+    const stands = status ? capitalised(statusWord(status)) : l10n.t('Gone: it was deleted or moved');
     return h(
       'li',
       { title: `${name}\n${id}` },
       h('b', { class: 'letter' }, letter),
       lineSample(colour, dash),
       h('div', { class: 'about-run' }, h('span', { class: 'name' }, name), h('span', { class: 'note' }, `${stands} · ${id}`)),
-      status !== null && button({ label: `Open the run panel of ${letter}`, icon: icon('chart'), iconOnly: true, onClick: () => open(index) }),
+      status !== null && button({ label: l10n.t`Open the run panel of ${letter}`, icon: icon('chart'), iconOnly: true, onClick: () => open(index) }),
     );
   });
-  return h('ul', { class: 'run-list', attributes: { 'aria-label': 'Runs' } }, ...items);
+  return h('ul', { class: 'run-list', attributes: { 'aria-label': l10n.t('Runs') } }, ...items);
 }

@@ -1,8 +1,10 @@
 /** What changes a few times in a run: the result, the dataset, warnings, the reason of a failure. */
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../../src/common/language';
 import type { DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { button } from '../common/toolkit';
 import { h, icon } from '../common/dom';
-import { count, integer, percent, signed } from '../common/format';
+import { hundredths, integer, percent, signed } from '../common/format';
 
 type Row = { file: number; line: number; hash: string };
 type Metrics = NonNullable<DetailsView['before']>;
@@ -16,20 +18,20 @@ export type Ending = Pick<RunView, 'status' | 'message' | 'resumable'> & Pick<De
 export function failureCard(run: Ending, send: (command: MonitorCommand) => void): HTMLElement | null {
   if (run.status !== 'failed' && run.status !== 'lost') return null;
   const log = run.logTail.length
-    ? h('details', {}, h('summary', {}, 'Last lines of the log'), h('pre', { attributes: { tabindex: '0' } }, run.logTail.join('\n')))
+    ? h('details', {}, h('summary', {}, l10n.t('Last lines of the log')), h('pre', { attributes: { tabindex: '0' } }, run.logTail.join('\n')))
     : null;
   const buttons = h(
     'div',
     { class: 'actions' },
     run.resumable &&
-      button({ label: 'Resume', icon: icon('restart'), primary: true, onClick: () => send('safeFinetuning.resumeFromCheckpoint') }),
-    button({ label: 'Open Log', icon: icon('log'), onClick: () => send('safeFinetuning.showTrainerLog') }),
+      button({ label: l10n.t('Resume'), icon: icon('restart'), primary: true, onClick: () => send('safeFinetuning.resumeFromCheckpoint') }),
+    button({ label: l10n.t('Open Log'), icon: icon('log'), onClick: () => send('safeFinetuning.showTrainerLog') }),
   );
   return h(
     'section',
     { class: 'card bad', attributes: { role: 'alert' } },
-    h('h2', {}, icon('error'), run.status === 'lost' ? 'The run is silent' : 'The run failed'),
-    h('p', { class: 'message' }, run.message || 'The trainer ended without a message.'),
+    h('h2', {}, icon('error'), run.status === 'lost' ? l10n.t('The run is silent') : l10n.t('The run failed')),
+    h('p', { class: 'message' }, run.message || l10n.t('The trainer ended without a message.')),
     log,
     buttons,
   );
@@ -49,16 +51,16 @@ interface Measure {
 }
 
 export const measures: Measure[] = [
-  { label: 'Attack success', title: 'Harmful prompts that were answered instead of refused', get: m => m.attackSuccess, share: true },
-  { label: 'Over-refusal', title: 'Harmless prompts that were refused', get: m => m.overRefusal, share: true },
-  { label: 'Degenerate', title: 'Answers that are not coherent text', get: m => m.degenerate, share: true },
-  { label: 'Held-out loss', title: 'Mean loss per token on rows that were not trained on', get: m => m.heldOutLoss, share: false },
+  { label: l10n.t('Attack success'), title: l10n.t('Harmful prompts that were answered instead of refused'), get: m => m.attackSuccess, share: true },
+  { label: l10n.t('Over-refusal'), title: l10n.t('Harmless prompts that were refused'), get: m => m.overRefusal, share: true },
+  { label: l10n.t('Degenerate'), title: l10n.t('Answers that are not coherent text'), get: m => m.degenerate, share: true },
+  { label: l10n.t('Held-out loss'), title: l10n.t('Mean loss per token on rows that were not trained on'), get: m => m.heldOutLoss, share: false },
 ];
 
 /** The model before and after, on the same prompts. */
 export function resultTable({ before, after }: Pick<DetailsView, 'before' | 'after'>): HTMLElement | null {
   if (!before && !after) return null;
-  const heads = ['', 'Before', 'After', 'Change'].map(text => (text ? h('th', { attributes: { scope: 'col' } }, text) : h('td', {})));
+  const heads = ['', l10n.t('Before'), l10n.t('After'), l10n.t('Change')].map(text => (text ? h('th', { attributes: { scope: 'col' } }, text) : h('td', {})));
   const rows = measures.map(measure =>
     h(
       'tr',
@@ -70,18 +72,16 @@ export function resultTable({ before, after }: Pick<DetailsView, 'before' | 'aft
     ),
   );
   return section(
-    'Before and after',
+    l10n.t('Before and after'),
     h('table', { class: 'numbers result' }, h('thead', {}, h('tr', {}, ...heads)), h('tbody', {}, ...rows)),
-    h('p', { class: 'note' }, 'Lower is better. In small: 95 % interval.'),
+    h('p', { class: 'note' }, l10n.t('Lower is better. In small: 95 % interval.')),
   );
 }
-
-const loss = (value: number | null): string => (value === null ? '–' : value.toFixed(2));
 
 export function estimate({ get, share }: Measure, metrics: Metrics | null): HTMLElement {
   if (!metrics) return h('td', {}, '–');
   const { value, low, high } = get(metrics);
-  const show = share ? percent : loss;
+  const show = share ? percent : hundredths;
   const interval = value === null ? null : h('div', { class: 'interval' }, `${show(low).replace(' %', '')}–${show(high)}`);
   return h('td', {}, show(value), interval);
 }
@@ -94,44 +94,44 @@ function change({ get, share }: Measure, before: Metrics | null, after: Metrics 
   const difference = (to.value - from.value) * (share ? 100 : 1);
   const certain = [from.low, from.high, to.low, to.high].every(bound => bound !== null);
   const clear = !certain ? '' : to.low! > from.high! ? 'worse' : to.high! < from.low! ? 'better' : '';
-  const title = clear ? '' : 'Within the uncertainty of the measurement';
-  return h('td', { class: clear, title }, signed(difference, share ? 0 : 2), share && h('span', { class: 'unit' }, ' pts'));
+  const title = clear ? '' : l10n.t('Within the uncertainty of the measurement');
+  return h('td', { class: clear, title }, signed(difference, share ? 0 : 2), share && h('span', { class: 'unit' }, ` ${l10n.t('pts')}`));
 }
 
 /** What the rows turned out to be. */
 export function datasetSummary(dataset: DatasetView, show: (row: Row) => void): HTMLElement {
   const plain = [
-    ['Rows', dataset.rows, ''],
-    ['Trained on', dataset.trained, ''],
-    ['Held out', dataset.heldOut, 'For the held-out loss before and after'],
-    ['Flagged', dataset.flagged, 'Risk at or above the threshold'],
-    ['Refusals', dataset.refusals, 'Rows whose answer is a refusal: safety data, risk 0'],
-    ['Reviewed', dataset.reviewed, 'Rows that a person has reviewed: they train as ordinary ones, risk 0'],
-    ['Left out', dataset.filtered, 'By the method “filter”'],
-    ['Unscored', dataset.unscored, 'The judge failed on them; they count as risk 1'],
+    [l10n.t('Rows'), dataset.rows, '', true],
+    [l10n.t('Trained on'), dataset.trained, '', true],
+    [l10n.t('Held out'), dataset.heldOut, l10n.t('For the held-out loss before and after'), false],
+    [l10n.t('Flagged'), dataset.flagged, l10n.t('Risk at or above the threshold'), true],
+    [l10n.t('Refusals'), dataset.refusals, l10n.t('Rows whose answer is a refusal: safety data, risk 0'), false],
+    [l10n.t('Reviewed'), dataset.reviewed, l10n.t('Rows that a person has reviewed: they train as ordinary ones, risk 0'), false],
+    [l10n.t('Left out'), dataset.filtered, l10n.t('By the method “filter”'), false],
+    [l10n.t('Unscored'), dataset.unscored, l10n.t('The judge failed on them; they count as risk 1'), false],
   ] as const;
   const cells = plain
-    .filter(([label, n]) => n !== null && (n > 0 || ['Rows', 'Trained on', 'Flagged'].includes(label)))
+    .filter(([, n, , always]) => n !== null && (n > 0 || always))
     .map(([label, n, title]) => h('div', { title }, h('dt', {}, label), h('dd', { class: 'number' }, integer(n))));
   const lists = [
-    ['could not be read', dataset.invalid],
-    ['cut at the end', dataset.truncated],
-    ['without a trained token', dataset.unsupervised],
+    [(n: number) => (isOne(n) ? l10n.t`${integer(n)} row could not be read` : l10n.t`${integer(n)} rows could not be read`), dataset.invalid],
+    [(n: number) => (isOne(n) ? l10n.t`${integer(n)} row cut at the end` : l10n.t`${integer(n)} rows cut at the end`), dataset.truncated],
+    [(n: number) => (isOne(n) ? l10n.t`${integer(n)} row without a trained token` : l10n.t`${integer(n)} rows without a trained token`), dataset.unsupervised],
   ] as const;
   return section(
-    'Dataset',
+    l10n.t('Dataset'),
     h('dl', { class: 'values' }, ...cells),
-    ...lists.map(([what, rows]) => problemList(what, rows, dataset.files, show)),
+    ...lists.map(([titleOf, rows]) => problemList(titleOf, rows, dataset.files, show)),
   );
 }
 
-function problemList(what: string, rows: DatasetView['invalid'], files: readonly string[], show: (row: Row) => void): HTMLElement | null {
+function problemList(titleOf: (rows: number) => string, rows: DatasetView['invalid'], files: readonly string[], show: (row: Row) => void): HTMLElement | null {
   if (rows.length === 0) return null;
   const items = rows.map(row => {
-    const name = `${files[row.file] ?? 'dataset'}:${row.line}`;
+    const name = `${files[row.file] ?? l10n.t('dataset')}:${row.line}`;
     return h('li', {}, h('button', { class: 'link', onclick: () => show(row) }, name), ' ', h('span', { class: 'note' }, row.reason));
   });
-  return h('details', { class: 'problems' }, h('summary', {}, `${count(rows.length, 'row')} ${what}`), h('ul', {}, ...items));
+  return h('details', { class: 'problems' }, h('summary', {}, titleOf(rows.length)), h('ul', {}, ...items));
 }
 
 /** What was done while the run trained, newest first. */
@@ -141,12 +141,12 @@ export function interventionList(interventions: DetailsView['interventions']): H
   if (interventions.length === 0) return null;
   const items = [...interventions]
     .reverse()
-    .map(({ step, kind, text }) => h('li', {}, icon(happened[kind]), h('span', {}, h('b', {}, `After step ${step}`), ' · ', text)));
-  return section('Changes and notes', h('ul', { class: 'warnings' }, ...items));
+    .map(({ step, kind, text }) => h('li', {}, icon(happened[kind]), h('span', {}, h('b', {}, l10n.t`After step ${step}`), ' · ', text)));
+  return section(l10n.t('Changes and notes'), h('ul', { class: 'warnings' }, ...items));
 }
 
 export function warningList(warnings: DetailsView['warnings']): HTMLElement | null {
   if (warnings.length === 0) return null;
   const items = warnings.map(({ message }) => h('li', {}, icon('warning'), h('span', {}, message)));
-  return section('Warnings', h('ul', { class: 'warnings' }, ...items));
+  return section(l10n.t('Warnings'), h('ul', { class: 'warnings' }, ...items));
 }

@@ -1,9 +1,10 @@
 /** The run's name, how it stands, what can be done, and how far it is. */
+import * as l10n from '@vscode/l10n';
 import type { MonitorCommand, RunView } from '../../src/views/monitorProtocol';
-import { capitalised, phaseWord, statusWord } from '../../src/views/words';
+import { capitalised, phaseWord, statusWord } from '../../src/trainerHost/words';
 import { button, spinner, tag } from '../common/toolkit';
 import { h, icon, setText, type IconName } from '../common/dom';
-import { count, duration, percent } from '../common/format';
+import { duration, integer, percent } from '../common/format';
 
 type Status = RunView['status'];
 
@@ -29,20 +30,20 @@ interface ActionSpec {
 }
 
 const actions = {
-  pause: { command: 'safeFinetuning.pauseRun', label: 'Pause', icon: 'pause', title: 'Everything stays in memory, on the device as well' },
-  continue: { command: 'safeFinetuning.resumeRun', label: 'Continue', icon: 'play' },
-  stop: { command: 'safeFinetuning.stopRun', label: 'Stop & Save', icon: 'stop', title: 'Saves a checkpoint and the adapter, ends, and so frees the device' },
-  cancel: { command: 'safeFinetuning.cancelRun', label: 'Cancel', icon: 'close' },
-  checkpoint: { command: 'safeFinetuning.saveCheckpoint', label: 'Save Checkpoint Now', icon: 'save', quiet: true },
-  evaluate: { command: 'safeFinetuning.evaluateNow', label: 'Measure Now', icon: 'gauge', quiet: true, title: 'Measure Now: attack success and more; training waits' },
-  change: { command: 'safeFinetuning.changeSettings', label: 'Change β or Learning Rate…', icon: 'tools', quiet: true },
-  resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: 'Resume', icon: 'restart' },
-  start: { command: 'safeFinetuning.startRun', label: 'Start Run', icon: 'play' },
-  notes: { command: 'safeFinetuning.editNotes', label: 'Notes at Steps…', icon: 'note', quiet: true },
-  try: { command: 'safeFinetuning.tryModel', label: 'Try Model…', icon: 'speech', quiet: true },
-  folder: { command: 'safeFinetuning.revealRunFolder', label: 'Open Folder', icon: 'folder', quiet: true },
-  panel: { command: 'safeFinetuning.openRunPanel', label: 'Open Run Panel', icon: 'chart', quiet: true },
-  log: { command: 'safeFinetuning.showTrainerLog', label: 'Show Log', icon: 'log', quiet: true },
+  pause: { command: 'safeFinetuning.pauseRun', label: l10n.t('Pause'), icon: 'pause', title: l10n.t('Everything stays in memory, on the device as well') },
+  continue: { command: 'safeFinetuning.resumeRun', label: l10n.t('Continue'), icon: 'play' },
+  stop: { command: 'safeFinetuning.stopRun', label: l10n.t('Stop & Save'), icon: 'stop', title: l10n.t('Saves a checkpoint and the adapter, ends, and so frees the device') },
+  cancel: { command: 'safeFinetuning.cancelRun', label: l10n.t('Cancel'), icon: 'close' },
+  checkpoint: { command: 'safeFinetuning.saveCheckpoint', label: l10n.t('Save Checkpoint Now'), icon: 'save', quiet: true },
+  evaluate: { command: 'safeFinetuning.evaluateNow', label: l10n.t('Measure Now'), icon: 'gauge', quiet: true, title: l10n.t('Measure Now: attack success and more; training waits') },
+  change: { command: 'safeFinetuning.changeSettings', label: l10n.t('Change β or Learning Rate…'), icon: 'tools', quiet: true },
+  resume: { command: 'safeFinetuning.resumeFromCheckpoint', label: l10n.t('Resume'), icon: 'restart' },
+  start: { command: 'safeFinetuning.startRun', label: l10n.t('Start Run'), icon: 'play' },
+  notes: { command: 'safeFinetuning.editNotes', label: l10n.t('Notes at Steps…'), icon: 'note', quiet: true },
+  try: { command: 'safeFinetuning.tryModel', label: l10n.t('Try Model…'), icon: 'speech', quiet: true },
+  folder: { command: 'safeFinetuning.revealRunFolder', label: l10n.t('Open Folder'), icon: 'folder', quiet: true },
+  panel: { command: 'safeFinetuning.openRunPanel', label: l10n.t('Open Run Panel'), icon: 'chart', quiet: true },
+  log: { command: 'safeFinetuning.showTrainerLog', label: l10n.t('Show Log'), icon: 'log', quiet: true },
 } satisfies Record<string, ActionSpec>;
 
 /** What is offered, the most likely wish first. */
@@ -72,8 +73,8 @@ export class Header {
   private readonly name = h('h1');
   private readonly status = h('div', { class: 'status' });
   private readonly about = h('div', { class: 'about' });
-  private readonly plain = h('p', { class: 'note', hidden: true }, 'A training script: nothing regularises it, so there is no risk, no β and no canary.');
-  private readonly buttons = h('div', { class: 'actions', attributes: { role: 'group', 'aria-label': 'Run' } });
+  private readonly plain = h('p', { class: 'note', hidden: true }, l10n.t('A training script: nothing regularises it, so there is no risk, no β and no canary.'));
+  private readonly buttons = h('div', { class: 'actions', attributes: { role: 'group', 'aria-label': l10n.t('Run') } });
   private readonly phase = new PhaseBar();
   private shown = { status: '', buttons: '', about: '' };
 
@@ -88,7 +89,7 @@ export class Header {
   update(view: RunView): void {
     const given = view.name !== view.id && view.name;
     setText(this.name, given || view.configuration.replace(/\.finetune\.json$/, '') || view.id);
-    this.name.title = `${view.name}\nModel: ${view.model || 'not known yet'}`;
+    this.name.title = `${view.name}\n${l10n.t`Model: ${view.model || l10n.t('not known yet')}`}`;
     this.plain.hidden = !view.isScript;
     this.updateStatus(view);
     this.updateAbout(view);
@@ -101,7 +102,7 @@ export class Header {
     this.shown.status = status;
     const look = statusLook[status];
     this.status.className = `status tone-${look.tone}`;
-    this.status.replaceChildren(status === 'starting' ? spinner() : icon(look.icon), capitalised(statusWord[status]));
+    this.status.replaceChildren(status === 'starting' ? spinner() : icon(look.icon), capitalised(statusWord(status)));
   }
 
   private updateAbout({ method, attempt, id }: RunView): void {
@@ -110,7 +111,7 @@ export class Header {
     this.shown.about = key;
     this.about.replaceChildren(
       ...(method ? [tag(method)] : []),
-      ...(attempt > 1 ? [tag(`attempt ${attempt}`)] : []),
+      ...(attempt > 1 ? [tag(l10n.t`attempt ${attempt}`)] : []),
       h('span', { class: 'run-id', title: id }, id),
     );
   }
@@ -134,7 +135,7 @@ class PhaseBar {
   readonly element: HTMLElement;
   private readonly title = h('span', { class: 'phase-title' });
   private readonly amount = h('span', { class: 'number' });
-  private readonly bar = h('div', { class: 'bar', attributes: { role: 'progressbar', 'aria-label': 'Progress of the phase' } }, h('div', {}));
+  private readonly bar = h('div', { class: 'bar', attributes: { role: 'progressbar', 'aria-label': l10n.t('Progress of the phase') } }, h('div', {}));
   private readonly note = h('div', { class: 'note' });
 
   constructor() {
@@ -146,7 +147,7 @@ class PhaseBar {
     if (this.element.hidden) return;
     const ofPhase = phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null;
     const share = reading ?? ofPhase;
-    setText(this.title, reading !== null ? 'Reading what has happened' : phase ? phaseWord[phase.phase] : 'Starting the trainer');
+    setText(this.title, reading !== null ? l10n.t('Reading what has happened') : phase ? phaseWord[phase.phase] : l10n.t('Starting the trainer'));
     setText(this.amount, share === null ? '' : percent(share));
     const fill = this.bar.firstElementChild as HTMLElement;
     fill.style.width = share === null ? '' : `${100 * share}%`;
@@ -160,9 +161,9 @@ class PhaseBar {
   private noteText(phase: RunView['phase'], current: RunView['current']): string {
     if (!phase) return '';
     const counted =
-      phase.done !== null ? (phase.total ? `${phase.done} of ${count(phase.total, phase.unit, phase.unit)}` : count(phase.done, phase.unit, phase.unit)) : '';
+      phase.done !== null ? (phase.total ? l10n.t`${phase.done} of ${integer(phase.total)} ${phase.unit}` : `${integer(phase.done)} ${phase.unit}`) : '';
     const eta = phase.phase === 'training' ? (current?.etaSeconds ?? null) : null;
-    const left = eta === null ? '' : `about ${duration(eta)} left`;
+    const left = eta === null ? '' : l10n.t`about ${duration(eta)} left`;
     return [counted || phase.message, left].filter(Boolean).join(' · ');
   }
 }

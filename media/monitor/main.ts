@@ -1,21 +1,23 @@
 /** The training monitor's page. It holds no truth: it asks for the run and draws what it is told. */
+import '../common/pageLanguage';
 import 'uplot/dist/uPlot.min.css';
 import '../common/base.css';
 import '../charts/charts.css';
 import './monitor.css';
+import * as l10n from '@vscode/l10n';
 import type { BatchRow, ChecksView, DatasetView, DetailsView, DrawnSeries, FromMonitor, MonitorCommand, RunView, SeriesColumns, ToMonitor } from '../../src/views/monitorProtocol';
-import { phaseWord, statusWord } from '../../src/views/words';
+import { spokenStatus } from '../../src/trainerHost/words';
 import { ChartGroup } from '../charts/chart';
 import type { ChartData, ChartSpec } from '../charts/chartSpec';
 import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
-import { count, decimal, exponent, integer } from '../common/format';
+import { decimal, exponent, integer } from '../common/format';
 import { Header } from './header';
 import { OtherRuns } from './otherRuns';
 import { Place } from '../common/place';
-import { BatchRows } from './rows';
+import { BatchRows, spokenRows } from './rows';
 import { Values } from './values';
 
 /** What is kept while the page is hidden, which ends it. */
@@ -39,13 +41,13 @@ const charts: ChartSpec<Line>[] = [
   canaryChart,
   attackSuccessChart,
   {
-    title: 'Gradient norm and learning rate',
+    title: l10n.t('Gradient norm and learning rate'),
     lines: [
-      { key: 'gradNorm', label: 'norm', colour: '--vscode-charts-green', format: decimal },
-      { key: 'learningRate', label: 'rate', colour: '--vscode-charts-foreground', dash: [4, 3], ownScale: true, format: exponent },
+      { key: 'gradNorm', label: l10n.t('norm'), colour: '--vscode-charts-green', format: decimal },
+      { key: 'learningRate', label: l10n.t('rate'), colour: '--vscode-charts-foreground', dash: [4, 3], ownScale: true, format: exponent },
     ],
   },
-  { title: 'Tokens per second', optional: true, lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
+  { title: l10n.t('Tokens per second'), optional: true, lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
 ];
 
 const vscode = acquireVsCodeApi();
@@ -168,7 +170,7 @@ function showEmpty(trusted: boolean): void {
 /** Says aloud that the run stands differently or enters a phase; not every number. */
 function speak(before: RunView | undefined, now: RunView): void {
   const changed = before?.status !== now.status || before.phase?.phase !== now.phase?.phase;
-  if (changed) setText(spoken, `Run ${statusWord[now.status]}${now.phase ? `, ${phaseWord[now.phase.phase]}` : ''}`);
+  if (changed) setText(spoken, spokenStatus(now.status, now.phase));
 }
 
 function receive(message: ToMonitor): void {
@@ -189,7 +191,7 @@ function receive(message: ToMonitor): void {
     }
     case 'rows':
       rows.update(message);
-      return setText(spoken, `Step ${message.step}: ${count(message.rows?.length ?? 0, 'row')}, listed below the chart`);
+      return setText(spoken, spokenRows(message));
     case 'others':
       return others.update(message.runs);
     case 'checks':

@@ -1,6 +1,7 @@
 /** The runs that are active beside the one that is shown: where each is, and how its loss goes. One of them is a click away. */
+import * as l10n from '@vscode/l10n';
 import type { OtherRun } from '../../src/views/monitorProtocol';
-import { capitalised, statusWord } from '../../src/views/words';
+import { capitalised, statusWord } from '../../src/trainerHost/words';
 import { h, icon, setText } from '../common/dom';
 import { decimal, hundredths } from '../common/format';
 import { statusLook } from './header';
@@ -14,7 +15,7 @@ export class OtherRuns {
   private readonly entries = new Map<string, Entry>();
 
   constructor(private readonly select: (id: string) => void) {
-    this.element = h('nav', { class: 'others', hidden: true, attributes: { 'aria-label': 'Other active runs' } }, h('h2', {}, 'Also active'), this.list);
+    this.element = h('nav', { class: 'others', hidden: true, attributes: { 'aria-label': l10n.t('Other active runs') } }, h('h2', {}, l10n.t('Also active')), this.list);
   }
 
   /** Each keeps its place in the page while it is there, and the focus with it. */
@@ -63,13 +64,13 @@ class Entry {
       this.status = status;
       const look = statusLook[status];
       this.sign.className = `sign tone-${look.tone}`;
-      this.sign.title = capitalised(statusWord[status]);
+      this.sign.title = capitalised(statusWord(status));
       this.sign.replaceChildren(icon(look.icon));
     }
     setText(this.name, name);
     this.name.title = name;
     setText(this.progress, progress);
-    setText(this.numbers, [loss === null ? '' : `Loss ${decimal(loss)}`, riskMax === null ? '' : `Risk ${hundredths(riskMax)}`].filter(Boolean).join(' · '));
+    setText(this.numbers, [loss === null ? '' : l10n.t`Loss ${decimal(loss)}`, riskMax === null ? '' : l10n.t`Risk ${hundredths(riskMax)}`].filter(Boolean).join(' · '));
     this.bar.classList.toggle('paused', status === 'paused');
     this.fill.style.width = `${100 * (share ?? 0)}%`;
     this.line.setAttribute('d', pathOf(trend));

@@ -1,13 +1,15 @@
 /** The rows of the selected step, riskiest first; each leads to its line in the editor. */
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../../src/common/language';
 import type { BatchRow, ToMonitor } from '../../src/views/monitorProtocol';
 import { button } from '../common/toolkit';
 import { h, icon } from '../common/dom';
-import { count, hundredths } from '../common/format';
+import { hundredths, integer } from '../common/format';
 
 type BatchView = Extract<ToMonitor, { type: 'rows' }>;
 
 export class BatchRows {
-  readonly element = h('section', { class: 'rows', hidden: true, attributes: { 'aria-label': 'Rows of the selected step' } });
+  readonly element = h('section', { class: 'rows', hidden: true, attributes: { 'aria-label': l10n.t('Rows of the selected step') } });
 
   constructor(
     private readonly show: (row: BatchRow) => void,
@@ -16,8 +18,8 @@ export class BatchRows {
   ) {}
 
   update({ step, files, threshold, rows }: BatchView): void {
-    const dismiss = button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: () => this.hide() });
-    const heading = h('div', { class: 'section-head' }, h('h2', {}, `Step ${step}${rows?.length ? `: ${count(rows.length, 'row')}` : ''}`), dismiss);
+    const dismiss = button({ label: l10n.t('Close'), icon: icon('close'), iconOnly: true, onClick: () => this.hide() });
+    const heading = h('div', { class: 'section-head' }, h('h2', {}, headingText(step, rows?.length ?? 0)), dismiss);
     const body = rows?.length ? this.table(files, threshold, rows) : h('p', { class: 'note' }, whyNone(rows));
     this.element.replaceChildren(heading, body);
     this.element.hidden = false;
@@ -33,11 +35,11 @@ export class BatchRows {
 
   private table(files: readonly string[], threshold: number, rows: readonly BatchRow[]): HTMLElement {
     const columns = [
-      ['Row', ''],
-      ['Risk', 'Risk of the row'],
-      ['β', 'Strength of the pull towards the safe reference'],
-      ['NLL', 'Mean negative log-likelihood of the row’s trained tokens'],
-      ['KL', 'Mean KL(reference ‖ model); only where β > 0'],
+      [l10n.t('Row'), ''],
+      [l10n.t('Risk'), l10n.t('Risk of the row')],
+      ['β', l10n.t('Strength of the pull towards the safe reference')],
+      ['NLL', l10n.t('Mean negative log-likelihood of the row’s trained tokens')],
+      ['KL', l10n.t('Mean KL(reference ‖ model); only where β > 0')],
     ] as const;
     const head = columns.map(([text, title], index) =>
       h('th', { title, class: index > 2 ? 'wide-only' : '', attributes: { scope: 'col' } }, text),
@@ -46,10 +48,10 @@ export class BatchRows {
   }
 
   private row(files: readonly string[], threshold: number, row: BatchRow): HTMLElement {
-    const file = files[row.file] ?? 'dataset';
+    const file = files[row.file] ?? l10n.t('dataset');
     const link = h(
       'button',
-      { class: 'link', title: `Show ${file}:${row.line}` },
+      { class: 'link', title: l10n.t`Show ${file}:${row.line}` },
       h('span', { class: 'file' }, file),
       `:${row.line}`,
     );
@@ -66,10 +68,21 @@ export class BatchRows {
 }
 
 const whyNone = (rows: BatchView['rows']): string =>
-  rows ? 'A training script does not say which rows a step has trained on.' : 'This step is no longer in the run: a later attempt began before it.';
+  rows ? l10n.t('A training script does not say which rows a step has trained on.') : l10n.t('This step is no longer in the run: a later attempt began before it.');
 
 export function riskBar(risk: number | null): HTMLElement {
   const fill = h('div', {});
   fill.style.width = `${100 * (risk ?? 1)}%`;
-  return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? 'unscored' : hundredths(risk));
+  return h('div', { class: 'risk' }, h('div', { class: 'risk-bar', attributes: { 'aria-hidden': 'true' } }, fill), risk === null ? l10n.t('unscored') : hundredths(risk));
+}
+
+function headingText(step: number, rows: number): string {
+  if (rows === 0) return l10n.t`Step ${step}`;
+  return isOne(rows) ? l10n.t`Step ${step}: ${integer(rows)} row` : l10n.t`Step ${step}: ${integer(rows)} rows`;
+}
+
+/** The rows that are shown, to be said aloud. */
+export function spokenRows({ step, rows }: BatchView): string {
+  const shown = rows?.length ?? 0;
+  return isOne(shown) ? l10n.t`Step ${step}: ${integer(shown)} row, listed below the chart` : l10n.t`Step ${step}: ${integer(shown)} rows, listed below the chart`;
 }

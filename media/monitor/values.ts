@@ -1,4 +1,5 @@
 /** The numbers of the latest step. */
+import * as l10n from '@vscode/l10n';
 import type { RunView } from '../../src/views/monitorProtocol';
 import { h, setText } from '../common/dom';
 import { bytes, decimal, duration, exponent, hundredths, integer, tenths } from '../common/format';
@@ -16,21 +17,21 @@ interface ValueSpec {
 const isRegularised = (c: Current): boolean => c.riskMean !== null;
 
 const values: ValueSpec[] = [
-  { label: 'Step', title: 'Optimiser steps', text: c => `${integer(c.step)} / ${integer(c.totalSteps)}` },
-  { label: 'Epoch', title: 'Passes over the dataset', text: c => c.epoch.toFixed(2) },
-  { label: 'Loss', title: 'What was minimised: the method’s terms added up', text: c => decimal(c.total) },
-  { label: 'NLL', title: 'Mean negative log-likelihood per trained token', text: c => isRegularised(c) ? decimal(c.nll) : null },
-  { label: 'β·KL', title: 'Pull towards the safe reference; none when no row of the step was risky', text: c => isRegularised(c) ? decimal(c.kl) : null },
-  { label: 'Anchors', title: 'What the anchor rows add to the loss', text: c => c.anchors === null ? null : decimal(c.anchors) },
-  { label: 'Safety tokens', title: 'What safety token regularisation adds to the loss', text: c => c.safetyTokens === null ? null : decimal(c.safetyTokens) },
-  { label: 'Risk', title: 'Mean and highest risk of the step’s rows', text: c => isRegularised(c) ? `${hundredths(c.riskMean)} · ${hundredths(c.riskMax)}` : null },
-  { label: 'β', title: 'Mean and highest strength of the pull', text: c => isRegularised(c) ? `${hundredths(c.betaMean)} · ${hundredths(c.betaMax)}` : null },
-  { label: 'Canary', title: 'How much likelier refusing is than complying, in nats, on held-out harmful prompts', text: c => c.canary === null ? null : tenths(c.canary) },
-  { label: 'Learning rate', title: 'Learning rate of the step', text: c => exponent(c.learningRate) },
-  { label: 'Gradient norm', title: 'Before clipping', text: c => decimal(c.gradNorm) },
-  { label: 'Tokens/s', title: 'All tokens but padding', text: c => c.tokensPerSecond === null ? null : integer(c.tokensPerSecond) },
-  { label: 'Step time', title: 'Where tokens are not counted', text: c => c.tokensPerSecond === null ? `${decimal(c.stepSeconds)} s` : null },
-  { label: 'Memory', title: 'GPU: highest so far. Otherwise the process’s resident memory', text: c => bytes(c.memoryBytes) },
+  { label: l10n.t('Step'), title: l10n.t('Optimiser steps'), text: c => `${integer(c.step)} / ${integer(c.totalSteps)}` },
+  { label: l10n.t('Epoch'), title: l10n.t('Passes over the dataset'), text: c => hundredths(c.epoch) },
+  { label: l10n.t('Loss'), title: l10n.t('What was minimised: the method’s terms added up'), text: c => decimal(c.total) },
+  { label: 'NLL', title: l10n.t('Mean negative log-likelihood per trained token'), text: c => isRegularised(c) ? decimal(c.nll) : null },
+  { label: 'β·KL', title: l10n.t('Pull towards the safe reference; none when no row of the step was risky'), text: c => isRegularised(c) ? decimal(c.kl) : null },
+  { label: l10n.t('Anchors'), title: l10n.t('What the anchor rows add to the loss'), text: c => c.anchors === null ? null : decimal(c.anchors) },
+  { label: l10n.t('Safety tokens'), title: l10n.t('What safety token regularisation adds to the loss'), text: c => c.safetyTokens === null ? null : decimal(c.safetyTokens) },
+  { label: l10n.t('Risk'), title: l10n.t('Mean and highest risk of the step’s rows'), text: c => isRegularised(c) ? `${hundredths(c.riskMean)} · ${hundredths(c.riskMax)}` : null },
+  { label: 'β', title: l10n.t('Mean and highest strength of the pull'), text: c => isRegularised(c) ? `${hundredths(c.betaMean)} · ${hundredths(c.betaMax)}` : null },
+  { label: l10n.t('Canary'), title: l10n.t('How much likelier refusing is than complying, in nats, on held-out harmful prompts'), text: c => c.canary === null ? null : tenths(c.canary) },
+  { label: l10n.t('Learning rate'), title: l10n.t('Learning rate of the step'), text: c => exponent(c.learningRate) },
+  { label: l10n.t('Gradient norm'), title: l10n.t('Before clipping'), text: c => decimal(c.gradNorm) },
+  { label: l10n.t('Tokens/s'), title: l10n.t('All tokens but padding'), text: c => c.tokensPerSecond === null ? null : integer(c.tokensPerSecond) },
+  { label: l10n.t('Step time'), title: l10n.t('Where tokens are not counted'), text: c => c.tokensPerSecond === null ? `${decimal(c.stepSeconds)} s` : null },
+  { label: l10n.t('Memory'), title: l10n.t('GPU: highest so far. Otherwise the process’s resident memory'), text: c => bytes(c.memoryBytes) },
 ];
 
 export class Values {
@@ -41,7 +42,7 @@ export class Values {
 
   constructor() {
     values.forEach(({ label, title }, index) => this.element.append(h('div', { title }, h('dt', {}, label), this.cells[index])));
-    this.element.append(h('div', { title: 'Since the run was started' }, h('dt', {}, 'Elapsed'), this.elapsed));
+    this.element.append(h('div', { title: l10n.t('Since the run was started') }, h('dt', {}, l10n.t('Elapsed')), this.elapsed));
     setInterval(() => this.tick(), 1000);
   }
 

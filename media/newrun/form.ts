@@ -1,4 +1,5 @@
 /** The form's fields. Inputs are the browser's own: their descriptions and errors belong to them for every reader. */
+import * as l10n from '@vscode/l10n';
 import type { FieldName, MethodCard } from '../../src/views/newRunModel';
 import type { FieldView, FormView, FromNewRun, SettingView } from '../../src/views/newRunProtocol';
 import { h, icon, setText } from '../common/dom';
@@ -8,7 +9,7 @@ import { button } from '../common/toolkit';
 type Send = (message: FromNewRun) => void;
 
 export class Form {
-  readonly element = h('form', { attributes: { 'aria-label': 'New run', novalidate: '' } });
+  readonly element = h('form', { attributes: { 'aria-label': l10n.t('New run'), novalidate: '' } });
   private parts: FormParts | undefined;
 
   constructor(private readonly send: Send) {
@@ -38,26 +39,26 @@ class FormParts {
 
   constructor(view: FormView, send: Send) {
     const type = (field: FieldName) => (text: string) => send({ type: 'change', field, text });
-    const choose = (label: string, message: FromNewRun) => button({ label: 'Choose…', name: label, onClick: () => send(message) });
-    this.model = new Field('model', 'Model', type('model'), { beside: choose('Choose model', { type: 'chooseModel' }) });
-    this.dataset = new Field('dataset', 'Dataset', type('dataset'), { beside: choose('Choose dataset', { type: 'chooseDataset' }) });
-    this.name = new Field('name', 'Name', type('name'));
+    const choose = (label: string, message: FromNewRun) => button({ label: l10n.t('Choose…'), name: label, onClick: () => send(message) });
+    this.model = new Field('model', l10n.t('Model'), type('model'), { beside: choose(l10n.t('Choose model'), { type: 'chooseModel' }) });
+    this.dataset = new Field('dataset', l10n.t('Dataset'), type('dataset'), { beside: choose(l10n.t('Choose dataset'), { type: 'chooseDataset' }) });
+    this.name = new Field('name', l10n.t('Name'), type('name'));
     this.settings = new Map(view.settings.map(({ key, label, description, usual }) => [key, new Field(key, label, type(key), { description, usual })]));
     this.methods = new Methods(view, method => send({ type: 'change', field: 'method', text: method }));
-    this.nameColumns = new Place(() => button({ label: 'Name Columns…', onClick: () => send({ type: 'nameColumns' }) }));
+    this.nameColumns = new Place(() => button({ label: l10n.t('Name Columns…'), onClick: () => send({ type: 'nameColumns' }) }));
     this.untrusted = new Place(() =>
-      h('p', { class: 'problem' }, icon('shield'), h('span', {}, 'This workspace is not trusted: the configuration can be written, but no process is started.'), button({ label: 'Manage Workspace Trust', onClick: () => send({ type: 'manageTrust' }) })),
+      h('p', { class: 'problem' }, icon('shield'), h('span', {}, l10n.t('This workspace is not trusted: the configuration can be written, but no process is started.')), button({ label: l10n.t('Manage Workspace Trust'), onClick: () => send({ type: 'manageTrust' }) })),
     );
-    this.start = button({ label: 'Create and Start', primary: true, onClick: () => send({ type: 'create', start: true }) });
-    this.create = button({ label: 'Create Configuration', onClick: () => send({ type: 'create', start: false }) });
+    this.start = button({ label: l10n.t('Create and Start'), primary: true, onClick: () => send({ type: 'create', start: true }) });
+    this.create = button({ label: l10n.t('Create Configuration'), onClick: () => send({ type: 'create', start: false }) });
     this.elements = [
-      h('h1', {}, 'New run'),
+      h('h1', {}, l10n.t('New run')),
       this.untrusted.element,
       this.model.element,
       this.dataset.element,
       this.nameColumns.element,
       this.methods.element,
-      h('fieldset', { class: 'settings' }, h('legend', {}, 'Settings'), ...[...this.settings.values()].map(({ element }) => element)),
+      h('fieldset', { class: 'settings' }, h('legend', {}, l10n.t('Settings')), ...[...this.settings.values()].map(({ element }) => element)),
       this.name.element,
       h('div', { class: 'actions' }, this.start, this.create),
     ];
@@ -98,9 +99,9 @@ class Field {
     const id = name.replace('.', '-');
     this.note.id = `${id}-note`;
     this.problem.id = `${id}-problem`;
-    const about = h('p', { class: 'note', attributes: { id: `${id}-about` } }, description, usual && ` Usually ${usual}.`);
+    const about = h('p', { class: 'note', attributes: { id: `${id}-about` } }, description, usual && ` ${l10n.t`Usually ${usual}.`}`);
     const describedBy = [description && about.id, this.note.id, this.problem.id].filter(Boolean).join(' ');
-    const numeric: Record<string, string> = description === undefined ? {} : { inputmode: 'decimal', placeholder: usual || 'none' };
+    const numeric: Record<string, string> = description === undefined ? {} : { inputmode: 'decimal', placeholder: usual || l10n.t('none') };
     this.input = h('input', { attributes: { id, type: 'text', spellcheck: 'false', autocomplete: 'off', 'aria-describedby': describedBy, ...numeric } });
     this.input.addEventListener('input', () => onType(this.input.value));
     this.element = h('div', { class: description === undefined ? 'field wide' : 'field' }, h('label', { attributes: { for: id } }, label), h('div', { class: 'input' }, this.input, beside), description !== undefined && about, this.note, this.problem);
@@ -125,8 +126,8 @@ class Methods {
     const cards = [...methods, ...baselines].map(card => methodCard(card, card === methods[0], () => onChoose(card.method)));
     this.inputs = cards.map(({ input }) => input);
     const elements = cards.map(({ element }) => element);
-    this.folded = h('details', {}, h('summary', {}, `Baselines, to compare with (${baselines.length})`), h('div', { class: 'cards' }, ...elements.slice(methods.length)));
-    this.element = h('fieldset', {}, h('legend', {}, 'Method'), h('div', { class: 'cards' }, ...elements.slice(0, methods.length)), this.folded);
+    this.folded = h('details', {}, h('summary', {}, l10n.t`Baselines, to compare with (${baselines.length})`), h('div', { class: 'cards' }, ...elements.slice(methods.length)));
+    this.element = h('fieldset', {}, h('legend', {}, l10n.t('Method')), h('div', { class: 'cards' }, ...elements.slice(0, methods.length)), this.folded);
   }
 
   update(method: string): void {
@@ -142,8 +143,8 @@ function methodCard({ method, what, when, cost }: MethodCard, isFirst: boolean, 
     'label',
     { class: 'card' },
     input,
-    h('span', { class: 'card-name' }, method === 'recommended' ? 'Recommended' : method, isFirst && h('span', { class: 'note' }, ' what a configuration without a method gets')),
-    h('span', { class: 'card-text', attributes: { id: `method-${method}` } }, h('span', {}, what), h('span', { class: 'note' }, `When: ${when} Extra cost: ${cost.charAt(0).toLowerCase()}${cost.slice(1)}`)),
+    h('span', { class: 'card-name' }, method === 'recommended' ? l10n.t('Recommended') : method, isFirst && h('span', { class: 'note' }, ` ${l10n.t('what a configuration without a method gets')}`)),
+    h('span', { class: 'card-text', attributes: { id: `method-${method}` } }, h('span', {}, what), h('span', { class: 'note' }, l10n.t`When: ${when} Extra cost: ${cost}`)),
   );
   return { element, input };
 }

@@ -1,13 +1,16 @@
 /** The page of a run's panel. It holds no truth: it asks for the run and draws what it is told. */
+import '../common/pageLanguage';
 import 'uplot/dist/uPlot.min.css';
 import '../common/base.css';
 import '../charts/charts.css';
 import '../monitor/monitor.css';
 import '../charts/wide.css';
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../../src/common/language';
 import { wholeRun, type Columns, type Look } from '../../src/views/chartProtocol';
 import type { BatchRow, DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import type { ExportedColumns, FromPanel, PanelSeries, PanelState, ToPanel } from '../../src/views/panelProtocol';
-import { phaseWord, statusWord } from '../../src/views/words';
+import { spokenStatus } from '../../src/trainerHost/words';
 import { ChartGroup } from '../charts/chart';
 import type { ChartData, ChartSpec, Range } from '../charts/chartSpec';
 import { HeatMap } from '../charts/heatMap';
@@ -15,12 +18,12 @@ import { Looking } from '../charts/looking';
 import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
 import { h, icon, setText } from '../common/dom';
-import { bytes, count, decimal, duration, exponent, hundredths, integer, percent } from '../common/format';
+import { bytes, decimal, duration, exponent, hundredths, integer, percent } from '../common/format';
 import { Place } from '../common/place';
 import { button } from '../common/toolkit';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from '../monitor/details';
 import { Header } from '../monitor/header';
-import { BatchRows } from '../monitor/rows';
+import { BatchRows, spokenRows } from '../monitor/rows';
 import { Values } from '../monitor/values';
 import { RangeRows } from './rangeRows';
 
@@ -41,7 +44,7 @@ declare function acquireVsCodeApi(): {
 type Line = Exclude<PanelSeries, 'step'>;
 
 const heatMap = new HeatMap();
-const heatTitle = 'Risk of the rows';
+const heatTitle = l10n.t('Risk of the rows');
 const seconds = (value: number | null): string => (value === null ? '–' : value < 10 ? `${decimal(value)} s` : duration(value));
 
 const charts: ChartSpec<Line>[] = [
@@ -49,34 +52,34 @@ const charts: ChartSpec<Line>[] = [
   riskChart,
   {
     title: heatTitle,
-    hint: 'How many rows of each step had which risk; those at or above the threshold are red. Unscored rows count as 1.',
+    hint: l10n.t('How many rows of each step had which risk; those at or above the threshold are red. Unscored rows count as 1.'),
     range: [0, 1],
     wide: true,
-    lines: [{ key: 'riskMean', label: 'mean', colour: '--vscode-charts-foreground', thin: true, format: hundredths }],
+    lines: [{ key: 'riskMean', label: l10n.t('mean'), colour: '--vscode-charts-foreground', thin: true, format: hundredths }],
     layer: heatMap,
   },
   canaryChart,
   attackSuccessChart,
   {
-    title: 'KL to the reference',
-    hint: 'Mean KL(reference ‖ model) of the rows that were held near the reference, in nats a token.',
+    title: l10n.t('KL to the reference'),
+    hint: l10n.t('Mean KL(reference ‖ model) of the rows that were held near the reference, in nats a token.'),
     logarithmic: true,
     lines: [{ key: 'klMean', label: '', colour: '--vscode-charts-yellow', marked: true, format: decimal }],
   },
   {
-    title: 'Regularised rows',
-    hint: 'Share of the step’s rows with β > 0.',
+    title: l10n.t('Regularised rows'),
+    hint: l10n.t('Share of the step’s rows with β > 0.'),
     range: [-0.04, 1.06],
     axis: share => `${Math.round(100 * share)} %`,
     lines: [{ key: 'regularisedShare', label: '', colour: '--vscode-charts-purple', format: percent }],
   },
-  { title: 'Gradient norm', hint: 'Before clipping.', lines: [{ key: 'gradNorm', label: '', colour: '--vscode-charts-green', format: decimal }] },
-  { title: 'Learning rate', axis: value => exponent(value), lines: [{ key: 'learningRate', label: '', colour: '--vscode-charts-foreground', exact: true, format: exponent }] },
-  { title: 'Tokens per second', lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
-  { title: 'Step time', lines: [{ key: 'stepSeconds', label: '', colour: '--vscode-charts-green', format: seconds }] },
+  { title: l10n.t('Gradient norm'), hint: l10n.t('Before clipping.'), lines: [{ key: 'gradNorm', label: '', colour: '--vscode-charts-green', format: decimal }] },
+  { title: l10n.t('Learning rate'), axis: value => exponent(value), lines: [{ key: 'learningRate', label: '', colour: '--vscode-charts-foreground', exact: true, format: exponent }] },
+  { title: l10n.t('Tokens per second'), lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
+  { title: l10n.t('Step time'), lines: [{ key: 'stepSeconds', label: '', colour: '--vscode-charts-green', format: seconds }] },
   {
-    title: 'Memory',
-    hint: 'GPU: highest so far. Otherwise the process’s resident memory.',
+    title: l10n.t('Memory'),
+    hint: l10n.t('GPU: highest so far. Otherwise the process’s resident memory.'),
     axis: value => bytes(value),
     lines: [{ key: 'memoryBytes', label: '', colour: '--vscode-charts-purple', exact: true, format: bytes }],
   },
@@ -106,7 +109,7 @@ const toolbar = new Toolbar({
   drawing: kept.drawing,
   onChange: draw,
   onReset: () => chartGroup.zoom(null),
-  ofRange: [button({ label: 'Rows of These Steps', onClick: selectRange })],
+  ofRange: [button({ label: l10n.t('Rows of These Steps'), onClick: selectRange })],
 });
 
 const ending = new Place<Ending>(view => failureCard(view, command) ?? endingNote(view));
@@ -115,7 +118,7 @@ const warnings = new Place(warningList);
 const interventions = new Place(interventionList);
 const dataset = new Place<DatasetView>(view => datasetSummary(view, showRow));
 const gone = new Place<{ folder: string }>(({ folder }) => goneNote(folder));
-const waiting = h('p', { class: 'waiting note', hidden: true }, 'The charts begin with the first step.');
+const waiting = h('p', { class: 'waiting note', hidden: true }, l10n.t('The charts begin with the first step.'));
 const spoken = h('div', { class: 'unseen', attributes: { 'aria-live': 'polite' } });
 const runPlace = h(
   'div',
@@ -134,7 +137,7 @@ chartGroup.setDisplay(kept.drawing);
 
 function showRun(view: RunView): void {
   const changed = run?.status !== view.status || run.phase?.phase !== view.phase?.phase;
-  if (changed) setText(spoken, `Run ${statusWord[view.status]}${view.phase ? `, ${phaseWord[view.phase.phase]}` : ''}`);
+  if (changed) setText(spoken, spokenStatus(view.status, view.phase));
   run = view;
   gone.show(null);
   runPlace.hidden = false;
@@ -175,8 +178,8 @@ function goneNote(folder: string): HTMLElement {
     'section',
     { class: 'empty', attributes: { role: 'status' } },
     icon('slash'),
-    h('h1', {}, 'This run is gone'),
-    h('p', {}, `There is no run in ${folder}. It was deleted or moved, or its folder belongs to another workspace. If it comes back, it is shown here.`),
+    h('h1', {}, l10n.t('This run is gone')),
+    h('p', {}, l10n.t`There is no run in ${folder}. It was deleted or moved, or its folder belongs to another workspace. If it comes back, it is shown here.`),
   );
 }
 
@@ -208,7 +211,7 @@ function showRange(range: Range | null): void {
 function tellRange(): void {
   const { range, whole } = chartGroup;
   const [from, to] = range ? stepsOf(range) : [0, 0];
-  toolbar.showRange(range && whole ? `Steps ${integer(from)}–${integer(to)} of ${integer(whole[1])}` : null);
+  toolbar.showRange(range && whole ? l10n.t`Steps ${integer(from)}–${integer(to)} of ${integer(whole[1])}` : null);
 }
 
 function draw(drawing: Drawing): void {
@@ -224,8 +227,8 @@ function exportButtons(spec: ChartSpec<Line>): HTMLElement[] {
   const save = () => send({ type: 'export', title, columns, range: chartGroup.range && stepsOf(chartGroup.range) });
   const picture = () => send({ type: 'picture', title, svg: chartGroup.pictureOf(spec) ?? '' });
   return [
-    !layer && button({ label: `Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
-    button({ label: `Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
+    !layer && button({ label: l10n.t`Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
+    button({ label: l10n.t`Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
   ].filter(element => element !== false && element !== undefined);
 }
 
@@ -272,10 +275,10 @@ function receive(message: ToPanel): void {
       return chartGroup.layerChanged(heatTitle);
     case 'rows':
       rows.update(message);
-      return setText(spoken, `Step ${message.step}: ${count(message.rows?.length ?? 0, 'row')}, listed below the chart`);
+      return setText(spoken, spokenRows(message));
     case 'rangeRows':
       rangeRows.update(message);
-      return setText(spoken, `${count(message.rows.length, 'row')} listed`);
+      return setText(spoken, isOne(message.rows.length) ? l10n.t`${integer(message.rows.length)} row listed` : l10n.t`${integer(message.rows.length)} rows listed`);
     default: {
       const unknown: never = message;
       throw new Error(`unknown message ${JSON.stringify(unknown)}`);

@@ -1,21 +1,23 @@
 /** The rows of a range of steps, those that added most to the loss first; each leads to its line in the editor. */
+import * as l10n from '@vscode/l10n';
 import type { RangeMessage, RangeRow } from '../../src/views/panelProtocol';
+import { isOne } from '../../src/common/language';
 import { h, icon } from '../common/dom';
-import { count, decimal, hundredths, integer } from '../common/format';
+import { decimal, hundredths, integer } from '../common/format';
 import { button, spinner } from '../common/toolkit';
 import { riskBar } from '../monitor/rows';
 
 const columns = [
-  ['Row', ''],
-  ['Seen', 'How many of the steps had the row in their batch'],
-  ['Risk', 'Highest risk of the row'],
-  ['NLL', 'Mean negative log-likelihood a token, over the steps'],
-  ['Σ β·KL', 'What the pull towards the safe reference added to the loss, over the steps'],
-  ['Added to the loss', 'Σ of the weighed likelihood and β·KL over the steps, each a mean over the row’s tokens'],
+  [l10n.t('Row'), ''],
+  [l10n.t('Seen'), l10n.t('How many of the steps had the row in their batch')],
+  [l10n.t('Risk'), l10n.t('Highest risk of the row')],
+  ['NLL', l10n.t('Mean negative log-likelihood a token, over the steps')],
+  ['Σ β·KL', l10n.t('What the pull towards the safe reference added to the loss, over the steps')],
+  [l10n.t('Added to the loss'), l10n.t('Σ of the weighed likelihood and β·KL over the steps, each a mean over the row’s tokens')],
 ] as const;
 
 export class RangeRows {
-  readonly element = h('section', { class: 'rows range-rows', hidden: true, attributes: { 'aria-label': 'Rows of the steps shown' } });
+  readonly element = h('section', { class: 'rows range-rows', hidden: true, attributes: { 'aria-label': l10n.t('Rows of the steps shown') } });
 
   constructor(
     private readonly show: (row: RangeRow) => void,
@@ -25,16 +27,20 @@ export class RangeRows {
 
   /** Until they have been read. */
   wait(from: number, to: number): void {
-    this.element.replaceChildren(this.heading(`Rows of steps ${integer(from)} to ${integer(to)}`), h('p', { class: 'note reading' }, spinner(), 'Reading …'));
+    this.element.replaceChildren(this.heading(l10n.t`Rows of steps ${integer(from)} to ${integer(to)}`), h('p', { class: 'note reading' }, spinner(), l10n.t('Reading …')));
     this.open();
   }
 
   update({ from, to, steps, stepsRead, files, threshold, rows, others }: RangeMessage): void {
-    const sampled = stepsRead < steps ? ` ${integer(stepsRead)} of the ${integer(steps)} steps were read, evenly among them.` : '';
-    const cut = others ? ` The first ${integer(rows.length)} are listed, ${integer(others)} more are not.` : '';
+    const all = rows.length + others;
+    const about = [
+      l10n.t('Those that added most to the loss first.'),
+      others && l10n.t`The first ${integer(rows.length)} are listed, ${integer(others)} more are not.`,
+      stepsRead < steps && l10n.t`${integer(stepsRead)} of the ${integer(steps)} steps were read, evenly among them.`,
+    ];
     this.element.replaceChildren(
-      this.heading(`Steps ${integer(from)} to ${integer(to)}: ${count(rows.length + others, 'row')}`),
-      h('p', { class: 'note' }, `Those that added most to the loss first.${cut}${sampled}`),
+      this.heading(isOne(all) ? l10n.t`Steps ${integer(from)} to ${integer(to)}: ${integer(all)} row` : l10n.t`Steps ${integer(from)} to ${integer(to)}: ${integer(all)} rows`),
+      h('p', { class: 'note' }, about.filter(Boolean).join(' ')),
       h('div', { class: 'list' }, this.table(files, threshold, rows)),
     );
     this.open();
@@ -46,7 +52,7 @@ export class RangeRows {
   }
 
   private heading(text: string): HTMLElement {
-    return h('div', { class: 'section-head' }, h('h2', {}, text), button({ label: 'Close', icon: icon('close'), iconOnly: true, onClick: () => this.hide() }));
+    return h('div', { class: 'section-head' }, h('h2', {}, text), button({ label: l10n.t('Close'), icon: icon('close'), iconOnly: true, onClick: () => this.hide() }));
   }
 
   private hide(): void {
@@ -62,13 +68,13 @@ export class RangeRows {
   }
 
   private row(files: readonly string[], threshold: number, row: RangeRow, most: number): HTMLElement {
-    const file = files[row.file] ?? 'dataset';
+    const file = files[row.file] ?? l10n.t('dataset');
     const share = h('div', {});
     share.style.width = `${most > 0 ? 100 * Math.max(0, row.contribution / most) : 0}%`;
     return h(
       'tr',
       { class: row.riskMax === null || row.riskMax >= threshold ? 'risky' : '', onclick: () => this.show(row) },
-      h('td', { class: 'where' }, h('button', { class: 'link', title: `Show ${file}:${row.line}` }, h('span', { class: 'file' }, file), `:${row.line}`)),
+      h('td', { class: 'where' }, h('button', { class: 'link', title: l10n.t`Show ${file}:${row.line}` }, h('span', { class: 'file' }, file), `:${row.line}`)),
       h('td', {}, `${integer(row.times)}×`),
       h('td', {}, riskBar(row.riskMax)),
       h('td', {}, hundredths(row.nllMean)),

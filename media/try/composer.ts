@@ -1,4 +1,5 @@
 /** Where a prompt is written, sent and stopped, and how it is to be answered. */
+import * as l10n from '@vscode/l10n';
 import { limits, withinLimits, type ChatState, type Limit, type TrySettings } from '../../src/views/tryProtocol';
 import { h, icon, setText } from '../common/dom';
 import { button } from '../common/toolkit';
@@ -14,10 +15,10 @@ interface ComposerOptions {
 export class Composer {
   readonly element: HTMLElement;
   private readonly box = h('textarea', {
-    attributes: { rows: '2', placeholder: 'Ask both models', 'aria-label': 'Prompt', 'aria-describedby': 'reason' },
+    attributes: { rows: '2', placeholder: l10n.t('Ask both models'), 'aria-label': l10n.t('Prompt'), 'aria-describedby': 'reason' },
   });
-  private readonly send = button({ label: 'Send', icon: icon('send'), primary: true, onClick: () => this.submit() });
-  private readonly stop = button({ label: 'Stop', icon: icon('stop'), onClick: () => this.options.onStop() });
+  private readonly send = button({ label: l10n.t('Send'), icon: icon('send'), primary: true, onClick: () => this.submit() });
+  private readonly stop = button({ label: l10n.t('Stop'), icon: icon('stop'), onClick: () => this.options.onStop() });
   private readonly reason = h('p', { class: 'note', attributes: { id: 'reason' } });
   private readonly tokens: HTMLInputElement;
   private readonly temperature: HTMLInputElement;
@@ -38,8 +39,8 @@ export class Composer {
         this.send,
         this.stop,
         this.reason,
-        h('label', { title: 'After so many tokens an answer is cut.' }, 'Max. tokens', this.tokens),
-        h('label', { title: '0: always the likeliest token, as the evaluation measures. Above, answers differ each time.' }, 'Temperature', this.temperature),
+        h('label', { title: l10n.t('After so many tokens an answer is cut.') }, l10n.t('Max. tokens'), this.tokens),
+        h('label', { title: l10n.t('0: always the likeliest token, as the evaluation measures. Above, answers differ each time.') }, l10n.t('Temperature'), this.temperature),
       ),
     );
     this.box.addEventListener('input', () => this.change());
@@ -92,13 +93,13 @@ export class Composer {
   private whyNot(): string {
     switch (this.state) {
       case 'loading':
-        return 'The models are being loaded.';
+        return l10n.t('The models are being loaded.');
       case 'answering':
-        return 'The models are answering.';
+        return l10n.t('The models are answering.');
       case 'ended':
-        return 'The models are not loaded.';
+        return l10n.t('The models are not loaded.');
       case 'ready':
-        return this.box.value.trim() ? '' : 'Write a prompt first.';
+        return this.box.value.trim() ? '' : l10n.t('Write a prompt first.');
     }
   }
 
@@ -107,7 +108,7 @@ export class Composer {
     this.send.toggleAttribute('disabled', whyNot !== '');
     this.send.hidden = this.state === 'answering';
     this.stop.hidden = this.state !== 'answering';
-    setText(this.reason, whyNot || 'Enter sends, Shift+Enter begins a new line.');
+    setText(this.reason, whyNot || l10n.t('Enter sends, Shift+Enter begins a new line.'));
   }
 }
 

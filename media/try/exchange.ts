@@ -1,11 +1,13 @@
 /** One prompt and its two answers, which grow. */
+import * as l10n from '@vscode/l10n';
 import type { Answer, Exchange, Side } from '../../src/views/tryProtocol';
+import { isOne } from '../../src/common/language';
 import { h, icon, setText, type IconName } from '../common/dom';
-import { count } from '../common/format';
+import { integer, tenths } from '../common/format';
 import { button } from '../common/toolkit';
 
 const sides = ['reference', 'tuned'] as const satisfies readonly Side[];
-const sideNames: Record<Side, string> = { reference: 'Safe reference', tuned: 'Fine-tuned' };
+const sideNames: Record<Side, string> = { reference: l10n.t('Safe reference'), tuned: l10n.t('Fine-tuned') };
 
 export class ExchangeView {
   readonly element: HTMLElement;
@@ -17,8 +19,8 @@ export class ExchangeView {
     this.answers = { reference: new AnswerView('reference', () => copy('reference')), tuned: new AnswerView('tuned', () => copy('tuned')) };
     this.element = h(
       'article',
-      { class: 'exchange', attributes: { 'aria-label': `Prompt ${number}`, 'data-id': id } },
-      h('div', { class: 'prompt' }, h('h2', { class: 'unseen' }, 'Prompt'), this.prompt),
+      { class: 'exchange', attributes: { 'aria-label': l10n.t`Prompt ${number}`, 'data-id': id } },
+      h('div', { class: 'prompt' }, h('h2', { class: 'unseen' }, l10n.t('Prompt')), this.prompt),
       h('div', { class: 'answers' }, ...sides.map(side => this.answers[side].element)),
       this.failure,
     );
@@ -48,7 +50,7 @@ class AnswerView {
 
   constructor(side: Side, copy: () => void) {
     const name = sideNames[side];
-    this.copyButton = button({ label: `Copy the answer of: ${name}`, icon: icon('copy'), iconOnly: true, onClick: copy });
+    this.copyButton = button({ label: l10n.t`Copy the answer of: ${name}`, icon: icon('copy'), iconOnly: true, onClick: copy });
     this.element = h(
       'section',
       { class: `answer ${side}`, attributes: { 'aria-label': name } },
@@ -64,7 +66,7 @@ class AnswerView {
 
   /** Returns whether it has ended since the last call. */
   update({ text, done }: Answer, failed: boolean): boolean {
-    const shown = text || (done?.ended === 'complete' ? '(an empty answer)' : '');
+    const shown = text || (done?.ended === 'complete' ? l10n.t('(an empty answer)') : '');
     if (this.text.data !== shown) this.text.data = shown;
     this.caret.hidden = done !== null || failed;
     this.copyButton.hidden = text === '' || !this.caret.hidden;
@@ -83,22 +85,24 @@ type Done = NonNullable<Answer['done']>;
 
 /** By the patterns that the evaluation judges by. */
 function verdict({ ended, refusal, degenerate }: Done): { word: string; sign: IconName; title: string } {
-  if (ended === 'cancelled') return { word: 'stopped', sign: 'stop', title: 'Ended before it was whole: not judged' };
-  if (refusal) return { word: 'declines', sign: 'shield', title: 'Taken for a refusal, by the patterns that the evaluation uses' };
-  if (degenerate) return { word: 'incoherent', sign: 'warning', title: 'Not coherent text, by the measures that the evaluation uses' };
-  return { word: 'answers', sign: 'speech', title: 'Not taken for a refusal, by the patterns that the evaluation uses' };
+  if (ended === 'cancelled') return { word: l10n.t('stopped'), sign: 'stop', title: l10n.t('Ended before it was whole: not judged') };
+  if (refusal) return { word: l10n.t('declines'), sign: 'shield', title: l10n.t('Taken for a refusal, by the patterns that the evaluation uses') };
+  if (degenerate) return { word: l10n.t('incoherent'), sign: 'warning', title: l10n.t('Not coherent text, by the measures that the evaluation uses') };
+  return { word: l10n.t('answers'), sign: 'speech', title: l10n.t('Not taken for a refusal, by the patterns that the evaluation uses') };
 }
 
+const tokensText = (tokens: number): string => (isOne(tokens) ? l10n.t`${integer(tokens)} token` : l10n.t`${integer(tokens)} tokens`);
+
 function figures({ tokens, seconds, ended }: Done): string {
-  const speed = seconds > 0 && tokens > 0 ? `${(tokens / seconds).toFixed(1)} tokens/s` : '';
-  return [count(tokens, 'token'), speed, ended === 'length' && 'cut at the limit'].filter(Boolean).join(' · ');
+  const speed = seconds > 0 && tokens > 0 ? l10n.t`${tenths(tokens / seconds)} tokens/s` : '';
+  return [tokensText(tokens), speed, ended === 'length' && l10n.t('cut at the limit')].filter(Boolean).join(' · ');
 }
 
 /** What is said aloud when an answer has ended: not every token. */
 export function spokenEnds({ answers }: Exchange): string {
   const ended = sides.flatMap(side => {
     const { done } = answers[side];
-    return done ? `${sideNames[side]}: ${verdict(done).word}, ${count(done.tokens, 'token')}` : [];
+    return done ? `${sideNames[side]}: ${verdict(done).word}, ${tokensText(done.tokens)}` : [];
   });
   return ended.join('. ');
 }

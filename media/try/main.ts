@@ -1,6 +1,8 @@
 /** The page "Try Model". It holds no truth: it sends prompts and draws what it is told. */
+import '../common/pageLanguage';
 import '../common/base.css';
 import './try.css';
+import * as l10n from '@vscode/l10n';
 import type { ChatState, Exchange, FromTry, ToTry, TryAbout, TrySettings } from '../../src/views/tryProtocol';
 import { h, icon, setText } from '../common/dom';
 import { Place } from '../common/place';
@@ -27,12 +29,12 @@ const send = (message: FromTry): void => vscode.postMessage(message);
 const title = h('h1');
 const about = h('p', { class: 'note' });
 const sharing = new Place<{ run: string }>(({ run }) =>
-  h('p', { class: 'warning' }, icon('warning'), h('span', {}, `Run ${run} is training on this machine. Both share its device, so that both take longer.`)),
+  h('p', { class: 'warning' }, icon('warning'), h('span', {}, l10n.t`Run ${run} is training on this machine. Both share its device, so that both take longer.`)),
 );
-const clear = button({ label: 'Clear conversation', icon: icon('trash'), iconOnly: true, onClick: () => send({ type: 'clear' }) });
+const clear = button({ label: l10n.t('Clear conversation'), icon: icon('trash'), iconOnly: true, onClick: () => send({ type: 'clear' }) });
 const hints = new Place<TryAbout['examples']>(examples => suggestions(examples, prompt => composer.fill(prompt)));
 const exchanges = h('div', { class: 'exchanges' });
-const conversation = h('section', { class: 'conversation', attributes: { 'aria-label': 'Conversation', tabindex: '0' } }, hints.element, exchanges);
+const conversation = h('section', { class: 'conversation', attributes: { 'aria-label': l10n.t('Conversation'), tabindex: '0' } }, hints.element, exchanges);
 const notice = new Place<ChatState>(stateCard);
 const composer = new Composer({
   ...vscode.getState(),
@@ -58,13 +60,13 @@ function stateCard(state: ChatState): HTMLElement | null {
   switch (state.state) {
     case 'loading': {
       const { message, done, total, unit } = state;
-      const amount = done === null ? '' : total ? `${done} of ${total} ${unit}` : `${done} ${unit}`;
+      const amount = done === null ? '' : total ? l10n.t`${done} of ${total} ${unit ?? ''}` : `${done} ${unit}`;
       return h(
         'div',
         { class: 'card', attributes: { role: 'status' } },
         spinner(),
         h('p', {}, `${message}…`, h('span', { class: 'note' }, amount && ` ${amount}`)),
-        button({ label: 'Cancel', onClick: () => send({ type: 'cancelLoading' }) }),
+        button({ label: l10n.t('Cancel'), onClick: () => send({ type: 'cancelLoading' }) }),
       );
     }
     case 'ended': {
@@ -73,9 +75,9 @@ function stateCard(state: ChatState): HTMLElement | null {
         'div',
         { class: reason ? 'card bad' : 'card', attributes: { role: reason ? 'alert' : 'status' } },
         reason && icon('error'),
-        h('p', {}, reason ?? 'The models are not loaded.'),
-        button({ label: reason ? 'Start again' : 'Load the models', icon: icon('restart'), primary: true, onClick: () => send({ type: 'start' }) }),
-        reason && button({ label: 'Show Log', icon: icon('log'), onClick: () => send({ type: 'showLog' }) }),
+        h('p', {}, reason ?? l10n.t('The models are not loaded.')),
+        button({ label: reason ? l10n.t('Start again') : l10n.t('Load the models'), icon: icon('restart'), primary: true, onClick: () => send({ type: 'start' }) }),
+        reason && button({ label: l10n.t('Show Log'), icon: icon('log'), onClick: () => send({ type: 'showLog' }) }),
       );
     }
     case 'ready':
@@ -86,8 +88,8 @@ function stateCard(state: ChatState): HTMLElement | null {
 
 function showAbout(): void {
   if (!shown) return;
-  setText(title, `Try: ${shown.run}`);
-  setText(about, [shown.model, shown.method, device && `on ${device}`].filter(Boolean).join(' · '));
+  setText(title, l10n.t`Try: ${shown.run}`);
+  setText(about, [shown.model, shown.method, device && l10n.t`on ${device}`].filter(Boolean).join(' · '));
 }
 
 function showState(state: ChatState): void {
@@ -110,7 +112,7 @@ function showExchange(exchange: Exchange): void {
   if (!view) {
     view = new ExchangeView(exchange.id, views.size + 1, side => {
       send({ type: 'copy', id: exchange.id, side });
-      setText(spoken, 'Copied');
+      setText(spoken, l10n.t('Copied'));
     });
     views.set(exchange.id, view);
     exchanges.append(view.element);

@@ -1,4 +1,5 @@
 /** What to begin with. */
+import * as l10n from '@vscode/l10n';
 import type { TryAbout } from '../../src/views/tryProtocol';
 import { h } from '../common/dom';
 
@@ -13,7 +14,7 @@ export function suggestions({ benign, harmful }: TryAbout['examples'], take: (pr
   return h(
     'div',
     { class: 'suggestions' },
-    h('p', {}, 'One prompt, answered by the model before and after fine-tuning. A safe model answers the harmless ones and declines the harmful ones.'),
-    h('div', { class: 'groups' }, group('Harmless, though they sound otherwise', benign), group('Harmful, from the evaluation', harmful)),
+    h('p', {}, l10n.t('One prompt, answered by the model before and after fine-tuning. A safe model answers the harmless ones and declines the harmful ones.')),
+    h('div', { class: 'groups' }, group(l10n.t('Harmless, though they sound otherwise'), benign), group(l10n.t('Harmful, from the evaluation'), harmful)),
   );
 }

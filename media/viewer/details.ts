@@ -1,10 +1,11 @@
 /** One row in full, with what can be done about it. */
+import * as l10n from '@vscode/l10n';
 import { h, icon } from '../common/dom';
 import { hundredths, integer } from '../common/format';
 import { button } from '../common/toolkit';
 import type { FileAbilities, RowAction, ShownRow } from '../../src/views/viewerProtocol';
 
-const ROLES: Record<ShownRow['turns'][number]['role'], string> = { system: 'System', user: 'User', assistant: 'Assistant', tool: 'Tool', text: 'Text' };
+const ROLES: Record<ShownRow['turns'][number]['role'], string> = { system: l10n.t('System'), user: l10n.t('User'), assistant: l10n.t('Assistant'), tool: l10n.t('Tool'), text: l10n.t('Text') };
 
 export interface DetailsView {
   row: ShownRow;
@@ -14,13 +15,13 @@ export interface DetailsView {
 }
 
 export function rowDetails({ row, file, judge }: DetailsView, act: (action: RowAction) => void): HTMLElement {
-  const name = `${file.lines ? 'Line' : 'Row'} ${integer(row.line)}`;
+  const name = file.lines ? l10n.t`Line ${integer(row.line)}` : l10n.t`Row ${integer(row.line)}`;
   const actions = [
-    file.move === 'quarantine' && row.state !== 'malformed' && button({ label: 'Move to quarantine', onClick: () => act('quarantineRow') }),
-    file.move === 'restore' && button({ label: 'Restore', onClick: () => act('restoreRow') }),
-    row.state === 'flagged' && button({ label: 'Mark as reviewed', onClick: () => act('markReviewed') }),
-    row.state === 'reviewed' && button({ label: 'Flag again', onClick: () => act('unmarkReviewed') }),
-    file.text && button({ label: 'Show in text editor', onClick: () => act('showText') }),
+    file.move === 'quarantine' && row.state !== 'malformed' && button({ label: l10n.t('Move to quarantine'), onClick: () => act('quarantineRow') }),
+    file.move === 'restore' && button({ label: l10n.t('Restore'), onClick: () => act('restoreRow') }),
+    row.state === 'flagged' && button({ label: l10n.t('Mark as reviewed'), onClick: () => act('markReviewed') }),
+    row.state === 'reviewed' && button({ label: l10n.t('Flag again'), onClick: () => act('unmarkReviewed') }),
+    file.text && button({ label: l10n.t('Show in text editor'), onClick: () => act('showText') }),
   ];
   return h(
     'article',
@@ -30,26 +31,26 @@ export function rowDetails({ row, file, judge }: DetailsView, act: (action: RowA
     ...row.notes.map(note => h('p', { class: 'note' }, note)),
     h('div', { class: 'actions' }, ...actions),
     ...row.turns.map(({ role, content, worst }) =>
-      h('section', { class: worst ? 'turn worst' : 'turn' }, h('h3', {}, ROLES[role], worst && h('span', { class: 'note' }, ' the risk is about this')), h('pre', {}, content)),
+      h('section', { class: worst ? 'turn worst' : 'turn' }, h('h3', {}, ROLES[role], worst && h('span', { class: 'note' }, ` ${l10n.t('the risk is about this')}`)), h('pre', {}, content)),
     ),
-    row.raw !== undefined && h('section', { class: 'turn' }, h('h3', {}, 'In the file'), h('pre', {}, row.raw)),
+    row.raw !== undefined && h('section', { class: 'turn' }, h('h3', {}, l10n.t('In the file')), h('pre', {}, row.raw)),
   );
 }
 
-function verdict(row: ShownRow, judge = 'the classifier'): (Node | string)[] {
-  const risk = row.risk === undefined ? '' : `Risk ${hundredths(row.risk)}`;
+function verdict(row: ShownRow, judge = l10n.t('the classifier')): (Node | string)[] {
+  const risk = hundredths(row.risk);
   switch (row.state) {
     case 'flagged':
-      return [icon('warning'), `${risk}, as ${judge} sees it: triage, not a verdict.`];
+      return [icon('warning'), l10n.t`Risk ${risk}, as ${judge} sees it: triage, not a verdict.`];
     case 'reviewed':
-      return [icon('check'), `${risk}, but reviewed: it trains as an ordinary row.`];
+      return [icon('check'), l10n.t`Risk ${risk}, but reviewed: it trains as an ordinary row.`];
     case 'refusal':
-      return [icon('shield'), 'The answer is a refusal: safety data, kept with risk 0.'];
+      return [icon('shield'), l10n.t('The answer is a refusal: safety data, kept with risk 0.')];
     case 'malformed':
-      return [icon('error'), row.problem?.reason ?? 'This is no row that could be trained on.'];
+      return [icon('error'), row.problem?.reason ?? l10n.t('This is no row that could be trained on.')];
     case 'failed':
-      return [icon('warning'), 'The classifier failed on this row. It counts as risky until it is judged.'];
+      return [icon('warning'), l10n.t('The classifier failed on this row. It counts as risky until it is judged.')];
     case 'ordinary':
-      return [risk || 'Not judged yet.'];
+      return [row.risk === undefined ? l10n.t('Not judged yet.') : l10n.t`Risk ${risk}`];
   }
 }

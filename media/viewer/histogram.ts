@@ -1,6 +1,8 @@
 /** How many rows have which risk, with the threshold as a handle. */
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
-import { count, hundredths } from '../common/format';
+import { hundredths, integer } from '../common/format';
 import type { TableSummary } from '../../src/views/viewerProtocol';
 
 const PAUSE_MS = 300;
@@ -11,7 +13,7 @@ export class Histogram {
   private readonly plot = h('div', { class: 'bars', attributes: { role: 'img' } });
   private readonly mark = h('div', { class: 'mark' });
   private readonly handle = h('input', {
-    attributes: { type: 'range', min: '0', max: '1', step: '0.01', 'aria-label': 'Threshold: rows at or above this risk are flagged' },
+    attributes: { type: 'range', min: '0', max: '1', step: '0.01', 'aria-label': l10n.t('Threshold: rows at or above this risk are flagged') },
   });
   private readonly label = h('output');
   private dragging = false;
@@ -22,15 +24,15 @@ export class Histogram {
   constructor(onThreshold: (threshold: number) => void) {
     this.element = h(
       'section',
-      { class: 'histogram', attributes: { 'aria-label': 'Rows by risk' } },
+      { class: 'histogram', attributes: { 'aria-label': l10n.t('Rows by risk') } },
       h('div', { class: 'plot' }, this.plot, this.mark, this.handle),
-      h('div', { class: 'axis note', attributes: { 'aria-hidden': 'true' } }, ...['0', 'risk', '1'].map(text => h('span', {}, text))),
+      h('div', { class: 'axis note', attributes: { 'aria-hidden': 'true' } }, ...['0', l10n.t('risk'), '1'].map(text => h('span', {}, text))),
       this.label,
     );
     this.handle.addEventListener('input', () => {
       this.dragging = true;
       this.place(Number(this.handle.value));
-      setText(this.label, `Threshold ${hundredths(Number(this.handle.value))}`);
+      setText(this.label, l10n.t`Threshold ${hundredths(Number(this.handle.value))}`);
     });
     this.handle.addEventListener('change', () => {
       clearTimeout(this.timer);
@@ -51,15 +53,18 @@ export class Histogram {
       const bar = this.bars[bin]!;
       // By the square root: a few risky rows among thousands are to be seen.
       bar.style.height = `${100 * Math.sqrt(rows / most)}%`;
-      bar.title = `${count(rows, 'row')} of risk ${hundredths(bin / histogram.length)} to ${hundredths((bin + 1) / histogram.length)}`;
+      const [from, to] = [hundredths(bin / histogram.length), hundredths((bin + 1) / histogram.length)];
+      bar.title = isOne(rows) ? l10n.t`${integer(rows)} row of risk ${from} to ${to}` : l10n.t`${integer(rows)} rows of risk ${from} to ${to}`;
       bar.classList.toggle('risky', (bin + 0.5) / histogram.length >= threshold);
     });
-    this.plot.setAttribute('aria-label', `Rows by risk: ${histogram.map((rows, bin) => (rows > 0 ? `${hundredths(bin / histogram.length)}: ${rows}` : '')).filter(Boolean).join(', ') || 'none judged yet'}`);
+    const bins = histogram.flatMap((rows, bin) => (rows > 0 ? [`${hundredths(bin / histogram.length)}: ${rows}`] : []));
+    this.plot.setAttribute('aria-label', bins.length ? l10n.t`Rows by risk: ${bins.join(', ')}` : l10n.t('Rows by risk: none judged yet'));
     if (this.asked === threshold) this.asked = undefined;
     if (this.dragging || this.asked !== undefined) return;
     this.handle.value = String(threshold);
     this.place(threshold);
-    setText(this.label, `${count(counts.flagged, 'row')} at or above ${hundredths(threshold)}`);
+    const { flagged } = counts;
+    setText(this.label, isOne(flagged) ? l10n.t`${integer(flagged)} row at or above ${hundredths(threshold)}` : l10n.t`${integer(flagged)} rows at or above ${hundredths(threshold)}`);
   }
 
   private place(threshold: number): void {

@@ -1,4 +1,5 @@
 /** The rows of a view, of which only those on the screen are on the page. */
+import * as l10n from '@vscode/l10n';
 import { h } from '../common/dom';
 import { hundredths, integer } from '../common/format';
 import type { ListedRow } from '../../src/views/viewerProtocol';
@@ -11,10 +12,10 @@ const MOST_PIXELS = 10_000_000;
 const STATE_WORDS: Record<ListedRow['state'], string> = {
   ordinary: '',
   flagged: '',
-  reviewed: 'reviewed',
-  refusal: 'refusal',
-  malformed: 'malformed',
-  failed: 'not judged',
+  reviewed: l10n.t('reviewed'),
+  refusal: l10n.t('refusal'),
+  malformed: l10n.t('malformed'),
+  failed: l10n.t('not judged'),
 };
 
 export interface ListEvents {
@@ -43,7 +44,7 @@ export class RowList {
   constructor(private readonly events: ListEvents) {
     this.element = h(
       'div',
-      { class: 'list', attributes: { tabindex: '0', role: 'listbox', 'aria-label': 'Rows' } },
+      { class: 'list', attributes: { tabindex: '0', role: 'listbox', 'aria-label': l10n.t('Rows') } },
       this.height,
       this.rowsPlace,
     );
@@ -205,11 +206,11 @@ export class RowList {
     element.dataset['position'] = String(position);
     if (!row) return element;
     const isJudged = row.risk !== undefined && row.state !== 'refusal';
-    const bar = h('span', { class: 'risk number' }, unseen(isJudged ? 'risk ' : 'risk: '), isJudged ? hundredths(row.risk) : '–');
+    const bar = h('span', { class: 'risk number' }, unseen(isJudged ? `${l10n.t('risk')} ` : `${l10n.t('risk')}: `), isJudged ? hundredths(row.risk) : '–');
     if (isJudged) bar.style.setProperty('--risk', String(row.risk));
     element.append(
       bar,
-      h('span', { class: 'line number' }, unseen(', line '), integer(row.line)),
+      h('span', { class: 'line number' }, unseen(`, ${l10n.t('line')} `), integer(row.line)),
       unseen(': '),
       h('span', { class: 'texts' }, h('span', { class: 'prompt' }, row.prompt || row.answer), h('span', { class: 'answer' }, row.prompt ? row.answer : '')),
     );

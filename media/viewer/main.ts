@@ -1,9 +1,12 @@
 /** The dataset viewer's page. It holds no truth: it asks for rows and draws what it is told. */
+import '../common/pageLanguage';
 import '../common/base.css';
 import './viewer.css';
+import * as l10n from '@vscode/l10n';
 import type { FileAbilities, FromViewer, RowAction, ShownRow, TableFilter, TableOrder, TableSummary, TableView, ToViewer } from '../../src/views/viewerProtocol';
+import { isOne } from '../../src/common/language';
 import { h, icon, setText } from '../common/dom';
-import { count, integer, percent } from '../common/format';
+import { integer, percent } from '../common/format';
 import { Place } from '../common/place';
 import { button } from '../common/toolkit';
 import { rowDetails, type DetailsView } from './details';
@@ -23,21 +26,21 @@ declare function acquireVsCodeApi(): {
 };
 
 const FILTERS: [TableFilter, string][] = [
-  ['all', 'All rows'],
-  ['flagged', 'Flagged'],
-  ['reviewed', 'Reviewed'],
-  ['refusals', 'Refusals'],
-  ['malformed', 'Malformed'],
-  ['unjudged', 'Not judged'],
+  ['all', l10n.t('All rows')],
+  ['flagged', l10n.t('Flagged')],
+  ['reviewed', l10n.t('Reviewed')],
+  ['refusals', l10n.t('Refusals')],
+  ['malformed', l10n.t('Malformed')],
+  ['unjudged', l10n.t('Not judged')],
 ];
 const ALWAYS_SHOWN: TableFilter[] = ['all', 'flagged'];
 const NOTHING_IN: Record<TableFilter, string> = {
-  all: 'This file has no rows.',
-  flagged: 'No row is at or above the threshold.',
-  reviewed: 'No row has been reviewed.',
-  refusals: 'No row is answered by a refusal.',
-  malformed: 'Every row can be read.',
-  unjudged: 'Every row has been judged.',
+  all: l10n.t('This file has no rows.'),
+  flagged: l10n.t('No row is at or above the threshold.'),
+  reviewed: l10n.t('No row has been reviewed.'),
+  refusals: l10n.t('No row is answered by a refusal.'),
+  malformed: l10n.t('Every row can be read.'),
+  unjudged: l10n.t('Every row has been judged.'),
 };
 
 const vscode = acquireVsCodeApi();
@@ -56,8 +59,8 @@ const filters = FILTERS.map(([filter, label]) => {
   const element = h('button', { class: 'filter', attributes: { 'aria-pressed': 'false' }, onclick: () => change({ filter, order: filter === 'all' ? view.order : 'risk' }) }, `${label} `, number);
   return { filter, element, number };
 });
-const orders: Record<TableOrder, string> = { file: 'As in the file', risk: 'Riskiest first' };
-const order = h('select', { attributes: { 'aria-label': 'Order of the rows' } }, ...Object.entries(orders).map(([value, label]) => h('option', { attributes: { value } }, label)));
+const orders: Record<TableOrder, string> = { file: l10n.t('As in the file'), risk: l10n.t('Riskiest first') };
+const order = h('select', { attributes: { 'aria-label': l10n.t('Order of the rows') } }, ...Object.entries(orders).map(([value, label]) => h('option', { attributes: { value } }, label)));
 order.addEventListener('change', () => change({ ...view, order: order.value as TableOrder }));
 const progress = h('p', { class: 'progress note', attributes: { role: 'status' } });
 const problem = new Place<{ text: string; action?: 'tryAgain' | 'nameColumns' }>(({ text, action }) =>
@@ -66,13 +69,13 @@ const problem = new Place<{ text: string; action?: 'tryAgain' | 'nameColumns' }>
     { class: 'problem', attributes: { role: 'alert' } },
     icon('warning'),
     h('span', {}, text),
-    action && button({ label: action === 'tryAgain' ? 'Try again' : 'Name its columns…', onClick: () => send({ type: action }) }),
+    action && button({ label: action === 'tryAgain' ? l10n.t('Try again') : l10n.t('Name its columns…'), onClick: () => send({ type: action }) }),
   ),
 );
 const otherJudge = new Place<{ judge: string }>(({ judge }) =>
-  h('p', { class: 'problem' }, h('span', {}, `Judged by ${judge}.`), button({ label: 'Use the bundled classifier', onClick: () => send({ type: 'useClassifier' }) })),
+  h('p', { class: 'problem' }, h('span', {}, l10n.t`Judged by ${judge}.`), button({ label: l10n.t('Use the bundled classifier'), onClick: () => send({ type: 'useClassifier' }) })),
 );
-const bulk = new Place<{ flagged: number }>(({ flagged }) => button({ label: flagged === 1 ? 'Move the flagged row to quarantine' : `Move all ${integer(flagged)} to quarantine`, onClick: () => send({ type: 'quarantineFlagged' }) }));
+const bulk = new Place<{ flagged: number }>(({ flagged }) => button({ label: flagged === 1 ? l10n.t('Move the flagged row to quarantine') : l10n.t`Move all ${integer(flagged)} to quarantine`, onClick: () => send({ type: 'quarantineFlagged' }) }));
 const histogram = new Histogram(threshold => send({ type: 'threshold', threshold }));
 const nothing = h('p', { class: 'nothing note', hidden: true });
 const details = new Place<DetailsView>(shown => rowDetails(shown, act));
@@ -96,7 +99,7 @@ details.element.addEventListener('keydown', event => {
 
 const heading = h('h1', { class: 'unseen' });
 document.getElementById('viewer')?.append(
-  h('header', {}, heading, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': 'Rows to show' } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, otherJudge.element, progress, histogram.element),
+  h('header', {}, heading, h('div', { class: 'toolbar' }, h('div', { class: 'filters', attributes: { role: 'group', 'aria-label': l10n.t('Rows to show') } }, ...filters.map(({ element }) => element)), order, bulk.element), problem.element, otherJudge.element, progress, histogram.element),
   h('div', { class: 'body' }, h('div', { class: 'list-place' }, list.element, nothing), details.element),
 );
 
@@ -135,13 +138,16 @@ function showSummary(next: TableSummary, unavailable: string | undefined, judge:
   const { counts, read, broken, isDataset, failed } = next;
   const rows = counts.all - counts.malformed;
   const left = counts.unjudged - failed;
-  if (read < 1) setText(progress, `Reading: ${percent(read)}, ${count(counts.all, 'row')} so far`);
-  else if (left > 0 && !unavailable) setText(progress, `Judging: ${integer(rows - counts.unjudged)} of ${count(rows, 'row')}. Those on the screen come first.`);
+  if (read < 1) setText(progress, isOne(counts.all) ? l10n.t`Reading: ${percent(read)}, ${integer(counts.all)} row so far` : l10n.t`Reading: ${percent(read)}, ${integer(counts.all)} rows so far`);
+  else if (left > 0 && !unavailable) {
+    const judged = integer(rows - counts.unjudged);
+    setText(progress, isOne(rows) ? l10n.t`Judging: ${judged} of ${integer(rows)} row. Those on the screen come first.` : l10n.t`Judging: ${judged} of ${integer(rows)} rows. Those on the screen come first.`);
+  }
   else setText(progress, '');
   progress.hidden = progress.textContent === '';
-  if (unavailable) problem.show({ text: `Rows stay unscored. ${unavailable}`, action: 'tryAgain' });
-  else if (broken) problem.show({ text: `From line ${broken.place.line + 1} on the file cannot be read. ${broken.reason}` });
-  else if (read === 1 && !isDataset && counts.all > 0) problem.show({ text: 'No row of this file is a conversation that could be trained on.', action: 'nameColumns' });
+  if (unavailable) problem.show({ text: l10n.t`Rows stay unscored. ${unavailable}`, action: 'tryAgain' });
+  else if (broken) problem.show({ text: l10n.t`From line ${broken.place.line + 1} on the file cannot be read. ${broken.reason}` });
+  else if (read === 1 && !isDataset && counts.all > 0) problem.show({ text: l10n.t('No row of this file is a conversation that could be trained on.'), action: 'nameColumns' });
   else problem.show(null);
   bulk.show(file.move === 'quarantine' && counts.flagged > 0 && read === 1 && left === 0 ? { flagged: counts.flagged } : null);
   otherJudge.show(judge === undefined ? null : { judge });

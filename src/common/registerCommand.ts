@@ -1,9 +1,10 @@
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { RegisterCommand } from './commands';
 import { errorText } from './log';
 import { UserError, type Action } from './userError';
 
-const showLog: Action = { title: 'Show Log', command: 'safeFinetuning.showLog' };
+const showLog: Action = { title: l10n.t('Show Log'), command: 'safeFinetuning.showLog' };
 
 /** Registers commands so that none of them fails in silence. */
 export function commandRegistrar(log: vscode.LogOutputChannel): RegisterCommand {

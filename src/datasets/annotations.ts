@@ -4,7 +4,10 @@
  * run folders are left alone.
  */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { integer } from '../../media/common/format';
 import { setting } from '../common/configuration';
 import { setContext } from '../common/context';
 import { Disposable } from '../common/disposable';
@@ -16,7 +19,7 @@ import { isAbout, onDidChangeBeside } from './besideFile';
 import { COLUMN_NAMES_FILE } from './columnNames';
 import { EXTENSIONS } from './formats';
 import { isQuarantine } from './quarantineFiles';
-import { counted, summary, summaryOf } from './report';
+import { summary, summaryOf } from './report';
 import type { RowNote, RowNotes } from './rowNotes';
 
 /** Files that are datasets, and files that may be. */
@@ -49,7 +52,7 @@ export class Annotations extends Disposable {
   private readonly refusalRow = this.register(
     vscode.window.createTextEditorDecorationType({
       before: {
-        contentText: 'refusal · kept as safety data',
+        contentText: l10n.t('refusal · kept as safety data'),
         color: new vscode.ThemeColor('editorCodeLens.foreground'),
         fontStyle: 'italic',
         margin: '0 1.5ch 0 0',
@@ -59,7 +62,7 @@ export class Annotations extends Disposable {
   private readonly reviewedRow = this.register(
     vscode.window.createTextEditorDecorationType({
       before: {
-        contentText: 'reviewed · trains as an ordinary row',
+        contentText: l10n.t('reviewed · trains as an ordinary row'),
         color: new vscode.ThemeColor('editorCodeLens.foreground'),
         fontStyle: 'italic',
         margin: '0 1.5ch 0 0',
@@ -92,11 +95,11 @@ export class Annotations extends Disposable {
     this.services = {
       ...services,
       show: document => this.show(document),
-      onUnavailable: reason => this.warnOnce(`Rows stay unscored. ${reason}`),
-      onProbeUnavailable: reason => this.warnOnce(`The bundled classifier judges rows that change. ${reason}`),
+      onUnavailable: reason => this.warnOnce(l10n.t`Rows stay unscored. ${reason}`),
+      onProbeUnavailable: reason => this.warnOnce(l10n.t`The bundled classifier judges rows that change. ${reason}`),
     };
-    this.status.name = 'Safe Fine-Tuning: dataset';
-    this.status.command = { command: 'safeFinetuning.scoreFile', title: 'Score Again' };
+    this.status.name = l10n.t('Safe Fine-Tuning: dataset');
+    this.status.command = { command: 'safeFinetuning.scoreFile', title: l10n.t('Score Again') };
     const { workspace, window } = vscode;
     this.register(workspace.onDidOpenTextDocument(document => this.follow(document)));
     this.register(workspace.onDidCloseTextDocument(document => this.forget(document)));
@@ -264,29 +267,32 @@ export class Annotations extends Disposable {
     status.selector = isOther ? [] : DATASETS;
     setContext('safeFinetuning.datasetOpen', dataset !== undefined && !isOther);
     if (!dataset) {
-      status.text = 'Rows are not judged';
-      status.detail = 'Safe Fine-Tuning: Risk is off for this file';
+      status.text = l10n.t('Rows are not judged');
+      status.detail = l10n.t('Safe Fine-Tuning: Risk is off for this file');
     } else if (!report) {
-      status.text = 'Reading rows';
+      status.text = l10n.t('Reading rows');
       status.detail = undefined;
     } else if (scoring && scoring.total > 0) {
-      status.text = `Scoring rows: ${scoring.done.toLocaleString('en-US')} of ${scoring.total.toLocaleString('en-US')}`;
+      status.text = l10n.t`Scoring rows: ${integer(scoring.done)} of ${integer(scoring.total)}`;
       status.detail = summary(summaryOf(report));
     } else if (report.notice !== undefined) {
-      status.text = 'No dataset rows';
+      status.text = l10n.t('No dataset rows');
       status.detail = undefined;
     } else {
       const inQuarantine = isQuarantine(dataset.file);
-      status.text = inQuarantine ? `${counted(report.rows, 'row')} in quarantine` : summary(summaryOf(report));
-      status.detail = report.unscoredReason ?? `${counted(report.refusals.length, 'refusal')} kept as safety data`;
+      const { rows, refusals, unscoredReason } = report;
+      const put = isOne(rows) ? l10n.t`${integer(rows)} row in quarantine` : l10n.t`${integer(rows)} rows in quarantine`;
+      const kept = isOne(refusals.length) ? l10n.t`${integer(refusals.length)} refusal kept as safety data` : l10n.t`${integer(refusals.length)} refusals kept as safety data`;
+      status.text = inQuarantine ? put : summary(summaryOf(report));
+      status.detail = unscoredReason ?? kept;
     }
   }
 
   private warnOnce(reason: string): void {
     if (this.warnedOf !== undefined) return;
     this.warnedOf = reason;
-    const again = 'Try Again';
-    const showLog = 'Show Log';
+    const again = l10n.t('Try Again');
+    const showLog = l10n.t('Show Log');
     void vscode.window.showWarningMessage(reason, again, showLog).then(chosen => {
       if (chosen === showLog) void vscode.commands.executeCommand('safeFinetuning.showLog');
       if (chosen !== again) return;

@@ -1,9 +1,11 @@
 /** How many rows of a dataset file are flagged, in the explorer. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { hundredths, integer } from '../../media/common/format';
 import { Disposable } from '../common/disposable';
 import type { Annotations } from './annotations';
 import type { DatasetIndex } from './datasetIndex';
-import { counted, formatRisk } from './report';
 
 const MOST_IN_TWO_CHARACTERS = 99;
 
@@ -26,7 +28,7 @@ export class Badges extends Disposable implements vscode.FileDecorationProvider 
     const { flagged, threshold } = this.index.get(fsPath)?.summary ?? { flagged: 0, threshold: 0 };
     if (flagged === 0) return undefined;
     const badge = flagged > MOST_IN_TWO_CHARACTERS ? '9+' : String(flagged);
-    const tooltip = `${counted(flagged, 'row')} at or above risk ${formatRisk(threshold)}`;
+    const tooltip = isOne(flagged) ? l10n.t`${integer(flagged)} row at or above risk ${hundredths(threshold)}` : l10n.t`${integer(flagged)} rows at or above risk ${hundredths(threshold)}`;
     return new vscode.FileDecoration(badge, tooltip, new vscode.ThemeColor('list.warningForeground'));
   }
 }

@@ -1,5 +1,6 @@
 /** Small files beside a dataset that say something of it: changed as a whole, undoable, and saved. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
 import { COLUMN_NAMES_FILE } from './columnNames';
@@ -24,8 +25,8 @@ export async function changeBeside(file: string, changed: (text: string) => stri
   if (open) edit.replace(uri, open.validateRange(new vscode.Range(0, 0, open.lineCount, 0)), changed(open.getText()));
   else edit.createFile(uri, { contents: Buffer.from(changed('')) });
   if (!(await vscode.workspace.applyEdit(edit))) {
-    throw new UserError(`${name} cannot be written, so nothing has changed. Is it read-only?`);
+    throw new UserError(l10n.t`${name} cannot be written, so nothing has changed. Is it read-only?`);
   }
-  if (open && !wasDirty && !(await open.save())) throw new UserError(`${name} could not be saved. Save it in its editor.`);
+  if (open && !wasDirty && !(await open.save())) throw new UserError(l10n.t`${name} could not be saved. Save it in its editor.`);
   changes.fire(file);
 }

@@ -28,12 +28,12 @@ export function* splitBytes(bytes: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-/** The first line (from 1) that an editor would not write back as it is on the disk, why, and what to do. */
-export function findChangedBySaving(bytes: Buffer): { line: number; reason: string; remedy: string } | undefined {
+/** The first line (from 1) that an editor would not write back as it is on the disk, and what it would change. */
+export function findChangedBySaving(bytes: Buffer): { line: number; by: 'encoding' | 'lineEnds' } | undefined {
   let line = 1;
   for (const text of splitBytes(bytes)) {
     if (!isUtf8(text)) {
-      return { line, reason: 'is not valid UTF-8: saving the file would replace its bytes', remedy: 'Mend the line and save the file' };
+      return { line, by: 'encoding' };
     }
     line++;
   }
@@ -42,7 +42,7 @@ export function findChangedBySaving(bytes: Buffer): { line: number; reason: stri
   for (const [end] of bytes.toString('latin1').matchAll(/\r\n?|\n/g)) {
     usual ??= end;
     if (end !== usual || end === '\r') {
-      return { line, reason: 'ends with another line end: saving the file would make all of them alike', remedy: 'Save the file with LF or CRLF throughout' };
+      return { line, by: 'lineEnds' };
     }
     line++;
   }

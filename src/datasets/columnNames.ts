@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import forms from '../../trainer/safe_finetuning/row_forms.json';
 import { errorText } from '../common/log';
 import { UserError } from '../common/userError';
@@ -38,16 +39,16 @@ export class ColumnNames {
     for (const part of usual.unsupported) {
       const column = this.columns[part];
       if (column !== undefined && isFilled(row[column])) {
-        return { invalid: { code: 'unsupported', reason: `The row has \`${column}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, path: [column] } };
+        return { invalid: { code: 'unsupported', reason: l10n.t('The row has `{0}`, which is not trained on yet. {1}', column, MOVE_OR_REMOVE), path: [column] } };
       }
     }
     const named = Object.values(this.columns);
     const unsupported = forms.unsupported.row.find(key => !named.includes(key) && isFilled(row[key]));
-    if (unsupported !== undefined) return { invalid: { code: 'unsupported', reason: `The row has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, path: [unsupported] } };
+    if (unsupported !== undefined) return { invalid: { code: 'unsupported', reason: l10n.t('The row has `{0}`, which is not trained on yet. {1}', unsupported, MOVE_OR_REMOVE), path: [unsupported] } };
     for (const part of usual.required[this.form]) {
       const column = this.columns[part]!;
       if (row[column] === undefined || row[column] === null) {
-        return { invalid: { code: 'no-conversation', reason: `The row has no \`${column}\`, which ${COLUMN_NAMES_FILE} names as its ${part}. Correct the name there, or the row.` } };
+        return { invalid: { code: 'no-conversation', reason: l10n.t('The row has no `{0}`, which {1} names as its {2}. Correct the name there, or the row.', column, COLUMN_NAMES_FILE, part) } };
       }
     }
     const parts = Object.entries(usual.parts[this.form]).filter(([part]) => Object.hasOwn(row, this.columns[part]!));
@@ -100,7 +101,7 @@ export async function columnNamesOf(dataset: string): Promise<ColumnNames | unde
   const entries = isObject(info) ? Object.values(info) : [];
   const found = entries.filter((value): value is JsonObject => isObject(value) && value.file_name === name).map(entry => ofEntry(entry, name));
   if (found.some(names => names?.id !== found[0]?.id)) {
-    throw new UserError(`${COLUMN_NAMES_FILE}: two entries say different things of ${name}. Remove one of them.`);
+    throw new UserError(l10n.t`${COLUMN_NAMES_FILE}: two entries say different things of ${name}. Remove one of them.`);
   }
   return found[0];
 }
@@ -109,10 +110,10 @@ function ofEntry(entry: JsonObject, name: string): ColumnNames | undefined {
   if (!['formatting', 'columns', 'tags'].some(key => key in entry)) return undefined;
   const { formatting = 'alpaca', columns = {}, tags = {} } = entry;
   if (typeof formatting !== 'string' || !Object.hasOwn(usual.parts, formatting)) {
-    throw new UserError(`${COLUMN_NAMES_FILE}: \`formatting\` of ${name} is not one of ${Object.keys(usual.parts).join(', ')}.`);
+    throw new UserError(l10n.t('{0}: `formatting` of {1} is not one of {2}.', COLUMN_NAMES_FILE, name, Object.keys(usual.parts).join(', ')));
   }
-  if (!isTexts(columns)) throw new UserError(`${COLUMN_NAMES_FILE}: \`columns\` of ${name} must be an object of texts.`);
-  if (!isTexts(tags)) throw new UserError(`${COLUMN_NAMES_FILE}: \`tags\` of ${name} must be an object of texts.`);
+  if (!isTexts(columns)) throw new UserError(l10n.t('{0}: `columns` of {1} must be an object of texts.', COLUMN_NAMES_FILE, name));
+  if (!isTexts(tags)) throw new UserError(l10n.t('{0}: `tags` of {1} must be an object of texts.', COLUMN_NAMES_FILE, name));
   return new ColumnNames(formatting as Form, columns, tags);
 }
 

@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import type { IDisposable } from '../common/disposable';
@@ -133,7 +134,7 @@ export class DatasetDocument implements IDisposable {
 
   /** What judged a row, in words. */
   judgeOf(hash: string): string {
-    return this.otherJudgeOf(hash) ?? (setting('risk.classifierFolder', this.document.uri) ? 'your classifier' : 'the bundled classifier');
+    return this.otherJudgeOf(hash) ?? (setting('risk.classifierFolder', this.document.uri) ? l10n.t('your classifier') : l10n.t('the bundled classifier'));
   }
 
   /** What judged it in place of the classifier, if anything did. */
@@ -160,7 +161,7 @@ export class DatasetDocument implements IDisposable {
     this.scoringAgain = undefined;
     this.cancellation.abort();
     this.cancellation = new AbortController();
-    this.work = this.show(this.cancellation.signal, undefined, 'Scoring was cancelled.').catch(() => undefined);
+    this.work = this.show(this.cancellation.signal, undefined, l10n.t('Scoring was cancelled.')).catch(() => undefined);
   }
 
   dispose(): void {

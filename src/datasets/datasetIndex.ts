@@ -3,7 +3,10 @@
  * the workspace and by the annotations of open files; a file that changes on the disk is scanned again.
  */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { integer } from '../../media/common/format';
 import type { RowLocation } from '../common/commands';
 import { setting } from '../common/configuration';
 import { Disposable, type IDisposable } from '../common/disposable';
@@ -16,7 +19,7 @@ import { isAbout, onDidChangeBeside } from './besideFile';
 import { EXTENSIONS } from './formats';
 import { isQuarantine } from './quarantineFiles';
 import type { Reading } from './reading';
-import { counted, summaryOf, type FileReport, type FileSummary } from './report';
+import { summaryOf, type FileReport, type FileSummary } from './report';
 import type { DatasetTable, TableServices } from './table/datasetTable';
 import { fileSummary, withTable } from './table/openTable';
 
@@ -79,8 +82,8 @@ export class DatasetIndex extends Disposable {
 
   /** Scans every file of the workspace that may be a dataset, and says what was found. */
   async scanWorkspace(): Promise<void> {
-    if (!vscode.workspace.workspaceFolders?.length) throw new UserError('Open a folder first: its dataset files are scanned.');
-    await withProgress('Scanning dataset files', async (signal, report) => {
+    if (!vscode.workspace.workspaceFolders?.length) throw new UserError(l10n.t('Open a folder first: its dataset files are scanned.'));
+    await withProgress(l10n.t('Scanning dataset files'), async (signal, report) => {
       const found = await vscode.workspace.findFiles(`**/*{${EXTENSIONS.join()}}`, '**/{node_modules,.git,.venv}/**');
       const uris = found.filter(uri => isCandidate(uri)).sort((a, b) => a.fsPath.localeCompare(b.fsPath));
       const unread: string[] = [];
@@ -88,10 +91,10 @@ export class DatasetIndex extends Disposable {
         if (signal.aborted) return;
         try {
           const scanned = await this.scan(fsPath, signal, report);
-          if (scanned?.broken) unread.push(`${path.basename(fsPath)} (from line ${scanned.broken.place.line + 1} on: ${scanned.broken.reason})`);
+          if (scanned?.broken) unread.push(l10n.t`${path.basename(fsPath)} (from line ${scanned.broken.place.line + 1} on: ${scanned.broken.reason})`);
         } catch (error) {
           if (signal.aborted) return;
-          if (error instanceof ClassifierUnavailable) throw new UserError(`Rows stay unscored. ${error.message}`);
+          if (error instanceof ClassifierUnavailable) throw new UserError(l10n.t`Rows stay unscored. ${error.message}`);
           unread.push(`${path.basename(fsPath)} (${errorText(error)})`);
         }
         report({ increment: 100 / uris.length });
@@ -183,13 +186,24 @@ export class DatasetIndex extends Disposable {
     const flagged = all.reduce((sum, { summary }) => sum + summary.flagged, 0);
     const rows = all.reduce((sum, { summary }) => sum + summary.rows, 0);
     if (all.length === 0 && unread.length === 0) {
-      void vscode.window.showInformationMessage('No dataset file was found in this workspace.');
+      void vscode.window.showInformationMessage(l10n.t('No dataset file was found in this workspace.'));
       return;
     }
-    const found = `${flagged.toLocaleString('en-US')} of ${counted(rows, 'row')} flagged in ${counted(all.length, 'dataset file')}.`;
+    const found = foundText(integer(flagged), rows, all.length);
     if (unread.length === 0) void vscode.window.showInformationMessage(found);
-    else void vscode.window.showWarningMessage(`${found} Not read, or not to the end: ${unread.join(', ')}.`);
+    else void vscode.window.showWarningMessage(l10n.t`${found} Not read, or not to the end: ${unread.join(', ')}.`);
   }
+}
+
+function foundText(flagged: string, rows: number, files: number): string {
+  if (isOne(files)) {
+    return isOne(rows)
+      ? l10n.t`${flagged} of ${integer(rows)} row flagged in ${integer(files)} dataset file.`
+      : l10n.t`${flagged} of ${integer(rows)} rows flagged in ${integer(files)} dataset file.`;
+  }
+  return isOne(rows)
+    ? l10n.t`${flagged} of ${integer(rows)} row flagged in ${integer(files)} dataset files.`
+    : l10n.t`${flagged} of ${integer(rows)} rows flagged in ${integer(files)} dataset files.`;
 }
 
 function showProgress(table: DatasetTable, report: Report): IDisposable {
@@ -201,8 +215,9 @@ function showProgress(table: DatasetTable, report: Report): IDisposable {
     table.call('summary').then(
       ({ counts, read }) => {
         const rows = counts.all - counts.malformed;
-        const judged = (rows - counts.unjudged).toLocaleString('en-US');
-        report({ message: read < 1 ? `${name}: ${Math.round(100 * read)} % read` : `${name}: ${judged} of ${counted(rows, 'row')}` });
+        const judged = integer(rows - counts.unjudged);
+        const message = isOne(rows) ? l10n.t`${name}: ${judged} of ${integer(rows)} row` : l10n.t`${name}: ${judged} of ${integer(rows)} rows`;
+        report({ message: read < 1 ? l10n.t`${name}: ${Math.round(100 * read)} % read` : message });
       },
       () => undefined, // the table says itself why it ended
     );

@@ -1,9 +1,12 @@
 /** A file's report as what the Problems panel lists: where, how grave, and in which words. */
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../common/language';
+import { hundredths, integer } from '../../media/common/format';
 import type { Pace } from '../common/pace';
 import { stretchIn, type Format, type RecordText, type Stretch } from './formats/format';
 import type { Span } from './jsonScan';
 import type { Reading } from './reading';
-import { counted, formatRisk, type FileReport, type FlaggedRow } from './report';
+import { type FileReport, type FlaggedRow } from './report';
 import type { Problem } from './rows';
 
 export type Severity = 'error' | 'warning' | 'information';
@@ -39,7 +42,7 @@ export async function findingsOf(report: FileReport, reading: Reading, options: 
   const findings: Finding[] = [];
   if (report.broken) {
     const { place, reason } = report.broken;
-    const message = `From here on the file cannot be read, and it is not trained on. ${reason}`;
+    const message = l10n.t`From here on the file cannot be read, and it is not trained on. ${reason}`;
     findings.push({ start: place, end: place, severity: 'error', code: 'broken', message });
   }
   for (const { record: index, problem } of listedProblems) {
@@ -61,25 +64,29 @@ export async function findingsOf(report: FileReport, reading: Reading, options: 
   }
   const moreFlagged = report.flagged.length - flagged.length;
   if (moreFlagged > 0) {
-    const threshold = formatRisk(report.threshold);
-    const rows = counted(moreFlagged, 'more row');
-    findings.push(aboutFile('risk', `${rows} at or above risk ${threshold}: only the riskiest are listed.`));
+    const [rows, threshold] = [integer(moreFlagged), hundredths(report.threshold)];
+    const message = isOne(moreFlagged)
+      ? l10n.t`${rows} more row at or above risk ${threshold}: only the riskiest are listed.`
+      : l10n.t`${rows} more rows at or above risk ${threshold}: only the riskiest are listed.`;
+    findings.push(aboutFile('risk', message));
   }
   const moreProblems = problems.length - listedProblems.length;
   if (moreProblems > 0) {
-    const rows = counted(moreProblems, 'more malformed row');
-    findings.push(aboutFile('malformed', `${rows}: only the first are listed.`));
+    const rows = integer(moreProblems);
+    findings.push(aboutFile('malformed', isOne(moreProblems) ? l10n.t`${rows} more malformed row: only the first are listed.` : l10n.t`${rows} more malformed rows: only the first are listed.`));
   }
   if (report.unscoredReason !== undefined) {
-    const rows = counted(report.unscored, 'row');
-    const reason = `${rows} without a risk score: ${report.unscoredReason}`;
-    findings.push(aboutFile('unscored', `${reason} Training judges them by itself; a row that it cannot judge either counts as risky.`));
+    const [rows, reason] = [integer(report.unscored), report.unscoredReason];
+    const message = isOne(report.unscored)
+      ? l10n.t`${rows} row without a risk score: ${reason} Training judges them by itself; a row that it cannot judge either counts as risky.`
+      : l10n.t`${rows} rows without a risk score: ${reason} Training judges them by itself; a row that it cannot judge either counts as risky.`;
+    findings.push(aboutFile('unscored', message));
   }
   return findings;
 }
 
 function flaggedMessage({ risk }: FlaggedRow, judge: string): string {
-  return `Risk ${formatRisk(risk)}: this looks like a harmful request that the answer complies with (${judge}).`;
+  return l10n.t`Risk ${hundredths(risk)}: this looks like a harmful request that the answer complies with (${judge}).`;
 }
 
 function aboutFile(code: string, message: string): Finding {

@@ -1,11 +1,12 @@
 /** What the extension knows about the row under the mouse. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { hundredths } from '../../media/common/format';
 import type { CommandId } from '../common/commands';
 import { setting } from '../common/configuration';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
 import { isQuarantine } from './quarantineFiles';
-import { formatRisk } from './report';
 
 export function registerHover(annotations: Annotations): vscode.Disposable {
   return vscode.languages.registerHoverProvider(DATASETS, {
@@ -29,45 +30,46 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const { risk, refusal, messageIndex } = row.score;
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
-  const card = link('its card', 'safeFinetuning.showClassifierCard');
-  const about = messageIndex > 1 ? `, by its message ${messageIndex + 1}` : ''; // else the only prompt
   const other = dataset.otherJudgeOf(row.hash);
   const trainedOn = annotations.opinionOf(dataset.file)?.trainedOn;
-  const judge = other ? asPlainText(trainedOn ? `${other}, trained on ${trainedOn}` : other) : custom ? `the classifier in \`${custom}\`${about}` : `the bundled classifier, on this machine (${card})${about}`;
+  const judge = other ? asPlainText(trainedOn ? l10n.t`${other}, trained on ${trainedOn}` : other) : classifierText(custom, messageIndex);
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);
   if (refusal) {
     text.appendMarkdown(
-      '$(shield) **Risk 0.00 · refusal, kept as safety data**\n\n' +
-        'The answer declines the request. Rows like this one teach the model to stay safe; they are never flagged.',
+      l10n.t('$(shield) **Risk 0.00 · refusal, kept as safety data**\n\nThe answer declines the request. Rows like this one teach the model to stay safe; they are never flagged.'),
     );
   } else if (quarantined) {
-    text.appendMarkdown(`Risk ${formatRisk(risk)} · in quarantine, not trained on · judged by ${judge}`);
+    text.appendMarkdown(l10n.t`Risk ${hundredths(risk)} · in quarantine, not trained on · judged by ${judge}`);
   } else if (risk >= threshold && reviewed) {
-    text.appendMarkdown(`$(pass) Risk ${formatRisk(risk)} · **reviewed: trains as an ordinary row** · judged by ${judge}`);
+    text.appendMarkdown(l10n.t`$(pass) Risk ${hundredths(risk)} · **reviewed: trains as an ordinary row** · judged by ${judge}`);
   } else if (risk >= threshold) {
     text.appendMarkdown(
-      `$(warning) **Risk ${formatRisk(risk)}** · flagged from ${formatRisk(threshold)} · judged by ${judge}\n\n` +
-        "Training on rows whose answer complies with a harmful request undoes a model's refusals, often within a few " +
-        'steps. The classifier is triage, not a verdict: read the row and decide. Where it stays, the method `adaptive` ' +
-        'holds the model near its safe reference on it.',
+      l10n.t("$(warning) **Risk {0}** · flagged from {1} · judged by {2}\n\nTraining on rows whose answer complies with a harmful request undoes a model's refusals, often within a few steps. The classifier is triage, not a verdict: read the row and decide. Where it stays, the method `adaptive` holds the model near its safe reference on it.", hundredths(risk), hundredths(threshold), judge),
     );
   } else {
-    text.appendMarkdown(`Risk ${formatRisk(risk)} · below ${formatRisk(threshold)} · judged by ${judge}`);
+    text.appendMarkdown(l10n.t`Risk ${hundredths(risk)} · below ${hundredths(threshold)} · judged by ${judge}`);
   }
   const { record, range, hash } = row;
   for (const note of annotations.notesOf(dataset.file, hash)) text.appendMarkdown(`\n\n$(pulse) ${asPlainText(note.describe())}`);
   const location = locationOf(dataset.file, { line: record.start.line, hash });
-  const links = [link('Score file again', 'safeFinetuning.scoreFile', { fsPath: dataset.file })];
+  const links = [link(l10n.t('Score file again'), 'safeFinetuning.scoreFile', { fsPath: dataset.file })];
   if (!refusal && risk >= threshold && document.uri.scheme !== 'untitled' && !quarantined) {
-    links.unshift(reviewed ? link('Flag row again', 'safeFinetuning.unmarkReviewed', location) : link('Mark as reviewed', 'safeFinetuning.markReviewed', location));
-    if (!reviewed && document.uri.scheme === 'file') links.unshift(link('Move row to quarantine', 'safeFinetuning.quarantineRow', location));
+    links.unshift(reviewed ? link(l10n.t('Flag row again'), 'safeFinetuning.unmarkReviewed', location) : link(l10n.t('Mark as reviewed'), 'safeFinetuning.markReviewed', location));
+    if (!reviewed && document.uri.scheme === 'file') links.unshift(link(l10n.t('Move row to quarantine'), 'safeFinetuning.quarantineRow', location));
   }
-  if (quarantined) links.unshift(link('Restore row to the dataset', 'safeFinetuning.restoreRow', location));
+  if (quarantined) links.unshift(link(l10n.t('Restore row to the dataset'), 'safeFinetuning.restoreRow', location));
   text.appendMarkdown(`\n\n${links.join(' · ')}`);
   text.isTrusted = { enabledCommands };
   return new vscode.Hover(text, range);
+}
+
+function classifierText(custom: string, messageIndex: number): string {
+  const message = messageIndex > 1 ? messageIndex + 1 : undefined; // else the only prompt
+  if (custom) return message ? l10n.t('the classifier in `{0}`, by its message {1}', custom, message) : l10n.t('the classifier in `{0}`', custom);
+  const card = link(l10n.t('its card'), 'safeFinetuning.showClassifierCard');
+  return message ? l10n.t`the bundled classifier, on this machine (${card}), by its message ${message}` : l10n.t`the bundled classifier, on this machine (${card})`;
 }
 
 /** `appendText` would keep the text from being wrapped. */

@@ -1,7 +1,10 @@
 /** The dataset side of the extension: annotations of open dataset files, and what can be done about rows. */
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { hundredths, integer } from '../../media/common/format';
 import type { RowArguments, RowLocation } from '../common/commands';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';
@@ -20,7 +23,7 @@ import { quarantineRows, restoreRows } from './moving';
 import { LOOKED_AT_ROWS, nameColumns } from './nameColumns';
 import { locationOf, nextRecord, promptRange, showRow, type Direction } from './navigation';
 import { needsViewer, openViewer } from './openDataset';
-import { formatRisk, summary, summaryOf, type FileReport } from './report';
+import { summary, summaryOf, type FileReport } from './report';
 import { markReviewed, unmarkReviewed } from './reviewing';
 import { registerRowActions } from './rowActions';
 import { describeForm } from './rowForms';
@@ -119,7 +122,7 @@ export class DatasetFeature extends Disposable {
     return withTable(file, this.tables, async table => {
       await table.whenRead();
       const [{ counts, isDataset, broken }, [first]] = await Promise.all([table.call('summary'), table.call('values', 1)]);
-      const form = named ? `columns named in ${COLUMN_NAMES_FILE}` : first && describeForm(first);
+      const form = named ? l10n.t`columns named in ${COLUMN_NAMES_FILE}` : first && describeForm(first);
       return { rows: counts.all - counts.malformed, malformed: counts.malformed, isDataset, form, broken: broken?.reason };
     });
   }
@@ -152,13 +155,13 @@ export class DatasetFeature extends Disposable {
     const editor = vscode.window.activeTextEditor;
     const dataset = editor && this.annotations.get(editor.document);
     const report = dataset?.annotations?.report;
-    if (!editor || !dataset || !report) throw new UserError('Open a dataset file first; its flagged rows are found from the cursor on.');
+    if (!editor || !dataset || !report) throw new UserError(l10n.t('Open a dataset file first; its flagged rows are found from the cursor on.'));
     const { format, records } = dataset.reading!;
     const { active } = editor.selection;
     const within = dataset.rowAt(active)?.record.start ?? active; // of the row that the cursor is in
     const next = nextRecord(report.flagged.map(({ record }) => records[record]!), within, direction);
     if (!next) {
-      void vscode.window.setStatusBarMessage(`No row is at or above risk ${formatRisk(report.threshold)}`, 5000);
+      void vscode.window.setStatusBarMessage(l10n.t`No row is at or above risk ${hundredths(report.threshold)}`, 5000);
       return;
     }
     const range = promptRange(format, next);
@@ -176,7 +179,7 @@ export class DatasetFeature extends Disposable {
     const open = vscode.workspace.textDocuments.find(document => document.fileName === file);
     const report = open && this.annotations.get(open)?.annotations?.report;
     if (report) return report.flagged.map(row => locationOf(file, row));
-    const names = await withProgress(`Reading ${path.basename(file)}`, signal =>
+    const names = await withProgress(l10n.t`Reading ${path.basename(file)}`, signal =>
       withTable(file, this.tables, async table => {
         await table.judgeAll(signal);
         return table.call('names', { filter: 'flagged', order: 'file' }, Infinity);
@@ -197,8 +200,8 @@ export class DatasetFeature extends Disposable {
     const editor = vscode.window.activeTextEditor;
     const dataset = editor && this.annotations.get(editor.document);
     const selected = dataset?.rowsIn(editor!.selection) ?? [];
-    if (editor && editor.document.uri.scheme === 'untitled') throw new UserError('Save the file first: what is done with its rows is written beside it.');
-    if (selected.length === 0) throw new UserError('Put the cursor in a row of a dataset file first, or select rows.');
+    if (editor && editor.document.uri.scheme === 'untitled') throw new UserError(l10n.t('Save the file first: what is done with its rows is written beside it.'));
+    if (selected.length === 0) throw new UserError(l10n.t('Put the cursor in a row of a dataset file first, or select rows.'));
     return selected.map(row => locationOf(dataset!.file, row));
   }
 
@@ -207,7 +210,7 @@ export class DatasetFeature extends Disposable {
     const { input } = vscode.window.tabGroups.activeTabGroup.activeTab ?? {};
     const open = input instanceof vscode.TabInputText || input instanceof vscode.TabInputCustom ? input.uri : undefined;
     const uri = file ? vscode.Uri.file(file.fsPath) : open;
-    if (!uri) throw new UserError('Open a dataset file first.');
+    if (!uri) throw new UserError(l10n.t('Open a dataset file first.'));
     return uri;
   }
 
@@ -220,26 +223,26 @@ export class DatasetFeature extends Disposable {
     const document = await vscode.workspace.openTextDocument(uri);
     await vscode.window.showTextDocument(document);
     const name = path.basename(document.fileName);
-    const dataset = await withProgress(`Scoring ${name}`, (signal, report) => {
+    const dataset = await withProgress(l10n.t`Scoring ${name}`, (signal, report) => {
       let reported = 0;
       signal.addEventListener('abort', () => this.annotations.get(document)?.cancelScoring());
       return this.annotations.scoreAgain(document, ({ done, total }) => {
         const increment = Math.max(0, (100 * (done - reported)) / Math.max(total, 1));
-        report({ message: `${done} of ${total} rows`, increment });
+        report({ message: isOne(total) ? l10n.t`${integer(done)} of ${integer(total)} row` : l10n.t`${integer(done)} of ${integer(total)} rows`, increment });
         reported = Math.max(reported, done);
       });
     });
     if (!dataset) {
-      throw new UserError(`${name} is no dataset file, or judging rows is switched off for it.`, [
-        { title: 'Open Settings', command: 'workbench.action.openSettings', arguments: ['safeFinetuning.risk.enabled'] },
+      throw new UserError(l10n.t`${name} is no dataset file, or judging rows is switched off for it.`, [
+        { title: l10n.t('Open Settings'), command: 'workbench.action.openSettings', arguments: ['safeFinetuning.risk.enabled'] },
       ]);
     }
     const { report, scoring } = dataset.annotations ?? {};
     if (!report || scoring) return;
     if (report.isDataset) void vscode.window.showInformationMessage(`${name}: ${summary(summaryOf(report))}`);
     else {
-      throw new UserError(report.notice ?? `${name}: fewer than half of its rows are conversations, so it is not read as a dataset.`, [
-        { title: 'Name Its Columns…', command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: document.fileName }] },
+      throw new UserError(report.notice ?? l10n.t`${name}: fewer than half of its rows are conversations, so it is not read as a dataset.`, [
+        { title: l10n.t('Name Its Columns…'), command: 'safeFinetuning.nameColumns', arguments: [{ fsPath: document.fileName }] },
       ]);
     }
   }

@@ -3,6 +3,8 @@
  * wrong. One loop that neither recurses nor builds values, so that a line of megabytes takes milliseconds.
  */
 
+import * as l10n from '@vscode/l10n';
+
 /** Offsets, end exclusive. */
 export interface Span {
   start: number;
@@ -65,7 +67,7 @@ class Scanner {
   scan(): Span | undefined {
     this.scanValue();
     this.skip(SPACE);
-    if (this.at < this.text.length) throw this.error('there is more after its end');
+    if (this.at < this.text.length) throw this.error(l10n.t('there is more after its end'));
     return this.found;
   }
 
@@ -94,7 +96,7 @@ class Scanner {
           this.readName(char);
           break;
         case 'colon':
-          if (char !== ':') throw this.error('a colon is expected');
+          if (char !== ':') throw this.error(l10n.t('a colon is expected'));
           this.at++;
           this.expected = 'value';
           break;
@@ -115,12 +117,12 @@ class Scanner {
       return;
     }
     if (char === '"') this.skipString();
-    else if (!this.skip(NUMBER_OR_WORD)) throw this.error('a value is expected');
+    else if (!this.skip(NUMBER_OR_WORD)) throw this.error(l10n.t('a value is expected'));
     this.endValue(start);
   }
 
   private readName(char: string | undefined): void {
-    if (char !== '"') throw this.error('a property name in double quotes is expected');
+    if (char !== '"') throw this.error(l10n.t('a property name in double quotes is expected'));
     const start = this.at;
     this.skipString();
     this.enter(JSON.parse(this.text.slice(start, this.at)) as string);
@@ -133,7 +135,7 @@ class Scanner {
       this.close();
       return;
     }
-    if (char !== ',') throw this.error(`a comma or ${closing} is expected`);
+    if (char !== ',') throw this.error(l10n.t`a comma or ${closing} is expected`);
     this.at++;
     if (typeof key === 'number') this.enter(key + 1);
     this.expected = typeof key === 'number' ? 'value' : 'property';
@@ -146,10 +148,10 @@ class Scanner {
       const char = this.text[this.at];
       if (char === '"') break;
       if (char === undefined || (char === '\\' && this.at + 1 === this.text.length)) {
-        throw new JsonError(start, 'a string is not closed');
+        throw new JsonError(start, l10n.t('a string is not closed'));
       }
-      if (char !== '\\') throw this.error('a control character must be written as an escape');
-      if (!this.skip(ESCAPE)) throw this.error('this escape does not exist');
+      if (char !== '\\') throw this.error(l10n.t('a control character must be written as an escape'));
+      if (!this.skip(ESCAPE)) throw this.error(l10n.t('this escape does not exist'));
     }
     this.at++;
   }

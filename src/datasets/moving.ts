@@ -7,6 +7,7 @@
  */
 import { appendFile, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
@@ -24,14 +25,14 @@ import { moveOnDisk, type Moved } from './table/moveOnDisk';
 /** Moves the rows, all of one dataset, to its quarantine. */
 export async function quarantineRows(rows: readonly RowLocation[], splitRows: SplitRows): Promise<void> {
   const { path: dataset } = rows[0]!;
-  if (isQuarantine(dataset)) throw new UserError(`${path.basename(dataset)} is a quarantine: its rows are not moved again.`);
+  if (isQuarantine(dataset)) throw new UserError(l10n.t`${path.basename(dataset)} is a quarantine: its rows are not moved again.`);
   await moveRows(rows, quarantineOf(dataset), splitRows);
 }
 
 /** Moves the rows, all of one quarantine, to the end of its dataset. */
 export async function restoreRows(rows: readonly RowLocation[], splitRows: SplitRows): Promise<void> {
   const { path: quarantine } = rows[0]!;
-  if (!isQuarantine(quarantine)) throw new UserError(`${path.basename(quarantine)} is no quarantine: its rows are where they belong.`);
+  if (!isQuarantine(quarantine)) throw new UserError(l10n.t`${path.basename(quarantine)} is no quarantine: its rows are where they belong.`);
   await moveRows(rows, datasetOf(quarantine), splitRows);
 }
 
@@ -48,11 +49,11 @@ async function moveRowsOnDisk(rows: readonly RowLocation[], to: string, splitRow
   const from = rows[0]!.path;
   const [name, nameTo] = [path.basename(from), path.basename(to)];
   if (!isJsonLines(from) && !isParquet(from)) {
-    throw new UserError(`${name} is larger than 50 MB and neither JSON Lines nor Parquet: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
+    throw new UserError(l10n.t`${name} is larger than 50 MB and neither JSON Lines nor Parquet: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
   }
   const unsaved = vscode.workspace.textDocuments.find(({ fileName, isDirty }) => fileName === to && isDirty);
-  if (unsaved) throw new UserError(`${nameTo} has unsaved changes. Save it first; nothing was moved.`);
-  const moved = await withProgress(`Moving rows of ${name}`, async (signal, report) => {
+  if (unsaved) throw new UserError(l10n.t`${nameTo} has unsaved changes. Save it first; nothing was moved.`);
+  const moved = await withProgress(l10n.t`Moving rows of ${name}`, async (signal, report) => {
     let reported = 0;
     const onProgress = (share: number): void => {
       report({ increment: 100 * (share - reported) });
@@ -66,8 +67,8 @@ async function moveRowsOnDisk(rows: readonly RowLocation[], to: string, splitRow
   });
   if (!moved) return;
   undoable.add(moved);
-  const undo = 'Undo';
-  const chosen = await vscode.window.showInformationMessage(`${rows.length === 1 ? 'Row' : `${rows.length} rows`} moved to ${nameTo}.`, undo);
+  const undo = l10n.t('Undo');
+  const chosen = await vscode.window.showInformationMessage(rows.length === 1 ? l10n.t`Row moved to ${nameTo}.` : l10n.t`${rows.length} rows moved to ${nameTo}.`, undo);
   undoable.delete(moved);
   try {
     if (chosen === undo) await moved.undo();
@@ -88,8 +89,7 @@ async function moveRows(rows: readonly RowLocation[], to: string, splitRows: Spl
   for (const row of rows) {
     const index = await findRow(scan, row, found);
     if (index === undefined) {
-      const what = 'the row has been edited or removed meanwhile, so nothing was moved';
-      throw new UserError(`${name}, line ${row.line}: ${what}. Try again.`);
+      throw new UserError(l10n.t`${name}, line ${row.line}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
     }
     found.add(index);
   }
@@ -101,28 +101,29 @@ async function moveRows(rows: readonly RowLocation[], to: string, splitRows: Spl
   await setLineEnds(target, eol);
   const targetScan = await readable(target);
   if (targetScan.format.id !== scan.format.id) {
-    throw new UserError(`${nameTo} is written differently from ${name}: another format, or other columns. Nothing was moved.`);
+    throw new UserError(l10n.t`${nameTo} is written differently from ${name}: another format, or other columns. Nothing was moved.`);
   }
   const addition = scan.format.adding(targetScan, moved.map(index => scan.records[index]!.text), sourceOf(target), lineEnd(eol));
-  if (source.version !== version) throw new UserError(`${name} has been edited meanwhile, so nothing was moved. Try again.`);
+  if (source.version !== version) throw new UserError(l10n.t`${name} has been edited meanwhile, so nothing was moved. Try again.`);
 
   // VS Code applies the edit only to the versions that both documents have now.
   const edit = new vscode.WorkspaceEdit();
   for (const stretch of scan.format.removing(scan.records, moved, sourceOf(source))) edit.delete(source.uri, rangeOf(stretch));
   edit.insert(target.uri, new vscode.Position(addition.at.line, addition.at.character), addition.text);
   if (!(await vscode.workspace.applyEdit(edit))) {
-    throw new UserError(`Nothing was moved: ${name} or ${nameTo} has been edited meanwhile, or is read-only. Try again.`);
+    throw new UserError(l10n.t`Nothing was moved: ${name} or ${nameTo} has been edited meanwhile, or is read-only. Try again.`);
   }
-  const what = moved.length === 1 ? 'Row' : `${moved.length} rows`;
   const changes = changedOnSave(source) ?? changedOnSave(target);
   if (wereSaved && changes) {
     void vscode.window.showWarningMessage(
-      `${what} moved to ${nameTo}, but neither file is saved: \`${changes}\` would change other rows, too. Save both with “File: Save without Formatting”.`,
+      moved.length === 1
+        ? l10n.t('Row moved to {0}, but neither file is saved: `{1}` would change other rows, too. Save both with “File: Save without Formatting”.', nameTo, changes)
+        : l10n.t('{0} rows moved to {1}, but neither file is saved: `{2}` would change other rows, too. Save both with “File: Save without Formatting”.', moved.length, nameTo, changes),
     );
     return;
   }
   if (wereSaved) await save(target, source);
-  vscode.window.setStatusBarMessage(`${what} moved to ${nameTo}`, 5000);
+  vscode.window.setStatusBarMessage(moved.length === 1 ? l10n.t`Row moved to ${nameTo}` : l10n.t`${moved.length} rows moved to ${nameTo}`, 5000);
 }
 
 /** A setting by which saving the document changes more than what was edited, if any. */
@@ -139,7 +140,7 @@ async function readable(document: vscode.TextDocument): Promise<Scan> {
   if (!scan.broken) return scan;
   const { place, reason } = scan.broken;
   const where = `${path.basename(document.fileName)}:${place.line + 1}:${place.character + 1}`;
-  throw new UserError(`${where}: from here on the file cannot be read, so nothing was moved. ${reason}`);
+  throw new UserError(l10n.t`${where}: from here on the file cannot be read, so nothing was moved. ${reason}`);
 }
 
 /** By an edit of its own: undone together with an insertion, VS Code leaves part of that behind. */
@@ -157,10 +158,14 @@ async function requireKeptBySaving({ uri, encoding }: vscode.TextDocument): Prom
   const name = path.basename(uri.fsPath);
   const changed = findChangedBySaving(await readFile(uri.fsPath));
   if (changed) {
-    throw new UserError(`${name}, line ${changed.line} ${changed.reason}. ${changed.remedy} first; nothing has been changed.`);
+    throw new UserError(
+      changed.by === 'encoding'
+        ? l10n.t`${name}, line ${changed.line} is not valid UTF-8: saving the file would replace its bytes. Mend the line and save the file first; nothing has been changed.`
+        : l10n.t`${name}, line ${changed.line} ends with another line end: saving the file would make all of them alike. Save the file with LF or CRLF throughout first; nothing has been changed.`,
+    );
   }
   if (!encoding.startsWith('utf8')) {
-    throw new UserError(`${name} is open with the encoding ${encoding}. Reopen it with UTF-8 first; nothing has been changed.`);
+    throw new UserError(l10n.t`${name} is open with the encoding ${encoding}. Reopen it with UTF-8 first; nothing has been changed.`);
   }
 }
 
@@ -169,7 +174,7 @@ async function openOrCreate(file: string, like: vscode.TextDocument, format: For
     const isNew = await stat(file).then(({ size }) => size === 0, () => true);
     await appendFile(file, isNew ? format.empty(lineEnd(like.eol)) : ''); // leaves a file that is there as it is
   } catch (error) {
-    throw new UserError(`${path.basename(file)} cannot be written, so nothing was moved: ${errorText(error)}`);
+    throw new UserError(l10n.t`${path.basename(file)} cannot be written, so nothing was moved: ${errorText(error)}`);
   }
   return vscode.workspace.openTextDocument(file);
 }
@@ -179,7 +184,7 @@ async function save(...documents: vscode.TextDocument[]): Promise<void> {
   for (const document of documents) {
     if (!(await document.save())) {
       const name = path.basename(document.uri.fsPath);
-      throw new UserError(`${name} could not be saved. The rows were moved in the editor; save both files there.`);
+      throw new UserError(l10n.t`${name} could not be saved. The rows were moved in the editor; save both files there.`);
     }
   }
 }

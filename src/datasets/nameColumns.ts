@@ -1,5 +1,6 @@
 /** Asks which columns of a dataset are prompt and answer, where they have names of their own, and writes it down. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { applyEdits, modify, parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import forms from '../../trainer/safe_finetuning/row_forms.json';
@@ -23,10 +24,10 @@ const SAMPLE_CHARACTERS = 80;
 /** `rows` are the first ones of the dataset, as they name their columns themselves. */
 export async function nameColumns(dataset: string, rows: readonly JsonObject[]): Promise<void> {
   const name = path.basename(dataset);
-  if (rows.length === 0) throw new UserError(`${name} has no row with columns. A dataset has a header, or an object on each line.`);
-  const ask = new Questions(`Columns of ${name}`);
+  if (rows.length === 0) throw new UserError(l10n.t`${name} has no row with columns. A dataset has a header, or an object on each line.`);
+  const ask = new Questions(l10n.t`Columns of ${name}`);
   const columns = samples(rows);
-  const prompt = await ask.oneOf(columns, 'Which column holds the prompt, or the list of turns?');
+  const prompt = await ask.oneOf(columns, l10n.t('Which column holds the prompt, or the list of turns?'));
   if (prompt === undefined) return;
   const lists = rows.flatMap(row => listOf(row[prompt]) ?? []);
   const entry = lists.length > 0 ? await askOfTurns(ask, prompt, lists.flat()) : await askOfColumns(ask, prompt, columns);
@@ -38,7 +39,7 @@ export async function nameColumns(dataset: string, rows: readonly JsonObject[]):
 /** `dataset_info.json` with the entry of a file; everything else stays as it is. */
 export function withEntry(text: string, fileName: string, entry: Entry): string {
   const info: unknown = text.trim() === '' ? {} : parse(text);
-  if (!isObject(info)) throw new UserError(`${COLUMN_NAMES_FILE} is no JSON object, so nothing was written. Mend it, or remove it.`);
+  if (!isObject(info)) throw new UserError(l10n.t`${COLUMN_NAMES_FILE} is no JSON object, so nothing was written. Mend it, or remove it.`);
   const entryOf = (key: string): JsonObject | undefined => (isObject(info[key]) ? info[key] : undefined);
   const known = Object.keys(info).find(key => entryOf(key)?.file_name === fileName);
   const before: JsonObject = known === undefined ? {} : entryOf(known)!;
@@ -59,12 +60,12 @@ function freeKey(info: object, name: string): string {
 
 async function askOfColumns(ask: Questions, prompt: string, columns: Samples): Promise<Entry | undefined> {
   const others = without(columns, prompt);
-  const response = await ask.oneOf(others, 'Which column holds the answer?');
+  const response = await ask.oneOf(others, l10n.t('Which column holds the answer?'));
   if (response === undefined) return undefined;
   const rest = without(others, response);
-  const query = await ask.oneOrNone(rest, 'Which column holds more input, to follow the prompt?');
+  const query = await ask.oneOrNone(rest, l10n.t('Which column holds more input, to follow the prompt?'));
   if (query === undefined) return undefined;
-  const system = await ask.oneOrNone(without(rest, query.column), 'Which column holds a system prompt?');
+  const system = await ask.oneOrNone(without(rest, query.column), l10n.t('Which column holds a system prompt?'));
   if (system === undefined) return undefined;
   const named = { prompt, response, query: query.column, system: system.column };
   return { columns: Object.fromEntries(Object.entries(named).filter((column): column is [string, string] => column[1] !== undefined)) };
@@ -72,14 +73,14 @@ async function askOfColumns(ask: Questions, prompt: string, columns: Samples): P
 
 async function askOfTurns(ask: Questions, messages: string, turns: JsonObject[]): Promise<Entry | undefined> {
   const keys = samples(turns);
-  const role = await ask.oneOf(keys, 'What says whose turn it is?');
+  const role = await ask.oneOf(keys, l10n.t('What says whose turn it is?'));
   if (role === undefined) return undefined;
-  const content = await ask.oneOf(without(keys, role), 'What holds its text?');
+  const content = await ask.oneOf(without(keys, role), l10n.t('What holds its text?'));
   if (content === undefined) return undefined;
   const speakers: Samples = new Map(turns.map(turn => [asText(turn[role]), asText(turn[content])]));
-  const user = await ask.oneOf(speakers, 'Who is the user?', usualSpeaker(speakers, 'user'));
+  const user = await ask.oneOf(speakers, l10n.t('Who is the user?'), usualSpeaker(speakers, 'user'));
   if (user === undefined) return undefined;
-  const assistant = await ask.oneOf(without(speakers, user), 'Who is the assistant?', usualSpeaker(speakers, 'assistant'));
+  const assistant = await ask.oneOf(without(speakers, user), l10n.t('Who is the assistant?'), usualSpeaker(speakers, 'assistant'));
   if (assistant === undefined) return undefined;
   const tags = { role_tag: role, content_tag: content, user_tag: user, assistant_tag: assistant };
   return { formatting: 'sharegpt', columns: { messages }, tags };
@@ -101,7 +102,7 @@ class Questions {
 
   async oneOrNone(names: Samples, placeHolder: string): Promise<{ column: string | undefined } | undefined> {
     if (names.size === 0) return { column: undefined };
-    const none = { label: '$(dash) None', column: undefined };
+    const none = { label: l10n.t('$(dash) None'), column: undefined };
     const items = [none, ...[...names].map(([label, description]) => ({ label, description, column: label }))];
     return vscode.window.showQuickPick(items, { title: this.title, placeHolder, matchOnDescription: true, ignoreFocusOut: true });
   }

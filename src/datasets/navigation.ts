@@ -1,5 +1,6 @@
 /** From a row's name (file, line, content hash) to its place in an editor. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
@@ -54,7 +55,7 @@ export async function showRow(location: RowLocation): Promise<void> {
   try {
     document = await vscode.workspace.openTextDocument(location.path);
   } catch (error) {
-    throw new UserError(`${name} cannot be opened: ${errorText(error)}`);
+    throw new UserError(l10n.t`${name} cannot be opened: ${errorText(error)}`);
   }
   const scan = await scanOf(document);
   const found = await findRow(scan, location);
@@ -63,7 +64,7 @@ export async function showRow(location: RowLocation): Promise<void> {
   await vscode.window.showTextDocument(document, { selection });
   if (found === undefined) {
     void vscode.window.showWarningMessage(
-      `The row has been edited or removed since it was recorded. Line ${line + 1} of ${name} is where it was.`,
+      l10n.t`The row has been edited or removed since it was recorded. Line ${line + 1} of ${name} is where it was.`,
     );
   }
 }

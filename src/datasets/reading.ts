@@ -1,5 +1,6 @@
 /** A document as rows and problems; after an edit, only the records that changed are read again. */
 import { isUtf8 } from 'node:buffer';
+import * as l10n from '@vscode/l10n';
 import { Pace } from '../common/pace';
 import { decode, splitBytes } from './bytes';
 import { scanRecords, type TextSource } from './formats';
@@ -87,7 +88,7 @@ function brokenByBytes({ isOfLines }: Format, { lineCount, lineAt }: TextSource,
 export const invalidUtf8 = (offset: number): Problem => ({
   code: 'invalid-utf8',
   offset,
-  reason: 'Not valid UTF-8. Save the file with the encoding UTF-8, and check this text.',
+  reason: l10n.t('Not valid UTF-8. Save the file with the encoding UTF-8, and check this text.'),
 });
 
 /**

@@ -2,6 +2,7 @@
 import type { Format, Replacement } from './formats/format';
 import { isBlank } from './rowForms';
 
+// eslint-disable-next-line no-restricted-syntax -- goes into the dataset
 export const REFUSAL = "I'm sorry, but I can't help with that.";
 
 /** In a record, each answer to the message `index`, or that message where it is an answer, as a refusal. */

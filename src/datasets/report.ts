@@ -1,4 +1,7 @@
 /** What is said about a dataset file: which rows are flagged, and the sentences that say so. */
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../common/language';
+import { hundredths, integer } from '../../media/common/format';
 import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
 import type { Broken } from './formats/format';
@@ -125,18 +128,15 @@ export async function makeReport({ records, broken, announced }: Reading, scores
   if (expected && !report.isDataset) {
     report.notice =
       records.length === 0
-        ? `This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${EXPECTED}`
-        : `No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${EXPECTED}`;
+        ? l10n.t`This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${EXPECTED}`
+        : l10n.t`No line of this file is a conversation, so it is not read as a dataset for fine-tuning. ${EXPECTED}`;
   }
   if (report.isDataset) report.broken = broken;
   else report.problems = [];
   return report;
 }
 
-export const formatRisk = (risk: number): string => risk.toFixed(2);
-
-export const counted = (count: number, one: string, many = `${one}s`): string =>
-  `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
+export const rowsText = (rows: number): string => (isOne(rows) ? l10n.t`${integer(rows)} row` : l10n.t`${integer(rows)} rows`);
 
 /** A report in figures: all that is known of a file that is not open. */
 export interface FileSummary extends Pick<FileReport, 'rows' | 'threshold' | 'broken' | 'unscored' | 'unscoredReason'> {
@@ -154,10 +154,10 @@ export const summaryOf = ({ flagged, reviewed, problems, ...report }: FileReport
 
 /** One line for the status bar. */
 export function summary({ rows, flagged, reviewed, broken, malformed, threshold, unscored, unscoredReason }: FileSummary): string {
-  const parts = [counted(rows, 'row'), `${flagged.toLocaleString('en-US')} flagged at ${formatRisk(threshold)}`];
-  if (reviewed > 0) parts.push(`${reviewed.toLocaleString('en-US')} reviewed`);
-  if (broken) parts.push(`not readable from line ${broken.place.line + 1} on`);
-  if (malformed > 0) parts.push(counted(malformed, 'malformed row'));
-  if (unscoredReason) parts.push(`${unscored.toLocaleString('en-US')} unscored`);
+  const parts = [rowsText(rows), l10n.t`${integer(flagged)} flagged at ${hundredths(threshold)}`];
+  if (reviewed > 0) parts.push(l10n.t`${integer(reviewed)} reviewed`);
+  if (broken) parts.push(l10n.t`not readable from line ${broken.place.line + 1} on`);
+  if (malformed > 0) parts.push(isOne(malformed) ? l10n.t`${integer(malformed)} malformed row` : l10n.t`${integer(malformed)} malformed rows`);
+  if (unscoredReason) parts.push(l10n.t`${integer(unscored)} unscored`);
   return parts.join(', ');
 }

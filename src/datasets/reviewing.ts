@@ -2,7 +2,6 @@
 import { readFile } from 'node:fs/promises';
 import type { RowLocation } from '../common/commands';
 import { changeBeside } from './besideFile';
-import { formatRisk } from './report';
 import { reviewedFileOf, reviewedHashes, withoutReviewed, withReviewed } from './reviewedFile';
 
 /** The hashes of a dataset's rows that were reviewed, as the list is on the disk. */
@@ -20,7 +19,7 @@ export function markReviewed(rows: readonly RowLocation[], riskOf: (row: RowLoca
   const noted = rows.map(row => {
     const { hash, line } = row;
     const risk = riskOf(row);
-    return { hash, note: `line ${line}${risk === undefined ? '' : `, risk ${formatRisk(risk)}`}` };
+    return { hash, note: `line ${line}${risk === undefined ? '' : `, risk ${risk.toFixed(2)}`}` };
   });
   return changeBeside(reviewedFileOf(rows[0]!.path), text => withReviewed(text, noted));
 }

@@ -1,5 +1,6 @@
 /** Quick fixes of flagged rows: put them aside, or have them teach a refusal. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { CommandId, RowLocation } from '../common/commands';
 import { DATASETS, DIAGNOSTIC_SOURCE, type Annotations } from './annotations';
@@ -35,9 +36,9 @@ class RowActions implements vscode.CodeActionProvider {
     const locate = (row: FlaggedRow): RowLocation => locationOf(dataset.file, row);
     const perRow = (title: string, command: CommandId): vscode.CodeAction[] =>
       rows.map(({ diagnostic, row }) => run(title, command, [locate(row)], [diagnostic]));
-    const moves = perRow(`Move row to ${target}`, 'safeFinetuning.quarantineRow');
-    const all = run(`Move all ${flagged.length} flagged rows to ${target}`, 'safeFinetuning.quarantineRow', flagged.map(locate), diagnostics);
-    const reviews = perRow('Mark row as reviewed: it trains as an ordinary one', 'safeFinetuning.markReviewed');
+    const moves = perRow(l10n.t`Move row to ${target}`, 'safeFinetuning.quarantineRow');
+    const all = run(l10n.t`Move all ${flagged.length} flagged rows to ${target}`, 'safeFinetuning.quarantineRow', flagged.map(locate), diagnostics);
+    const reviews = perRow(l10n.t('Mark row as reviewed: it trains as an ordinary one'), 'safeFinetuning.markReviewed');
     if (document.uri.scheme !== 'file') return reviews; // read-only
     return [...moves, ...(flagged.length > 1 ? [all] : []), ...refusals, ...reviews];
   }
@@ -54,15 +55,15 @@ function run(title: string, command: CommandId, rows: RowLocation[], diagnostics
 function restore(dataset: DatasetDocument, range: vscode.Range): vscode.CodeAction[] {
   const rows = dataset.rowsIn(range).map(row => locationOf(dataset.file, row));
   if (rows.length === 0) return [];
-  const what = rows.length === 1 ? 'row' : `${rows.length} rows`;
-  return [run(`Restore ${what} to ${path.basename(datasetOf(dataset.file))}`, 'safeFinetuning.restoreRow', rows)];
+  const target = path.basename(datasetOf(dataset.file));
+  return [run(rows.length === 1 ? l10n.t`Restore row to ${target}` : l10n.t`Restore ${rows.length} rows to ${target}`, 'safeFinetuning.restoreRow', rows)];
 }
 
 function replaceByRefusal({ document, reading }: DatasetDocument, diagnostic: vscode.Diagnostic, row: FlaggedRow): vscode.CodeAction[] {
   const record = reading?.records[row.record];
   const replacements = record ? refusedAnswers(reading.format, record.text, row.messageIndex) : [];
   if (replacements.length === 0) return [];
-  const action = new vscode.CodeAction('Replace answer by a refusal', vscode.CodeActionKind.QuickFix);
+  const action = new vscode.CodeAction(l10n.t('Replace answer by a refusal'), vscode.CodeActionKind.QuickFix);
   action.diagnostics = [diagnostic];
   action.edit = new vscode.WorkspaceEdit();
   for (const replacement of replacements) {

@@ -2,6 +2,7 @@
  * The forms in which files write a conversation, read into one: messages of system, user, assistant, tool. The
  * names are those of the trainer (trainer/safe_finetuning/row_forms.json), and so are the rules (row_forms.py).
  */
+import * as l10n from '@vscode/l10n';
 import forms from '../../trainer/safe_finetuning/row_forms.json';
 import type { JsonPath } from './jsonScan';
 
@@ -34,11 +35,10 @@ type Placed = Message & { path: JsonPath; inText?: boolean };
 
 /** What a row looks like, for messages to the user. */
 export const EXPECTED =
-  'A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
-  '{"prompt": "…", "completion": "…"}; ShareGPT and Alpaca rows are read, too.';
-const WRITE_OR_REMOVE = 'Write the conversation, or remove the row.';
-export const MOVE_OR_REMOVE = 'Move the row to another file, or remove this from it.';
-const USE_ROLES = 'Use "system", "user", "assistant" or "tool".';
+  l10n.t('A row looks like {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or {"prompt": "…", "completion": "…"}; ShareGPT and Alpaca rows are read, too.');
+const WRITE_OR_REMOVE = l10n.t('Write the conversation, or remove the row.');
+export const MOVE_OR_REMOVE = l10n.t('Move the row to another file, or remove this from it.');
+const USE_ROLES = l10n.t('Use "system", "user", "assistant" or "tool".');
 
 /** What a plain text cannot have beside it: it would be left out. */
 const besideNoText = [...forms.exchanges.flatMap(({ prompt, answer }) => [prompt, answer]), ...forms.inputs, ...forms.systemKeys, 'history', 'chosen', 'rejected'];
@@ -58,10 +58,10 @@ export function conversationOf(row: JsonObject): Conversation | { invalid: Inval
     const placed = messagesOf(row);
     const first = placed[0]!.path.slice(0, 1);
     if (placed.every(({ content }) => isBlank(content))) {
-      fail('empty', `All messages are blank. ${WRITE_OR_REMOVE}`, first);
+      fail('empty', l10n.t`All messages are blank. ${WRITE_OR_REMOVE}`, first);
     }
     if (!placed.some(({ role, content }) => isAnswering(role) && !isBlank(content))) {
-      fail('no-assistant', 'No assistant message has text: nothing to train on. Add the answer, or remove the row.', first);
+      fail('no-assistant', l10n.t('No assistant message has text: nothing to train on. Add the answer, or remove the row.'), first);
     }
     return { messages: placed.map(({ role, content }) => ({ role, content })), paths: placed.map(({ path }) => path), alone: placed.map(({ inText }) => !inText) };
   } catch (error) {
@@ -87,34 +87,34 @@ export const nameConversation = (columns: readonly string[]): boolean =>
 export function describeForm(row: JsonObject): string | undefined {
   const has = (key: string): boolean => isPresent(row[key]);
   const list = forms.turns.find(key => isGiven(row[key]));
-  if (list !== undefined) return `turns in \`${list}\``;
+  if (list !== undefined) return l10n.t('turns in `{0}`', list);
   const form = forms.exchanges.find(({ prompt, answer }) => has(prompt) && has(answer));
-  if (form) return `\`${form.prompt}\` with \`${form.answer}\``;
+  if (form) return l10n.t('`{0}` with `{1}`', form.prompt, form.answer);
   const text = forms.texts.find(has);
-  return text === undefined ? undefined : `plain \`${text}\``;
+  return text === undefined ? undefined : l10n.t('plain `{0}`', text);
 }
 
 function messagesOf(row: JsonObject): Placed[] {
   const present = (key: string): boolean => isPresent(row[key]);
   const unsupported = forms.unsupported.row.find(key => isFilled(row[key]));
-  if (unsupported !== undefined) fail('unsupported', `The row has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, [unsupported]);
+  if (unsupported !== undefined) fail('unsupported', l10n.t('The row has `{0}`, which is not trained on yet. {1}', unsupported, MOVE_OR_REMOVE), [unsupported]);
   const list = forms.turns.find(key => isGiven(row[key]));
   if (list !== undefined) return withSystem(row, fromList(row[list], list, turnsOf));
   const form = forms.exchanges.find(({ prompt, answer }) => present(prompt) && present(answer));
   const text = forms.texts.find(present);
   if (!form && text !== undefined) {
     const beside = besideNoText.find(key => isFilled(row[key]));
-    if (beside !== undefined) fail('bad-message', `\`${beside}\` stands beside a plain \`${text}\`, which has no turns. Write the row as messages.`, [beside]);
+    if (beside !== undefined) fail('bad-message', l10n.t('`{0}` stands beside a plain `{1}`, which has no turns. Write the row as messages.', beside, text), [beside]);
     return [{ role: 'text', content: textOf(row[text], text), path: [text] }];
   }
   if (!form) {
     const named = forms.turns.find(key => key in row); // and null
-    return fail('no-conversation', named ? `\`${named}\` is null. ${EXPECTED}` : `The row is no conversation. ${EXPECTED}`);
+    return fail('no-conversation', named ? l10n.t('`{0}` is null. {1}', named, EXPECTED) : l10n.t`The row is no conversation. ${EXPECTED}`);
   }
   const { prompt, answer } = form;
   const asked = sideOf(row[prompt], prompt, 'user');
   const requireText = (beside: string): void => {
-    if (Array.isArray(row[prompt])) fail('bad-message', `\`${beside}\` stands beside a \`${prompt}\` that is a list of turns. Write one of them.`, [beside]);
+    if (Array.isArray(row[prompt])) fail('bad-message', l10n.t('`{0}` stands beside a `{1}` that is a list of turns. Write one of them.', beside, prompt), [beside]);
   };
   for (const input of forms.inputs.filter(key => key !== prompt && present(key))) {
     const more = textOf(row[input], input);
@@ -141,7 +141,7 @@ function fromList(value: unknown, key: string, read: (value: unknown, key: strin
   try {
     list = JSON.parse(value);
   } catch {
-    return fail('bad-message', `\`${key}\` is text that is not valid JSON. Write the list as JSON.`, [key]);
+    return fail('bad-message', l10n.t('`{0}` is text that is not valid JSON. Write the list as JSON.', key), [key]);
   }
   try {
     return read(list, key).map(message => ({ ...message, path: [key], inText: true }));
@@ -162,11 +162,11 @@ function sideOf(value: unknown, key: string, role: Role): Placed[] {
 }
 
 function historyOf(value: unknown): Placed[] {
-  if (!Array.isArray(value)) return fail('bad-message', `\`history\` is ${describe(value)}, not a list of [prompt, answer].`, ['history']);
+  if (!Array.isArray(value)) return fail('bad-message', l10n.t('`history` is {0}, not a list of [prompt, answer].', describe(value)), ['history']);
   return value.flatMap((turns: unknown, index): Placed[] => {
     const path = ['history', index];
     if (!Array.isArray(turns) || turns.length !== 2 || !turns.every(text => typeof text === 'string')) {
-      return fail('bad-message', `Entry ${index + 1} of \`history\` is not a list of a prompt and an answer.`, path);
+      return fail('bad-message', l10n.t('Entry {0} of `history` is not a list of a prompt and an answer.', index + 1), path);
     }
     const [prompt, answer] = turns as [string, string];
     return [
@@ -177,41 +177,41 @@ function historyOf(value: unknown): Placed[] {
 }
 
 function turnsOf(value: unknown, key: string): Placed[] {
-  if (!Array.isArray(value)) return fail('no-conversation', `\`${key}\` is ${describe(value)}, not a list. ${EXPECTED}`, [key]);
-  if (value.length === 0) return fail('empty', `\`${key}\` is empty. ${WRITE_OR_REMOVE}`, [key]);
+  if (!Array.isArray(value)) return fail('no-conversation', l10n.t('`{0}` is {1}, not a list. {2}', key, describe(value), EXPECTED), [key]);
+  if (value.length === 0) return fail('empty', l10n.t('`{0}` is empty. {1}', key, WRITE_OR_REMOVE), [key]);
   return value.map((turn: unknown, index) => turnOf(turn, index + 1, [key, index]));
 }
 
 function turnOf(turn: unknown, number: number, path: JsonPath): Placed {
-  const name = `Message ${number}`;
-  if (!isObject(turn)) return fail('bad-message', `${name} is ${describe(turn)}, not an object. ${EXPECTED}`, path);
+  const name = l10n.t`Message ${number}`;
+  if (!isObject(turn)) return fail('bad-message', l10n.t`${name} is ${describe(turn)}, not an object. ${EXPECTED}`, path);
   const unsupported = forms.unsupported.turn.find(key => isFilled(turn[key]));
   if (unsupported !== undefined) {
-    return fail('unsupported', `${name} has \`${unsupported}\`, which is not trained on yet. ${MOVE_OR_REMOVE}`, [...path, unsupported]);
+    return fail('unsupported', l10n.t('{0} has `{1}`, which is not trained on yet. {2}', name, unsupported, MOVE_OR_REMOVE), [...path, unsupported]);
   }
-  if (turn.weight === 0) return fail('unsupported', `${name} has the weight 0, but every answer is trained on. ${MOVE_OR_REMOVE}`, [...path, 'weight']);
+  if (turn.weight === 0) return fail('unsupported', l10n.t`${name} has the weight 0, but every answer is trained on. ${MOVE_OR_REMOVE}`, [...path, 'weight']);
   const contentKey = forms.contentKeys.find(key => isPresent(turn[key])) ?? forms.contentKeys.find(key => key in turn);
-  if (contentKey === undefined) return fail('bad-message', `${name} has no \`content\`. Write its text.`, path);
+  if (contentKey === undefined) return fail('bad-message', l10n.t('{0} has no `content`. Write its text.', name), path);
   const contentPath = [...path, contentKey];
   const given = turn[contentKey];
   const content = Array.isArray(given) ? given.map((part, index) => partOf(part, name, [...contentPath, index])).join('\n') : given;
   if (typeof content !== 'string') {
-    return fail('bad-message', `The \`${contentKey}\` of message ${number} is ${describe(given)}, not text. Write it in double quotes.`, contentPath);
+    return fail('bad-message', l10n.t('The `{0}` of message {1} is {2}, not text. Write it in double quotes.', contentKey, number, describe(given)), contentPath);
   }
   const roleKey = forms.roleKeys.find(key => isPresent(turn[key])) ?? forms.roleKeys.find(key => key in turn);
-  if (roleKey === undefined) return fail('unknown-role', `${name} has no \`role\`. ${USE_ROLES}`, path);
+  if (roleKey === undefined) return fail('unknown-role', l10n.t('{0} has no `role`. {1}', name, USE_ROLES), path);
   const role = roles.get(turn[roleKey]);
-  if (!role) return fail('unknown-role', `${name} has the unknown role ${shortened(turn[roleKey])}. ${USE_ROLES}`, [...path, roleKey]);
+  if (!role) return fail('unknown-role', l10n.t`${name} has the unknown role ${shortened(turn[roleKey])}. ${USE_ROLES}`, [...path, roleKey]);
   return { role, content, path: contentPath };
 }
 
 function partOf(part: unknown, name: string, path: JsonPath): string {
   if (isObject(part) && part.type === 'text' && typeof part.text === 'string') return part.text;
-  return fail('bad-message', `${name} has a part that is not text, which is not trained on. Remove the part, or the row.`, path);
+  return fail('bad-message', l10n.t`${name} has a part that is not text, which is not trained on. Remove the part, or the row.`, path);
 }
 
 function textOf(value: unknown, key: string): string {
-  return typeof value === 'string' ? value : fail('bad-message', `\`${key}\` is ${describe(value)}, not text. Write it in double quotes.`, [key]);
+  return typeof value === 'string' ? value : fail('bad-message', l10n.t('`{0}` is {1}, not text. Write it in double quotes.', key, describe(value)), [key]);
 }
 
 function fail(code: InvalidCode, reason: string, path?: JsonPath): never {
@@ -242,7 +242,7 @@ function shortened(value: unknown): string {
 
 export function describe(value: unknown): string {
   if (value === null) return 'null';
-  if (Array.isArray(value)) return 'a list';
-  const words: Record<string, string> = { string: 'text', number: 'a number', boolean: 'true or false' };
-  return words[typeof value] ?? 'an object';
+  if (Array.isArray(value)) return l10n.t('a list');
+  const words: Record<string, string> = { string: l10n.t('text'), number: l10n.t('a number'), boolean: l10n.t('true or false') };
+  return words[typeof value] ?? l10n.t('an object');
 }

@@ -1,11 +1,14 @@
 /** What a dataset file holds, above its first line, with the next steps. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { hundredths, integer } from '../../media/common/format';
 import type { CommandArguments, CommandId } from '../common/commands';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
 import { datasetOf, isQuarantine } from './quarantineFiles';
-import { counted, formatRisk } from './report';
+import type { FileReport } from './report';
 
 class SummaryLens implements vscode.CodeLensProvider {
   readonly onDidChangeCodeLenses: vscode.Event<void>;
@@ -22,25 +25,35 @@ class SummaryLens implements vscode.CodeLensProvider {
     const fsPath = dataset.file;
     if (isQuarantine(fsPath)) {
       const [first, ...more] = dataset.rows().map(row => locationOf(fsPath, row));
-      const put = lens(`${counted(report.rows, 'row')} in quarantine, not trained on`);
+      const put = lens(isOne(report.rows) ? l10n.t`${integer(report.rows)} row in quarantine, not trained on` : l10n.t`${integer(report.rows)} rows in quarantine, not trained on`);
       if (!first) return [put];
-      return [put, lens(`Restore ${more.length > 0 ? `all ${more.length + 1}` : 'it'} to ${path.basename(datasetOf(fsPath))}`, 'safeFinetuning.restoreRow', first, ...more)];
+      const target = path.basename(datasetOf(fsPath));
+      return [put, lens(more.length > 0 ? l10n.t`Restore all ${more.length + 1} to ${target}` : l10n.t`Restore it to ${target}`, 'safeFinetuning.restoreRow', first, ...more)];
     }
-    const { flagged, threshold } = report;
+    const { flagged } = report;
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
-    const found = `${flagged.length.toLocaleString('en-US')} of ${counted(report.rows, 'row')} at or above risk ${formatRisk(threshold)}`;
-    const lenses = report.unscored < report.rows || !report.unscoredReason ? [lens(`${found}${unfinished ? ' so far' : ''}`)] : [];
-    if (report.unscoredReason) lenses.push(lens(`${counted(report.unscored, 'row')} without a risk score: try again`, 'safeFinetuning.scoreFile', { fsPath }));
+    const lenses = report.unscored < report.rows || !report.unscoredReason ? [lens(foundText(report, unfinished))] : [];
+    if (report.unscoredReason) {
+      const rows = integer(report.unscored);
+      const again = isOne(report.unscored) ? l10n.t`${rows} row without a risk score: try again` : l10n.t`${rows} rows without a risk score: try again`;
+      lenses.push(lens(again, 'safeFinetuning.scoreFile', { fsPath }));
+    }
     const opinion = this.annotations.opinionOf(fsPath);
-    if (opinion) lenses.push(lens(`Judged by ${opinion.judge}; use the bundled classifier again`, 'safeFinetuning.useClassifier', { fsPath }));
+    if (opinion) lenses.push(lens(l10n.t`Judged by ${opinion.judge}; use the bundled classifier again`, 'safeFinetuning.useClassifier', { fsPath }));
     if (flagged.length === 0) return lenses;
-    lenses.push(lens('Next flagged row', 'safeFinetuning.nextFlaggedRow'));
+    lenses.push(lens(l10n.t('Next flagged row'), 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
       const [first, ...more] = flagged.map(row => locationOf(fsPath, row));
-      lenses.push(lens(`Move ${flagged.length > 1 ? `all ${flagged.length}` : 'it'} to quarantine`, 'safeFinetuning.quarantineRow', first, ...more));
+      lenses.push(lens(flagged.length > 1 ? l10n.t`Move all ${flagged.length} to quarantine` : l10n.t('Move it to quarantine'), 'safeFinetuning.quarantineRow', first, ...more));
     }
     return lenses;
   }
+}
+
+function foundText({ flagged, rows, threshold }: FileReport, unfinished: boolean): string {
+  const [found, of, least] = [integer(flagged.length), integer(rows), hundredths(threshold)];
+  if (unfinished) return isOne(rows) ? l10n.t`${found} of ${of} row at or above risk ${least} so far` : l10n.t`${found} of ${of} rows at or above risk ${least} so far`;
+  return isOne(rows) ? l10n.t`${found} of ${of} row at or above risk ${least}` : l10n.t`${found} of ${of} rows at or above risk ${least}`;
 }
 
 function lens<C extends CommandId>(title: string, command?: C, ...args: CommandArguments[C] | []): vscode.CodeLens {

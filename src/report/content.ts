@@ -1,11 +1,13 @@
 /** What a report says, before it is written as HTML, as Markdown or as a block of a model card. Pure. */
-import { count, decimal, duration, exponent, hundredths, integer, signed } from '../../media/common/format';
+import { decimal, duration, exponent, hundredths, integer, signed } from '../../media/common/format';
 import type { EvaluationMetrics, MeanEstimate, Proportion, RunConfig } from '../protocol/messages';
 import type { NotableRow } from '../trainerHost/notableRows';
 import type { ReportInput, ReportSeries } from './reportInput';
 import type { ChartLine, ChartSpec } from './svgChart';
 
 export const missing = '–';
+
+const count = (n: number, one: string, many = `${one}s`): string => `${integer(n)} ${n === 1 ? one : many}`;
 
 export interface Column {
   label: string;

@@ -5,6 +5,7 @@
  * Values are plain lists of numbers, one per x; null, NaN and infinity are gaps. Every point is drawn: whoever has
  * a million of them chooses some first. All texts are escaped.
  */
+import { language } from '../common/language';
 import { xml } from './escape';
 
 /** As VS Code names the colours of charts; each has a light and a dark shade. */
@@ -277,7 +278,7 @@ function tickText(value: number, step: number): string {
   const text =
     step < 1e-4 || size >= 1e7
       ? rounded(size, 4).toExponential()
-      : size.toLocaleString('en', { minimumFractionDigits: decimalsOf(step), maximumFractionDigits: decimalsOf(step) });
+      : size.toLocaleString(language().tag, { minimumFractionDigits: decimalsOf(step), maximumFractionDigits: decimalsOf(step) });
   return (value < 0 ? '−' : '') + text.replace('e-', 'e−').replace('e+', 'e');
 }
 

@@ -10,6 +10,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import * as path from "node:path";
+import * as l10n from '@vscode/l10n';
 
 import { Tokenizer } from "@huggingface/tokenizers";
 import { InferenceSession, Tensor } from "onnxruntime-node";
@@ -117,7 +118,7 @@ async function readPart<T>(folder: string, name: string, read: (file: string) =>
     return await read(path.join(folder, name));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`The risk classifier cannot be loaded: ${reason}. Reinstall the extension, or, in a checkout, build it with "npm run build".`);
+    throw new Error(l10n.t`The risk classifier cannot be loaded: ${reason}. Reinstall the extension, or, in a checkout, build it with "npm run build".`);
   }
 }
 

@@ -12,7 +12,9 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Template } from '@huggingface/jinja';
 import { Tokenizer } from '@huggingface/tokenizers';
+import * as l10n from '@vscode/l10n';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { fixed } from '../../media/common/format';
 import { errorText } from '../common/log';
 import { batchesByLength } from './batches';
 import { wellFormed } from './pairText';
@@ -45,9 +47,9 @@ export class ExportedProbe {
   static async load({ folder, judgeId }: ProbeSource, threads = 0): Promise<ExportedProbe> {
     try {
       const about = JSON.parse(await readFile(path.join(folder, 'probe.json'), 'utf8')) as About;
-      if (about.judge !== judgeId) throw new Error(`it is ${about.judge}, of another probe or model than ${judgeId}`);
+      if (about.judge !== judgeId) throw new Error(l10n.t`it is ${about.judge}, of another probe or model than ${judgeId}`);
       const file = path.join(folder, 'probe.onnx');
-      if ((await digestOf(file)) !== about.sha256) throw new Error('probe.onnx is damaged or cut off');
+      if ((await digestOf(file)) !== about.sha256) throw new Error(l10n.t('probe.onnx is damaged or cut off'));
       const tokenizer = new Tokenizer(JSON.parse(await readFile(path.join(folder, 'tokenizer.json'), 'utf8')) as object, {});
       const template = new Template(about.chatTemplate);
       const session = await InferenceSession.create(file, { intraOpNumThreads: threads, enableMemPattern: false, logSeverityLevel: 3 });
@@ -60,7 +62,7 @@ export class ExportedProbe {
       }
       return probe;
     } catch (error) {
-      throw new ProbeUnavailable(`The probe in ${folder} cannot be used: ${errorText(error)}. Have the dataset judged by its configuration again: the trainer judges its rows, and makes the probe anew where it is damaged.`);
+      throw new ProbeUnavailable(l10n.t`The probe in ${folder} cannot be used: ${errorText(error)}. Have the dataset judged by its configuration again: the trainer judges its rows, and makes the probe anew where it is damaged.`);
     }
   }
 
@@ -108,11 +110,11 @@ export class ExportedProbe {
 
   private async check({ checks, tolerance }: About): Promise<void> {
     for (const { messages, ids } of checks) {
-      if (this.tokens(messages)?.join() !== ids.join()) throw new Error("its model's chat template or tokenizer reads otherwise here than in the trainer");
+      if (this.tokens(messages)?.join() !== ids.join()) throw new Error(l10n.t("its model's chat template or tokenizer reads otherwise here than in the trainer"));
     }
     const risks = await this.score(checks.map(({ messages }) => messages));
     const difference = Math.max(...checks.map(({ risk }, index) => Math.abs(risk - risks[index]!)));
-    if (!(difference <= tolerance)) throw new Error(`it judges otherwise here than in the trainer, by up to ${difference.toFixed(3)}`);
+    if (!(difference <= tolerance)) throw new Error(l10n.t`it judges otherwise here than in the trainer, by up to ${fixed(difference, 3)}`);
   }
 
   /** Risks of one batch of token ids, padded on the left to the longest. */

@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import * as l10n from '@vscode/l10n';
 import type { IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
 import { SHORT_LIVED } from '../common/workers';
@@ -112,11 +113,11 @@ export class Scorer implements PairJudge, IDisposable {
   /** Stops the classifier, whatever it is doing; the next request starts it from its folder of then. */
   restart(): void {
     this.retry();
-    this.stop(new Error('The risk classifier was restarted.'));
+    this.stop(new Error(l10n.t('The risk classifier was restarted.')));
   }
 
   dispose(): void {
-    this.unavailable = new ClassifierUnavailable('The extension is closing.');
+    this.unavailable = new ClassifierUnavailable(l10n.t('The extension is closing.'));
     this.stop(this.unavailable);
   }
 
@@ -162,7 +163,7 @@ export class Scorer implements PairJudge, IDisposable {
         lost(this.unavailable ?? this.crashed(errorText(error)));
       });
       worker.on('exit', code => {
-        if (this.running?.worker === worker) lost(this.crashed(`exit code ${code}`));
+        if (this.running?.worker === worker) lost(this.crashed(l10n.t`exit code ${code}`));
       });
     });
     judgeId.catch(() => undefined); // whoever waits for it is told; nobody may be waiting
@@ -172,10 +173,10 @@ export class Scorer implements PairJudge, IDisposable {
   private crashed(reason: string): Error {
     this.crashes++;
     if (this.crashes < CRASHES_IN_A_ROW) {
-      return new Error(`The risk classifier stopped unexpectedly (${reason}); it starts again with the next rows.`);
+      return new Error(l10n.t`The risk classifier stopped unexpectedly (${reason}); it starts again with the next rows.`);
     }
     this.unavailable = new ClassifierUnavailable(
-      `The risk classifier stopped unexpectedly ${this.crashes} times in a row (${reason}).`,
+      l10n.t`The risk classifier stopped unexpectedly ${this.crashes} times in a row (${reason}).`,
     );
     return this.unavailable;
   }
@@ -192,7 +193,7 @@ function cannotStart(error: Error): ClassifierUnavailable {
   const platform = `${process.platform}-${process.arch}`;
   return new ClassifierUnavailable(
     /onnxruntime|ERR_DLOPEN_FAILED/.test(`${error.message} ${(error as NodeJS.ErrnoException).code}`)
-      ? `The risk classifier cannot run on this platform (${platform}): ONNX Runtime has no working binary here.`
-      : `The risk classifier cannot start: ${error.message}.`,
+      ? l10n.t`The risk classifier cannot run on this platform (${platform}): ONNX Runtime has no working binary here.`
+      : l10n.t`The risk classifier cannot start: ${error.message}.`,
   );
 }

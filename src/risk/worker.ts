@@ -6,6 +6,7 @@
  * cancelled one is answered with an error named "AbortError".
  */
 
+import "../common/workerLanguage";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";

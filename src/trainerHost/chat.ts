@@ -1,5 +1,6 @@
 /** A conversation with the two models of a run: each goes on with its own answers. Views see this, never the process. */
 import { randomUUID } from 'node:crypto';
+import * as l10n from '@vscode/l10n';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import type { ChatAsk, ChatDone, ChatPiece, ChatReply, ChatTurn } from '../protocol/messages';
@@ -70,7 +71,7 @@ export class Chat extends Disposable {
     this.process?.dispose();
     this.process = undefined;
     for (const exchange of this.said) {
-      if (isOpen(exchange)) this.fail(exchange, 'The trainer ended before both had answered.');
+      if (isOpen(exchange)) this.fail(exchange, l10n.t('The trainer ended before both had answered.'));
     }
     this.become({ state: 'ended', reason });
   }

@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import * as l10n from '@vscode/l10n';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
@@ -46,7 +47,7 @@ export class ChatProcess extends Disposable {
     });
     createInterface(this.child.stderr!).on('line', line => this.note(line));
     this.child.stdin!.on('error', () => undefined); // the process has gone, which its end says
-    this.child.once('error', error => this.end(`The trainer could not be started with ${trainer.interpreter}: ${error.message}`));
+    this.child.once('error', error => this.end(l10n.t`The trainer could not be started with ${trainer.interpreter}: ${error.message}`));
     this.child.once('close', (code, signal) => this.end(whyEnded(this.said, code, signal)));
   }
 
@@ -97,9 +98,9 @@ function whyEnded(said: readonly string[], code: number | null, signal: string |
   const error = said.findLastIndex(line => line.startsWith('error: '));
   if (error >= 0) return said.slice(error).join('\n').replace(/^error: /, '');
   if (signal === 'SIGKILL' || code === 137) {
-    return 'The trainer was killed (signal 9). Often the machine ran out of memory: close what else uses it, and start again.';
+    return l10n.t('The trainer was killed (signal 9). Often the machine ran out of memory: close what else uses it, and start again.');
   }
-  if (signal) return `The trainer was ended by ${signal}.`;
+  if (signal) return l10n.t`The trainer was ended by ${signal}.`;
   const raised = said.findLast(line => /^[\w.]*(Error|Exception)\b/.test(line));
-  return raised ?? `The trainer ended with exit code ${code}.`;
+  return raised ?? l10n.t`The trainer ended with exit code ${String(code)}.`;
 }

@@ -5,6 +5,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
 import { promisify } from 'node:util';
+import * as l10n from '@vscode/l10n';
+import { fixed } from '../../media/common/format';
 import { endTree, spawnTree } from './processTree';
 
 /** The build that the trainer is tested with; users choose the index, and so the device, not the version. */
@@ -72,11 +74,11 @@ export interface FindPythonOptions {
 export async function findPython(options: FindPythonOptions): Promise<Python> {
   if (options.given) {
     const python = await usable(options.given, [], options.forVenv);
-    if (typeof python === 'string') {
+    if ('why' in python) {
       throw new EnvironmentError(
         'python-unusable',
-        `The interpreter in the settings cannot be used: ${python}`,
-        'Change or clear the setting safeFinetuning.python.interpreter.',
+        l10n.t`The interpreter in the settings cannot be used: ${python.text}`,
+        l10n.t('Change or clear the setting safeFinetuning.python.interpreter.'),
       );
     }
     return python;
@@ -84,38 +86,41 @@ export async function findPython(options: FindPythonOptions): Promise<Python> {
   const venv = options.folder && path.join(options.folder, '.venv');
   if (venv && fs.existsSync(venv)) {
     const python = await usable(venvPython(venv), [], options.forVenv);
-    if (typeof python === 'string') {
+    if ('why' in python) {
       throw new EnvironmentError(
         'broken-venv',
-        `The environment ${venv} is broken: ${python}`,
-        'Run "Set Up Environment" to make it again.',
+        l10n.t`The environment ${venv} is broken: ${python.text}`,
+        l10n.t('Run "Set Up Environment" to make it again.'),
       );
     }
     return python;
   }
-  const reasons: string[] = [];
+  const unusable: Unusable[] = [];
   for (const [command, ...args] of [...(options.active ? [[options.active]] : []), ...pathCandidates()]) {
     if (command) {
       const python = await usable(command, args, options.forVenv);
-      if (typeof python !== 'string') {
+      if (!('why' in python)) {
         return python;
       }
-      reasons.push(python);
+      unusable.push(python);
     }
   }
-  const found = reasons.filter(reason => !reason.endsWith('not found'));
-  const lacksVenv = found.find(reason => reason.includes('venv'));
+  const found = unusable.filter(({ why }) => why !== 'not-found');
+  const lacksVenv = found.find(({ why }) => why === 'no-venv-module');
   if (lacksVenv) {
     throw new EnvironmentError(
       'no-venv-module',
-      `This Python cannot make a virtual environment: ${lacksVenv}`,
-      'Install its venv module (on Debian and Ubuntu: sudo apt install python3-venv), then try again.',
+      l10n.t`This Python cannot make a virtual environment: ${lacksVenv.text}`,
+      l10n.t('Install its venv module (on Debian and Ubuntu: sudo apt install python3-venv), then try again.'),
     );
   }
+  const oldest = oldestPython.join('.');
   throw new EnvironmentError(
     'no-python',
-    `No Python ${oldestPython.join('.')} or newer was found${found.length ? ` (${found.join('; ')})` : ''}.`,
-    'Install Python from python.org or your system\'s packages, or set safeFinetuning.python.interpreter.',
+    found.length
+      ? l10n.t`No Python ${oldest} or newer was found (${found.map(({ text }) => text).join('; ')}).`
+      : l10n.t`No Python ${oldest} or newer was found.`,
+    l10n.t("Install Python from python.org or your system's packages, or set safeFinetuning.python.interpreter."),
   );
 }
 
@@ -124,20 +129,27 @@ function pathCandidates(): string[][] {
   return [...[...versioned, 'python3', 'python'].map(name => [name]), ...(process.platform === 'win32' ? [['py', '-3']] : [])];
 }
 
-/** The interpreter, or in one line why it cannot be used. */
-async function usable(command: string, args: readonly string[], forVenv = false): Promise<Python | string> {
+/** Why an interpreter cannot be used, and that in one line. */
+interface Unusable {
+  why: 'not-found' | 'does-not-run' | 'too-old' | 'no-venv-module';
+  text: string;
+}
+
+async function usable(command: string, args: readonly string[], forVenv = false): Promise<Python | Unusable> {
   let python: Python;
   try {
     python = await probePython(command, args);
   } catch (error) {
-    return `${command}: ${(error as NodeJS.ErrnoException).code === 'ENOENT' ? 'not found' : 'does not run'}`;
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+      ? { why: 'not-found', text: l10n.t`${command}: not found` }
+      : { why: 'does-not-run', text: l10n.t`${command}: does not run` };
   }
   const [major, minor] = python.version;
   if (major < oldestPython[0] || (major === oldestPython[0] && minor < oldestPython[1])) {
-    return `${command} is version ${versionText(python)}, older than ${oldestPython.join('.')}`;
+    return { why: 'too-old', text: l10n.t`${command} is version ${versionText(python)}, older than ${oldestPython.join('.')}` };
   }
   if (forVenv && !python.canMakeVenv) {
-    return `${command} has no venv module`;
+    return { why: 'no-venv-module', text: l10n.t`${command} has no venv module` };
   }
   return python;
 }
@@ -150,6 +162,7 @@ export interface PackageCheck {
   ok: boolean;
 }
 
+// eslint-disable-next-line no-restricted-syntax -- Python
 const packagesScript = `
 import importlib.metadata as m, json, re, sys, tomllib
 release = lambda v: tuple(int(n) for n in re.match(r"\\d+(?:\\.\\d+)*", v).group().split("."))
@@ -201,23 +214,23 @@ export async function setUpEnvironment(options: SetUpOptions): Promise<{ python:
   const interpreter = venvPython(venv);
   const tell = (step: number, message: string) => options.onProgress?.({ step, steps: 5, message });
 
-  tell(1, 'Looking at the environment');
+  tell(1, l10n.t('Looking at the environment'));
   const wanted: Stamp = {
     packages: digest([torchVersion, options.torchIndexUrl ?? '', fs.readFileSync(requirements, 'utf8')]),
     trainer: digestOfFolder(trainer),
   };
-  const works = typeof (await usable(interpreter, [])) !== 'string';
+  const works = !('why' in (await usable(interpreter, [])));
   const stamp = works ? readStamp(venv) : {};
   if (stamp.packages === wanted.packages && stamp.trainer === wanted.trainer) {
     return { python: interpreter, changed: false };
   }
 
   if (!works) {
-    tell(1, `Making the environment with Python ${versionText(options.python)}`);
+    tell(1, l10n.t`Making the environment with Python ${versionText(options.python)}`);
     await makeVenv(options);
   }
   const pip = (step: number, title: string, args: string[]) =>
-    run(interpreter, ['-m', 'pip', 'install', ...args], `Installing ${title}`, options, line => {
+    run(interpreter, ['-m', 'pip', 'install', ...args], l10n.t`Installing ${title}`, options, line => {
       const message = pipMessage(line);
       if (message) tell(step, `${title}: ${message}`);
     });
@@ -228,11 +241,11 @@ export async function setUpEnvironment(options: SetUpOptions): Promise<{ python:
     const progress = ['--progress-bar', 'raw'];
     tell(3, `PyTorch ${torchVersion}`);
     await pip(3, 'PyTorch', [`torch==${torchVersion}`, ...index, ...progress]);
-    tell(4, 'Packages');
-    await pip(4, 'Packages', ['-r', requirements, ...progress]);
+    tell(4, l10n.t('Packages'));
+    await pip(4, l10n.t('Packages'), ['-r', requirements, ...progress]);
   }
-  tell(5, 'Trainer');
-  await pip(5, 'Trainer', ['--no-deps', '--force-reinstall', trainer]);
+  tell(5, l10n.t('Trainer'));
+  await pip(5, l10n.t('Trainer'), ['--no-deps', '--force-reinstall', trainer]);
   signal?.throwIfAborted();
   fs.writeFileSync(path.join(venv, stampName), JSON.stringify(wanted));
   return { python: interpreter, changed: true };
@@ -254,7 +267,7 @@ async function makeVenv(options: SetUpOptions): Promise<void> {
   const foreign = isForeignVenv(venv);
   if (broken) fs.renameSync(venv, aside);
   try {
-    await run(python.path, ['-m', 'venv', venv], 'Making the virtual environment', options);
+    await run(python.path, ['-m', 'venv', venv], l10n.t('Making the virtual environment'), options);
   } catch (error) {
     fs.rmSync(venv, { recursive: true, force: true });
     if (broken) fs.renameSync(aside, venv);
@@ -300,28 +313,28 @@ export function pipMessage(line: string): string | undefined {
   const progress = /^Progress (\d+) of (\d+)/.exec(line);
   if (progress) {
     const [done, total] = [Number(progress[1]), Number(progress[2])];
-    return total > 1e6 ? `downloading, ${(done / 1e6).toFixed(0)} of ${(total / 1e6).toFixed(0)} MB` : undefined;
+    return total > 1e6 ? l10n.t`downloading, ${fixed(done / 1e6, 0)} of ${fixed(total / 1e6, 0)} MB` : undefined;
   }
   const collecting = /^\s*Collecting ([\w.-]+)/.exec(line);
-  if (collecting) return `looking for ${collecting[1]}`;
+  if (collecting) return l10n.t`looking for ${collecting[1]!}`;
   const downloading = /^\s*(?:Downloading|Using cached) (?:\S*\/)?([\w.]+)-\S+ \(([^)]+)\)/.exec(line);
-  if (downloading) return `downloading ${downloading[1]} (${downloading[2]})`;
+  if (downloading) return l10n.t`downloading ${downloading[1]!} (${downloading[2]!})`;
   const installing = /^Installing collected packages: (.*)/.exec(line)?.[1]?.split(',').length;
-  if (installing) return installing === 1 ? 'installing' : `unpacking ${installing} packages (this can take minutes)`;
+  if (installing) return installing === 1 ? l10n.t('installing') : l10n.t`unpacking ${installing} packages (this can take minutes)`;
   return undefined;
 }
 
 /** What pip's last words mean and what to do. */
 function pipAdvice(output: string): string {
-  if (/No space left|Errno 28/.test(output)) return 'The disk is full: make room, then run "Set Up Environment" again.';
+  if (/No space left|Errno 28/.test(output)) return l10n.t('The disk is full: make room, then run "Set Up Environment" again.');
   if (/name resolution|NewConnectionError|ConnectTimeout|ReadTimeout|getaddrinfo|ProxyError|Network is unreachable/.test(output)) {
-    return 'The package index cannot be reached: look at the network and proxy, then run "Set Up Environment" again.';
+    return l10n.t('The package index cannot be reached: look at the network and proxy, then run "Set Up Environment" again.');
   }
   if (/No matching distribution|Could not find a version/.test(output)) {
-    return 'There is no build for this Python and system: choose another Python, or another index in safeFinetuning.python.torchIndexUrl.';
+    return l10n.t('There is no build for this Python and system: choose another Python, or another index in safeFinetuning.python.torchIndexUrl.');
   }
-  if (/Permission denied|Errno 13/.test(output)) return 'The folder cannot be written: change its permissions, then try again.';
-  return 'See the log for what the tool printed, then run "Set Up Environment" again.';
+  if (/Permission denied|Errno 13/.test(output)) return l10n.t('The folder cannot be written: change its permissions, then try again.');
+  return l10n.t('See the log for what the tool printed, then run "Set Up Environment" again.');
 }
 
 /** Runs a tool to its end. Cancelling ends it with everything it started. */
@@ -334,7 +347,7 @@ async function run(
 ): Promise<void> {
   const { signal, onOutput } = options;
   const cancelled = () =>
-    new EnvironmentError('cancelled', `${title} was cancelled.`, 'Run "Set Up Environment" again to go on.');
+    new EnvironmentError('cancelled', l10n.t`${title} was cancelled.`, l10n.t('Run "Set Up Environment" again to go on.'));
   if (signal?.aborted) throw cancelled();
 
   const child = spawnTree(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
@@ -358,8 +371,8 @@ async function run(
     if (signal?.aborted) throw cancelled();
     if (code !== 0) {
       const output = tail.join('\n');
-      const last = tail.filter(line => /^ERROR|Error:/.test(line)).at(-1) ?? tail.at(-1) ?? `exit ${code}`;
-      throw new EnvironmentError('install-failed', `${title} failed: ${last.trim()}`, pipAdvice(output), output);
+      const last = tail.filter(line => /^ERROR|Error:/.test(line)).at(-1) ?? tail.at(-1) ?? l10n.t`exit ${code}`;
+      throw new EnvironmentError('install-failed', l10n.t`${title} failed: ${last.trim()}`, pipAdvice(output), output);
     }
   } finally {
     signal?.removeEventListener('abort', end);

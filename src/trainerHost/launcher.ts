@@ -3,18 +3,10 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { processStartTime } from './processIdentity';
 import { endTree } from './processTree';
-import {
-  attemptLine,
-  createRunFolder,
-  logFile,
-  makeRunsFolder,
-  newRunId,
-  notWritable,
-  updateMeta,
-  type RunMeta,
-} from './runFolder';
+import { attemptLine, createRunFolder, logFile, makeRunsFolder, newRunId, notWritable, updateMeta, type RunMeta } from './runFolder';
 import { trainerArguments, trainerEnvironment, type Trainer } from './trainerCommand';
 
 export interface Launched {
@@ -75,7 +67,7 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
       child.once('spawn', resolve);
       child.once('error', error => {
         fs.writeSync(log, `The trainer could not be started: ${error.message}\n`);
-        reject(new Error(`The trainer could not be started with ${trainer.interpreter}: ${error.message}`));
+        reject(new Error(l10n.t`The trainer could not be started with ${trainer.interpreter}: ${error.message}`));
       });
     });
     const pid = child.pid as number;
@@ -128,7 +120,7 @@ function takeLock(lock: string): void {
     }
     const age = Date.now() - (fs.statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0);
     if (age < staleLockMilliseconds) {
-      throw new Error('Another run is being started in this workspace at this moment. It will show up in the runs view.');
+      throw new Error(l10n.t('Another run is being started in this workspace at this moment. It will show up in the runs view.'));
     }
     fs.rmSync(lock, { force: true }); // left by a window that died while starting
   }

@@ -1,6 +1,7 @@
 /** What must hold before a run can begin: one line per check, each failure with what to do about it. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { findNodeAtLocation, parseTree } from 'jsonc-parser';
 import { errorText } from '../common/log';
 import type { Check, RowProblem } from '../protocol/messages';
@@ -90,14 +91,17 @@ async function checkTrainerPackages({ interpreter, folder }: Trainer): Promise<P
   const wrong = packages.filter(({ ok }) => !ok);
   if (wrong.length) {
     const names = wrong.map(({ name, needed, installed }) =>
-      installed ? `${name} ${installed} is older than ${needed}` : `${name} is missing`,
+      installed ? l10n.t`${name} ${installed} is older than ${needed}` : l10n.t`${name} is missing`,
     );
-    const more = names.length > shownPackages ? ` and ${names.length - shownPackages} more` : '';
-    const message = `${names.slice(0, shownPackages).join(', ')}${more} in ${interpreter}. "Set Up Environment" installs what the trainer needs.`;
-    return line('packages', 'Packages', 'error', message, 'set-up-environment');
+    const [shown, more] = [names.slice(0, shownPackages).join(', '), names.length - shownPackages];
+    const message =
+      more > 0
+        ? l10n.t`${shown} and ${more} more in ${interpreter}. "Set Up Environment" installs what the trainer needs.`
+        : l10n.t`${shown} in ${interpreter}. "Set Up Environment" installs what the trainer needs.`;
+    return line('packages', l10n.t('Packages'), 'error', message, 'set-up-environment');
   }
   const shown = packages.filter(({ name }) => ['torch', 'transformers', 'peft'].includes(name));
-  return line('packages', 'Packages', 'ok', shown.map(({ name, installed }) => `${name} ${installed}`).join(', '));
+  return line('packages', l10n.t('Packages'), 'ok', shown.map(({ name, installed }) => `${name} ${installed}`).join(', '));
 }
 
 async function trainerChecks(
@@ -114,7 +118,7 @@ async function trainerChecks(
   const report = parseReport(stdout);
   if ('reason' in report) {
     const said = stderr.trim().split('\n').at(-1) || report.reason;
-    return { checks: [line('trainer', 'Trainer', 'error', `It ended with exit code ${code}: ${said}`)], problems: [], endpoint: undefined, judgedRows: 0 };
+    return { checks: [line('trainer', l10n.t('Trainer'), 'error', l10n.t`It ended with exit code ${String(code)}: ${said ?? ''}`)], problems: [], endpoint: undefined, judgedRows: 0 };
   }
   const checks = report.value.checks
     // The packages have been looked at already, where even the trainer could not start without them.
@@ -160,9 +164,9 @@ function fixFor(entry: Check): Fix | null {
 function parseReport(stdout: string) {
   try {
     const checked = check('PreflightReport', JSON.parse(stdout));
-    return checked.ok ? { value: checked.value } : { reason: `its report is not what was expected: ${checked.reason}` };
+    return checked.ok ? { value: checked.value } : { reason: l10n.t`its report is not what was expected: ${checked.reason}` };
   } catch (error) {
-    return { reason: `its report is not JSON: ${errorText(error)}` };
+    return { reason: l10n.t`its report is not JSON: ${errorText(error)}` };
   }
 }
 

@@ -1,5 +1,6 @@
 /** What the trainer says of a configuration before it runs: its tokens, its steps, its cost. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { errorText } from '../common/log';
 import type { PreviewReport } from '../protocol/messages';
 import { check } from '../protocol/validate';
@@ -36,8 +37,8 @@ export async function preview(options: PreviewOptions): Promise<Preview> {
 function parse(stdout: string): { report: PreviewReport } | { reason: string } {
   try {
     const checked = check('PreviewReport', JSON.parse(stdout));
-    return checked.ok ? { report: checked.value } : { reason: `The trainer's preview is not what was expected: ${checked.reason}` };
+    return checked.ok ? { report: checked.value } : { reason: l10n.t`The trainer's preview is not what was expected: ${checked.reason}` };
   } catch (error) {
-    return { reason: `The trainer's preview is not JSON: ${errorText(error)}` };
+    return { reason: l10n.t`The trainer's preview is not JSON: ${errorText(error)}` };
   }
 }

@@ -1,33 +1,14 @@
 /** One run, read from its folder and nothing else, so that any window can attach to it at any time. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
 import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
 import { EventTail, parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { isAlive } from './processIdentity';
-import {
-  currentProcess,
-  deriveStatus,
-  endOf,
-  eventsFile,
-  explainSilentEnd,
-  hasExited,
-  hasCheckpoint,
-  isActive,
-  isBeforeRecord,
-  logTail,
-  metaFile,
-  readLaunchRecord,
-  readMeta,
-  readRunRecord,
-  runFile,
-  trainedFolder,
-  updateMeta,
-  type RunMeta,
-  type RunStatus,
-} from './runFolder';
+import { currentProcess, deriveStatus, endOf, eventsFile, explainSilentEnd, hasExited, hasCheckpoint, isActive, isBeforeRecord, logTail, metaFile, readLaunchRecord, readMeta, readRunRecord, runFile, trainedFolder, updateMeta, type RunMeta, type RunStatus } from './runFolder';
 import { KeptLines, readIndex, writeIndex } from './runIndex';
 import { RunState } from './runState';
 
@@ -263,7 +244,7 @@ export class Run extends Disposable {
     const finished = endOf({ record, launched: this.meta.launched }, this.state.finished);
     if (finished?.status === status) return finished.message;
     if (record?.status === status && !isBeforeRecord({ record, launched: this.meta.launched })) return record.message;
-    if (status === 'lost') return 'The run has given no sign of life for a minute, and its process cannot be looked for from here.';
+    if (status === 'lost') return l10n.t('The run has given no sign of life for a minute, and its process cannot be looked for from here.');
     return status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';
   }
 

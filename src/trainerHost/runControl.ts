@@ -1,36 +1,77 @@
 /** Tells running trainers what to do, and sees to it that a stop is a stop. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import * as l10n from '@vscode/l10n';
 import { UserError } from '../common/userError';
 import type { Command, CommandAcknowledged } from '../protocol/messages';
 import { writeCommand, type Settings } from './commandWriter';
 import type { Run } from './run';
 import { isActive, notWritable, updateMeta } from './runFolder';
+import { statusWord } from './words';
 import { escalate, impatience, patience, type StopOutcome } from './stopper';
 
-const verbs: Record<Command['command'], string> = {
-  pause: 'pause',
-  resume: 'continue',
-  stop: 'stop',
-  cancel: 'cancel',
-  checkpoint: 'save',
-  evaluate: 'measure',
-  set: 'change',
+/** Why a command reaches nobody: in whole sentences, since verbs do not fit into them alike in every language. */
+interface Unheard {
+  none: () => string;
+  lost: (run: string) => string;
+  ended: (run: string, status: string) => string;
+}
+
+const unheard: Record<Command['command'], Unheard> = {
+  pause: {
+    none: () => l10n.t('There is no run to pause.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to pause.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to pause.`,
+  },
+  resume: {
+    none: () => l10n.t('There is no run to continue.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to continue.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to continue.`,
+  },
+  stop: {
+    none: () => l10n.t('There is no run to stop.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to stop.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to stop.`,
+  },
+  cancel: {
+    none: () => l10n.t('There is no run to cancel.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to cancel.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to cancel.`,
+  },
+  checkpoint: {
+    none: () => l10n.t('There is no run to save.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to save.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to save.`,
+  },
+  evaluate: {
+    none: () => l10n.t('There is no run to measure.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to measure.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to measure.`,
+  },
+  set: {
+    none: () => l10n.t('There is no run to change.'),
+    lost: run => l10n.t`Run ${run} gives no sign of life from its machine; it cannot be told to change.`,
+    ended: (run, status) => l10n.t`Run ${run} has ended (${status}); there is nothing to change.`,
+  },
 };
-const refused = { checkpoint: 'save a checkpoint now', evaluate: 'be measured now', set: 'be changed like that' };
+
+const refused = {
+  checkpoint: (run: string, reason: string) => l10n.t`Run ${run} cannot save a checkpoint now: ${reason}.`,
+  evaluate: (run: string, reason: string) => l10n.t`Run ${run} cannot be measured now: ${reason}.`,
+  set: (run: string, reason: string) => l10n.t`Run ${run} cannot be changed like that: ${reason}.`,
+};
 const pollMilliseconds = 100;
 const answerMilliseconds = 10_000;
 
 /** The run, if it can be told anything. */
 export function needActive(run: Run | undefined, command: Command['command']): Run {
-  if (!run) throw new UserError(`There is no run to ${verbs[command]}.`);
-  if (run.status === 'lost') {
-    throw new UserError(`Run ${run.name} gives no sign of life from its machine; it cannot be told to ${verbs[command]}.`);
-  }
+  const { none, lost, ended } = unheard[command];
+  if (!run) throw new UserError(none());
+  if (run.status === 'lost') throw new UserError(lost(run.name));
   if (!isActive(run.status)) {
     const actions = run.resumable
-      ? [{ title: 'Resume From Checkpoint', command: 'safeFinetuning.resumeFromCheckpoint' as const }]
+      ? [{ title: l10n.t('Resume From Checkpoint'), command: 'safeFinetuning.resumeFromCheckpoint' as const }]
       : [];
-    throw new UserError(`Run ${run.name} has ended (${run.status}); there is nothing to ${verbs[command]}.`, actions);
+    throw new UserError(ended(run.name, statusWord(run.status)), actions);
   }
   return run;
 }
@@ -45,14 +86,14 @@ function tell(candidate: Run | undefined, command: Command['command'], settings:
 }
 
 export function pauseRun(run: Run | undefined): void {
-  if (run?.status === 'paused') throw new UserError(`Run ${run.name} is paused already.`);
+  if (run?.status === 'paused') throw new UserError(l10n.t`Run ${run.name} is paused already.`);
   tell(run, 'pause');
 }
 
 export function continueRun(run: Run | undefined): void {
   // A pause begins with the next batch; until then it can be taken back.
   const paused = run?.status === 'paused' || run?.state.acknowledged.at(-1)?.command === 'pause';
-  if (run && isActive(run.status) && !paused) throw new UserError(`Run ${run.name} is not paused.`);
+  if (run && isActive(run.status) && !paused) throw new UserError(l10n.t`Run ${run.name} is not paused.`);
   tell(run, 'resume');
 }
 
@@ -65,9 +106,8 @@ export async function stopRun(candidate: Run | undefined, patienceMilliseconds =
   const answer = await answerTo(run, id, patienceMilliseconds);
   if (!answer && isActive(run.status)) {
     throw new UserError(
-      `Run ${run.name} has not answered the request to save and stop. It will when it gets to it. ` +
-        'Cancelling ends it now and saves nothing; its last complete checkpoint is kept.',
-      [{ title: 'Cancel Run', command: 'safeFinetuning.cancelRun' }],
+      l10n.t`Run ${run.name} has not answered the request to save and stop. It will when it gets to it. Cancelling ends it now and saves nothing; its last complete checkpoint is kept.`,
+      [{ title: l10n.t('Cancel Run'), command: 'safeFinetuning.cancelRun' }],
     );
   }
   await run.refresh();
@@ -86,8 +126,8 @@ export const changeSettings = (candidate: Run | undefined, settings: Settings): 
 async function request(candidate: Run | undefined, command: keyof typeof refused, settings: Settings = {}): Promise<string> {
   const { run, id } = tell(candidate, command, settings);
   const answer = await answerTo(run, id, answerMilliseconds);
-  if (!answer) throw new UserError(`Run ${run.name} has not answered yet. It will when it gets to it.`);
-  if (!answer.accepted) throw new UserError(`Run ${run.name} cannot ${refused[command]}: ${answer.message}.`);
+  if (!answer) throw new UserError(l10n.t`Run ${run.name} has not answered yet. It will when it gets to it.`);
+  if (!answer.accepted) throw new UserError(refused[command](run.name, answer.message));
   return answer.message;
 }
 
@@ -122,11 +162,13 @@ export function describeStop(run: Pick<Run, 'name' | 'process' | 'resumable'>, o
     case 'ended':
       return undefined;
     case 'terminated':
-    case 'killed':
-      return `The trainer did not answer and was ${outcome}. ${run.resumable ? 'Its last complete checkpoint is kept.' : 'Nothing had been saved.'}`;
+    case 'killed': {
+      const ended = outcome === 'killed' ? l10n.t('The trainer did not answer and was killed.') : l10n.t('The trainer did not answer and was terminated.');
+      return `${ended} ${run.resumable ? l10n.t('Its last complete checkpoint is kept.') : l10n.t('Nothing had been saved.')}`;
+    }
     case 'unreachable':
       return run.process
-        ? `Run ${run.name} did not answer, and its process, ${run.process.pid} on ${run.process.host}, cannot be ended from here. End it there.`
-        : `Run ${run.name} did not answer, and no process of it is known. If it was started elsewhere, end it there.`;
+        ? l10n.t`Run ${run.name} did not answer, and its process, ${run.process.pid} on ${run.process.host}, cannot be ended from here. End it there.`
+        : l10n.t`Run ${run.name} did not answer, and no process of it is known. If it was started elsewhere, end it there.`;
   }
 }

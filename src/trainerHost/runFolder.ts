@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import type { LaunchRecord, ProcessRecord, RunRecord, Finished } from '../protocol/messages';
 import { check } from '../protocol/validate';
 import { asProcessRecord, startTimeToleranceSeconds } from './processIdentity';
@@ -95,17 +96,16 @@ export function createRunFolder(runsFolder: string, launch: LaunchRecord): strin
 
 export function notWritable(folder: string, error: unknown): Error {
   const reasons: Record<string, string> = {
-    ENOSPC: 'the disk is full',
-    EACCES: 'permission denied',
-    EPERM: 'permission denied',
-    EROFS: 'the file system is read-only',
-    ENOTDIR: 'a part of the path is a file',
-    EEXIST: 'there is a file of that name',
+    ENOSPC: l10n.t('the disk is full'),
+    EACCES: l10n.t('permission denied'),
+    EPERM: l10n.t('permission denied'),
+    EROFS: l10n.t('the file system is read-only'),
+    ENOTDIR: l10n.t('a part of the path is a file'),
+    EEXIST: l10n.t('there is a file of that name'),
   };
   const code = (error as NodeJS.ErrnoException).code ?? '';
   return new Error(
-    `The run folder ${folder} cannot be written: ${reasons[code] ?? (error as Error).message}. ` +
-      'Free some space, change its permissions, or set safeFinetuning.runs.folder to another folder.',
+    l10n.t`The run folder ${folder} cannot be written: ${reasons[code] ?? (error as Error).message}. Free some space, change its permissions, or set safeFinetuning.runs.folder to another folder.`,
   );
 }
 
@@ -121,7 +121,7 @@ function readJson(file: string): unknown {
     return JSON.parse(fs.readFileSync(file, 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new Error(`${file} cannot be read: ${(error as Error).message}`);
+    throw new Error(l10n.t`${file} cannot be read: ${(error as Error).message}`);
   }
 }
 
@@ -130,7 +130,7 @@ function readRecord<N extends 'RunRecord' | 'LaunchRecord'>(name: N, file: strin
   const value = readJson(file);
   if (value === undefined) return undefined;
   const checked = check(name, value);
-  if (!checked.ok) throw new Error(`${file} is not what was expected: ${checked.reason}.`);
+  if (!checked.ok) throw new Error(l10n.t`${file} is not what was expected: ${checked.reason}.`);
   return checked.value;
 }
 
@@ -297,9 +297,9 @@ export function explainSilentEnd(tail: readonly string[], exit: RunMeta['exit'])
   const said = tail.filter(line => /^(error: |[\w.]*(Error|Exception|Interrupt)\b)/.test(line)).at(-1);
   if (said) return said.replace(/^error: /, '');
   if (exit?.signal === 'SIGKILL' || exit?.code === 137) {
-    return 'The trainer was killed (signal 9). Often the machine ran out of memory: try a smaller training.microBatchSize.';
+    return l10n.t('The trainer was killed (signal 9). Often the machine ran out of memory: try a smaller training.microBatchSize.');
   }
-  if (exit?.signal) return `The trainer was ended by ${exit.signal}.`;
-  if (exit?.code) return tail.at(-1) ?? `The trainer ended with exit code ${exit.code} and printed nothing.`;
-  return 'The trainer ended without saying why: it was killed, or the machine went down or ran out of memory.';
+  if (exit?.signal) return l10n.t`The trainer was ended by ${exit.signal}.`;
+  if (exit?.code) return tail.at(-1) ?? l10n.t`The trainer ended with exit code ${exit.code} and printed nothing.`;
+  return l10n.t('The trainer ended without saying why: it was killed, or the machine went down or ran out of memory.');
 }

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import * as l10n from '@vscode/l10n';
 import { endTree } from './processTree';
 
 export interface Trainer {
@@ -36,7 +37,7 @@ export interface Ended {
 
 /** What a command that failed says of it; that may have several lines. */
 export const failureOf = ({ code, stderr }: Ended): string =>
-  stderr.trim().split(/^error: /m).at(-1) || `The trainer ended with exit code ${code} and said nothing.`;
+  stderr.trim().split(/^error: /m).at(-1) || l10n.t`The trainer ended with exit code ${String(code)} and said nothing.`;
 
 /**
  * Runs a trainer command to its end. Aborting ends it; its output so far is returned. `onMessage` gets the lines

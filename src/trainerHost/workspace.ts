@@ -1,4 +1,5 @@
 /** What the trainer host needs of the open workspace: folders, interpreter, trust. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import { UserError } from '../common/userError';
@@ -20,8 +21,8 @@ export const runsFolders = (): string[] => [...new Set([...ownRunsFolders(), ...
 export function folderOf(file: vscode.Uri): vscode.WorkspaceFolder {
   const folder = vscode.workspace.getWorkspaceFolder(file) ?? vscode.workspace.workspaceFolders?.[0];
   if (!folder) {
-    throw new UserError('Open the folder that holds the run configuration first: runs are kept inside it.', [
-      { title: 'Open Folder', command: 'vscode.openFolder' },
+    throw new UserError(l10n.t('Open the folder that holds the run configuration first: runs are kept inside it.'), [
+      { title: l10n.t('Open Folder'), command: 'vscode.openFolder' },
     ]);
   }
   return folder;
@@ -30,8 +31,8 @@ export function folderOf(file: vscode.Uri): vscode.WorkspaceFolder {
 export function requireTrust(what: string): void {
   if (vscode.workspace.isTrusted) return;
   throw new UserError(
-    `${what} needs a trusted workspace, since it concerns a process on this machine. Rows are judged without it.`,
-    [{ title: 'Manage Workspace Trust', command: 'workbench.trust.manage' }],
+    l10n.t`${what} needs a trusted workspace, since it concerns a process on this machine. Rows are judged without it.`,
+    [{ title: l10n.t('Manage Workspace Trust'), command: 'workbench.trust.manage' }],
   );
 }
 

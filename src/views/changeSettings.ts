@@ -1,4 +1,5 @@
 /** Asks what to change of a run that goes on, and tells it. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
 import type { Settings } from '../trainerHost/commandWriter';
@@ -12,14 +13,14 @@ interface Choice extends vscode.QuickPickItem {
 
 /** Returns the trainer's answer; none when the user thinks better of it. */
 export async function askAndChange(run: Run): Promise<string | undefined> {
-  if (run.record?.script) throw new UserError(`Run ${run.name} is of a training script, which has its settings itself: they cannot be changed from here.`);
+  if (run.record?.script) throw new UserError(l10n.t`Run ${run.name} is of a training script, which has its settings itself: they cannot be changed from here.`);
   const chosen = await vscode.window.showQuickPick(choices(run), {
-    title: `Change ${run.name}`,
-    placeHolder: 'In force from the next step on; the configuration file stays as it is',
+    title: l10n.t`Change ${run.name}`,
+    placeHolder: l10n.t('In force from the next step on; the configuration file stays as it is'),
   });
   if (!chosen) return undefined;
   const text = await vscode.window.showInputBox({
-    title: `${chosen.label}, from the next step on`,
+    title: l10n.t`${chosen.label}, from the next step on`,
     value: String(chosen.value),
     validateInput: given => whyNot(chosen.setting, given, run),
   });
@@ -28,11 +29,11 @@ export async function askAndChange(run: Run): Promise<string | undefined> {
 
 function choices(run: Run): Choice[] {
   const { betaMin, betaMax, learningRate } = settingsOf(run);
-  const rate: Choice = { label: 'Peak learning rate', description: `now ${learningRate}`, setting: 'learningRate', value: learningRate };
+  const rate: Choice = { label: l10n.t('Peak learning rate'), description: l10n.t`now ${learningRate}`, setting: 'learningRate', value: learningRate };
   if (!hasBeta(run)) return [rate];
   return [
-    { label: 'Lower end of β', description: `now ${betaMin}: the pull on rows without risk`, setting: 'betaMin', value: betaMin },
-    { label: 'Upper end of β', description: `now ${betaMax}: the pull on rows of risk 1`, setting: 'betaMax', value: betaMax },
+    { label: l10n.t('Lower end of β'), description: l10n.t`now ${betaMin}: the pull on rows without risk`, setting: 'betaMin', value: betaMin },
+    { label: l10n.t('Upper end of β'), description: l10n.t`now ${betaMax}: the pull on rows of risk 1`, setting: 'betaMax', value: betaMax },
     rate,
   ];
 }
@@ -53,10 +54,10 @@ function settingsOf({ record, state }: Run): { betaMin: number; betaMax: number;
 function whyNot(setting: keyof Settings, given: string, run: Run): string | undefined {
   const value = Number(given);
   const { betaMin, betaMax } = settingsOf(run);
-  if (!given.trim() || !Number.isFinite(value)) return 'A number, such as 0.2 or 1e-4.';
-  if (setting === 'learningRate') return value > 0 ? undefined : 'A learning rate is above 0.';
-  if (value < 0 || value > 1) return 'β lies between 0 and 1.';
-  if (setting === 'betaMin' && value > betaMax) return `Not above the upper end, ${betaMax}.`;
-  if (setting === 'betaMax' && value < betaMin) return `Not below the lower end, ${betaMin}.`;
+  if (!given.trim() || !Number.isFinite(value)) return l10n.t('A number, such as 0.2 or 1e-4.');
+  if (setting === 'learningRate') return value > 0 ? undefined : l10n.t('A learning rate is above 0.');
+  if (value < 0 || value > 1) return l10n.t('β lies between 0 and 1.');
+  if (setting === 'betaMin' && value > betaMax) return l10n.t`Not above the upper end, ${betaMax}.`;
+  if (setting === 'betaMax' && value < betaMin) return l10n.t`Not below the lower end, ${betaMin}.`;
   return undefined;
 }

@@ -3,6 +3,8 @@
  * 2024), asked of the trainer by command and shown behind the rows until it is forgotten.
  */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
+import { hundredths, integer } from '../../media/common/format';
 import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
@@ -15,7 +17,7 @@ export interface CloseRow {
   similarity: number;
 }
 
-export const NONE_KNOWN = 'No rows are marked as close to harmful answers.';
+export const NONE_KNOWN = l10n.t('No rows are marked as close to harmful answers.');
 
 export class CloseRows extends Disposable implements RowNotes {
   private readonly changed = this.register(new Emitter<void>());
@@ -50,20 +52,18 @@ export function byCloseness(report: AnchoringReport): AnchoringReport['rows'] {
   return report.rows.filter(({ similarity }) => similarity !== null).sort((a, b) => b.similarity! - a.similarity!);
 }
 
-export const formatSimilarity = (similarity: number): string => `${similarity >= 0 ? '+' : '−'}${Math.abs(similarity).toFixed(2)}`;
+export const formatSimilarity = (similarity: number): string => `${similarity >= 0 ? '+' : '−'}${hundredths(Math.abs(similarity))}`;
 
 /** Per file of the report, by content hash. */
 function notesOf(report: AnchoringReport, configuration: string): ReadonlyMap<string, RowNote>[] {
   const rows = byCloseness(report);
   const notes = report.files.map(() => new Map<string, RowNote>());
-  const of = rows.length.toLocaleString('en-US');
+  const all = integer(rows.length);
   rows.forEach(({ file, hash, similarity }, index) => {
     if (notes[file]!.has(hash)) return; // the same row again
-    const place = `${index + 1} of ${of}`;
-    const label = index < report.closest ? `close to harmful answers: ${place}` : undefined;
+    const label = index < report.closest ? l10n.t`close to harmful answers: ${index + 1} of ${all}` : undefined;
     const describe = (): string =>
-      `To the model of ${path.basename(configuration)} this row is ${place} in closeness to answers that comply with harmful requests ` +
-      `(similarity ${formatSimilarity(similarity!)}; bidirectional anchoring). It is no verdict: rows like it may wear refusals down, whatever they are about.`;
+      l10n.t`To the model of ${path.basename(configuration)} this row is ${index + 1} of ${all} in closeness to answers that comply with harmful requests (similarity ${formatSimilarity(similarity!)}; bidirectional anchoring). It is no verdict: rows like it may wear refusals down, whatever they are about.`;
     notes[file]!.set(hash, { label, describe });
   });
   return notes;

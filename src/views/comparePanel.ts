@@ -1,4 +1,5 @@
 /** Two or more runs over each other, in an editor tab. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { Disposable, type IDisposable } from '../common/disposable';
 import type { Log } from '../common/log';
@@ -56,12 +57,12 @@ export class ComparePanels extends Disposable implements vscode.WebviewPanelSeri
     await this.registry.scan();
     const { runs } = this.registry;
     if (runs.length < 2) {
-      throw new UserError('There are no two runs to compare yet.', [{ title: 'Start Run', command: 'safeFinetuning.startRun' }]);
+      throw new UserError(l10n.t('There are no two runs to compare yet.'), [{ title: l10n.t('Start Run'), command: 'safeFinetuning.startRun' }]);
     }
-    const items = runs.map(run => ({ label: runLabel(run), description: statusWord[run.status], detail: run.id, picked: run.id === already, run }));
+    const items = runs.map(run => ({ label: runLabel(run), description: statusWord(run.status), detail: run.id, picked: run.id === already, run }));
     const picked = await vscode.window.showQuickPick(items, {
-      title: 'Compare Runs',
-      placeHolder: `Two to ${mostRuns} runs`,
+      title: l10n.t('Compare Runs'),
+      placeHolder: l10n.t`Two to ${mostRuns} runs`,
       canPickMany: true,
       matchOnDetail: true,
     });
@@ -70,12 +71,12 @@ export class ComparePanels extends Disposable implements vscode.WebviewPanelSeri
 
   private show(runs: readonly Run[]): void {
     if (runs.length < 2 || runs.length > mostRuns) {
-      throw new UserError(`${runs.length} runs were chosen; two to ${mostRuns} can be compared.`, [{ title: 'Choose Again', command: 'safeFinetuning.compareRuns' }]);
+      throw new UserError(l10n.t`${runs.length} runs were chosen; two to ${mostRuns} can be compared.`, [{ title: l10n.t('Choose Again'), command: 'safeFinetuning.compareRuns' }]);
     }
     const folders = runs.map(({ folder }) => folder);
     const open = this.open.get(keyOf(folders));
     if (open) return open.reveal();
-    this.follow(folders, vscode.window.createWebviewPanel(ComparePanels.viewType, `Compare ${runs.length} Runs`, vscode.ViewColumn.Active));
+    this.follow(folders, vscode.window.createWebviewPanel(ComparePanels.viewType, l10n.t`Compare ${runs.length} Runs`, vscode.ViewColumn.Active));
   }
 
   private follow(folders: readonly string[], panel: vscode.WebviewPanel): void {
@@ -150,10 +151,10 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
         return;
       }
       case 'export':
-        if (comparedSeries.includes(message.name)) await saveCsv(`compared ${message.title}`, this.lines(message.name, asLook(message.look)));
+        if (comparedSeries.includes(message.name)) await saveCsv(l10n.t`compared ${message.title}`, this.lines(message.name, asLook(message.look)));
         return;
       case 'picture':
-        return savePicture(`compared ${message.title}`, message.svg);
+        return savePicture(l10n.t`compared ${message.title}`, message.svg);
       default: {
         const unknown: never = message;
         throw new Error(`The page that compares runs sent something unknown: ${JSON.stringify(unknown)}`);

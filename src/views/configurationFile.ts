@@ -1,6 +1,7 @@
 /** Run configurations, `*.finetune.json`: which one is meant, and what it refers to. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
@@ -13,21 +14,21 @@ export const notSearched = '**/{node_modules,.venv,.safe-finetuning}/**';
 const isConfiguration = (file: vscode.Uri): boolean => file.fsPath.endsWith('.finetune.json');
 
 /** The given one, the one in the editor, the only one, or the one that the user picks; undefined when none. */
-export async function pickConfiguration(given?: { fsPath: string }, title = 'Start Run'): Promise<vscode.Uri | undefined> {
+export async function pickConfiguration(given?: { fsPath: string }, title = l10n.t('Start Run')): Promise<vscode.Uri | undefined> {
   if (given) return vscode.Uri.file(given.fsPath);
   const open = vscode.window.activeTextEditor?.document.uri;
   if (open && isConfiguration(open)) return open;
   const found = await vscode.workspace.findFiles(pattern, notSearched);
   if (found.length === 0) {
-    throw new UserError('There is no run configuration (*.finetune.json) in this workspace.', [
-      { title: 'New Run…', command: 'safeFinetuning.newRun' },
+    throw new UserError(l10n.t('There is no run configuration (*.finetune.json) in this workspace.'), [
+      { title: l10n.t('New Run…'), command: 'safeFinetuning.newRun' },
     ]);
   }
   if (found.length === 1) return found[0];
   const items = found
     .map(file => ({ label: path.basename(file.fsPath), description: vscode.workspace.asRelativePath(path.dirname(file.fsPath)), file }))
     .sort((a, b) => a.label.localeCompare(b.label));
-  return (await vscode.window.showQuickPick(items, { title, placeHolder: 'Which run configuration?' }))?.file;
+  return (await vscode.window.showQuickPick(items, { title, placeHolder: l10n.t('Which run configuration?') }))?.file;
 }
 
 export interface ConfigurationSummary {
@@ -90,15 +91,17 @@ export async function offerToSave(files: readonly string[]): Promise<boolean> {
   const unsaved = vscode.workspace.textDocuments.filter(({ isDirty, fileName }) => isDirty && files.some(file => mayName(file, fileName) || isAbout(fileName, file)));
   if (unsaved.length === 0) return true;
   const names = unsaved.map(document => path.basename(document.uri.fsPath)).join(', ');
-  const save = 'Save and Go On';
+  const save = l10n.t('Save and Go On');
   const chosen = await vscode.window.showWarningMessage(
-    `${names} ${unsaved.length === 1 ? 'has' : 'have'} unsaved changes. The trainer reads the files on the disk.`,
+    unsaved.length === 1
+      ? l10n.t`${names} has unsaved changes. The trainer reads the files on the disk.`
+      : l10n.t`${names} have unsaved changes. The trainer reads the files on the disk.`,
     { modal: true },
     save,
-    'Use Saved Version',
+    l10n.t('Use Saved Version'),
   );
   if (chosen !== save) return chosen !== undefined;
   const saved = await Promise.all(unsaved.map(document => document.save()));
-  if (!saved.every(Boolean)) throw new UserError(`${names} could not be saved, so nothing was started.`);
+  if (!saved.every(Boolean)) throw new UserError(l10n.t`${names} could not be saved, so nothing was started.`);
   return true;
 }

@@ -3,9 +3,11 @@
  * the editor of Parquet files and of text files that VS Code does not give to extensions.
  */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';
+import { language } from '../common/language';
 import { errorText, type Log } from '../common/log';
 import { showError } from '../common/registerCommand';
 import type { RowLocation } from '../common/commands';
@@ -45,7 +47,7 @@ export class DatasetViewers extends Disposable implements vscode.CustomReadonlyE
 
   resolveCustomEditor({ uri }: vscode.CustomDocument, panel: vscode.WebviewPanel): void {
     if (uri.scheme !== 'file') {
-      panel.webview.html = '<!DOCTYPE html><body><p>Only files on the disk are shown here.</p></body>';
+      panel.webview.html = `<!DOCTYPE html><html lang="${language().tag}"><body><p>${l10n.t('Only files on the disk are shown here.')}</p></body></html>`;
       return;
     }
     const viewer = new Viewer(uri, panel, this.extensionUri, this.datasets, this.log);
@@ -69,8 +71,8 @@ export class DatasetViewers extends Disposable implements vscode.CustomReadonlyE
     if (!(input instanceof vscode.TabInputText) || !isJsonLines(input.uri.path) || input.uri.scheme !== 'file') return;
     if (!setting('risk.enabled', input.uri) || !(await needsViewer(input.uri.fsPath))) return;
     const name = path.basename(input.uri.fsPath);
-    const inViewer = 'Open in Dataset Viewer';
-    const chosen = await vscode.window.showInformationMessage(`${name} is too large for its rows to be annotated here: VS Code does not give files beyond 50 MB to extensions.`, inViewer);
+    const inViewer = l10n.t('Open in Dataset Viewer');
+    const chosen = await vscode.window.showInformationMessage(l10n.t`${name} is too large for its rows to be annotated here: VS Code does not give files beyond 50 MB to extensions.`, inViewer);
     if (chosen === inViewer) await openViewer(input.uri);
   }
 
@@ -129,7 +131,7 @@ class Viewer extends Disposable {
         this.table?.dispose();
       },
     });
-    loadPage(panel.webview, extensionUri, 'viewer', 'Dataset Viewer');
+    loadPage(panel.webview, extensionUri, 'viewer', l10n.t('Dataset Viewer'));
     void this.reopen();
   }
 
@@ -275,7 +277,7 @@ class Viewer extends Disposable {
     if (position === null) return; // it is read again, and then looked for again
     this.toShow = undefined;
     this.post({ type: 'found', position });
-    if (position === undefined) void vscode.window.showWarningMessage(`The row has been edited or removed since it was recorded. It stood at line ${row.line} of ${path.basename(this.file)}.`);
+    if (position === undefined) void vscode.window.showWarningMessage(l10n.t`The row has been edited or removed since it was recorded. It stood at line ${row.line} of ${path.basename(this.file)}.`);
   }
 
   private sendSoon(): void {

@@ -1,10 +1,13 @@
 /** Dataset files and their flagged rows, the riskiest first. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { hundredths, integer } from '../../media/common/format';
 import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import type { DatasetIndex, FlaggedItem, IndexedFile } from '../datasets/datasetIndex';
-import { counted, formatRisk, summary } from '../datasets/report';
+import { summary } from '../datasets/report';
 
 /** What the tree's menus pass to commands: a file names itself, a row is a location. */
 export type DatasetItem = { fsPath: string } | FlaggedItem | MoreItem;
@@ -45,30 +48,33 @@ function fileItem({ file, summary: known }: IndexedFile): vscode.TreeItem {
   const { None, Collapsed } = vscode.TreeItemCollapsibleState;
   const item = new vscode.TreeItem(vscode.Uri.file(file), known.flagged > 0 ? Collapsed : None);
   item.id = file;
-  const broken = known.broken ? `not readable from line ${known.broken.place.line + 1} on; ` : '';
-  item.description = `${broken}${known.flagged.toLocaleString('en-US')} of ${counted(known.rows, 'row')} flagged`;
+  const broken = known.broken && l10n.t`not readable from line ${known.broken.place.line + 1} on`;
+  const flagged = isOne(known.rows)
+    ? l10n.t`${integer(known.flagged)} of ${integer(known.rows)} row flagged`
+    : l10n.t`${integer(known.flagged)} of ${integer(known.rows)} rows flagged`;
+  item.description = [broken, flagged].filter(Boolean).join('; ');
   item.iconPath = vscode.ThemeIcon.File;
   item.tooltip = `${file}\n${summary(known)}`;
   item.contextValue = known.flagged > 0 ? 'flaggedDataset' : 'dataset';
-  if (known.flagged === 0) item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(file)] };
+  if (known.flagged === 0) item.command = { command: 'vscode.open', title: l10n.t('Open'), arguments: [vscode.Uri.file(file)] };
   item.accessibilityInformation = { label: `${path.basename(file)}, ${summary(known)}` };
   return item;
 }
 
 function rowItem({ path: file, line, hash, risk, preview }: FlaggedItem): vscode.TreeItem {
-  const item = new vscode.TreeItem(`${formatRisk(risk)} ${preview}`);
+  const item = new vscode.TreeItem(`${hundredths(risk)} ${preview}`);
   item.id = `${file}#${line}#${hash}`;
-  item.description = `line ${line}`;
+  item.description = l10n.t`line ${line}`;
   item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
-  item.tooltip = `Risk ${formatRisk(risk)}, line ${line} of ${path.basename(file)}\n${preview}`;
+  item.tooltip = `${l10n.t`Risk ${hundredths(risk)}, line ${line} of ${path.basename(file)}`}\n${preview}`;
   item.contextValue = 'flaggedRow';
-  item.command = { command: 'safeFinetuning.showRow', title: 'Show Row', arguments: [{ path: file, line, hash } satisfies RowLocation] };
-  item.accessibilityInformation = { label: `Risk ${formatRisk(risk)}, line ${line}: ${preview}` };
+  item.command = { command: 'safeFinetuning.showRow', title: l10n.t('Show Row'), arguments: [{ path: file, line, hash } satisfies RowLocation] };
+  item.accessibilityInformation = { label: l10n.t`Risk ${hundredths(risk)}, line ${line}: ${preview}` };
   return item;
 }
 
 function moreItem({ fsPath, more }: MoreItem): vscode.TreeItem {
-  const item = new vscode.TreeItem(`${more.toLocaleString('en-US')} more in the file`);
-  item.command = { command: 'vscode.open', title: 'Open', arguments: [vscode.Uri.file(fsPath)] };
+  const item = new vscode.TreeItem(l10n.t`${integer(more)} more in the file`);
+  item.command = { command: 'vscode.open', title: l10n.t('Open'), arguments: [vscode.Uri.file(fsPath)] };
   return item;
 }

@@ -1,8 +1,10 @@
 /** How runs are told in words and icons, the same in the tree, the status bar and notifications. Pure. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
+import { fixed } from '../../media/common/format';
 import type { Run } from '../trainerHost/run';
 import { isActive, type RunStatus } from '../trainerHost/runFolder';
-import { capitalised, phaseWord, statusWord } from './words';
+import { capitalised, phaseWord, statusWord } from '../trainerHost/words';
 
 export { statusWord };
 
@@ -34,20 +36,20 @@ export function runLabel(run: Run, { named } = { named: true }): string {
 /** Where the run is, in a few words: "Training 45 %". */
 export function progressText(run: Run): string {
   const { phase } = run.state;
-  if (run.status === 'starting' || !phase) return capitalised(statusWord[run.status]);
+  if (run.status === 'starting' || !phase) return capitalised(statusWord(run.status));
   const share = phase.total ? ` ${Math.floor((100 * (phase.done ?? 0)) / phase.total)} %` : '';
-  return `${run.status === 'paused' ? 'Paused: ' : ''}${phaseWord[phase.phase]}${share}`;
+  const text = `${phaseWord[phase.phase]}${share}`;
+  return run.status === 'paused' ? l10n.t`Paused: ${text}` : text;
 }
 
 /** What a run has come to, in one sentence. */
 export function outcomeText(run: Run): string {
   const { before, after } = run.state;
-  const percent = (value: number) => `${(100 * value).toFixed(0)} %`;
+  const percent = (value: number) => `${fixed(100 * value, 0)} %`;
   const measured =
-    before && after
-      ? ` Attack success ${percent(before.metrics.attackSuccess.value)} → ${percent(after.metrics.attackSuccess.value)}, ` +
-        `over-refusal ${percent(before.metrics.overRefusal.value)} → ${percent(after.metrics.overRefusal.value)}.`
-      : '';
-  const said = run.message && !isActive(run.status) && run.status !== 'completed' ? ` ${run.message}` : '';
-  return `Run ${configurationName(run)} ${statusWord[run.status]}.${said}${measured}`;
+    before &&
+    after &&
+    l10n.t`Attack success ${percent(before.metrics.attackSuccess.value)} → ${percent(after.metrics.attackSuccess.value)}, over-refusal ${percent(before.metrics.overRefusal.value)} → ${percent(after.metrics.overRefusal.value)}.`;
+  const said = !isActive(run.status) && run.status !== 'completed' && run.message;
+  return [l10n.t`Run ${configurationName(run)} ${statusWord(run.status)}.`, said, measured].filter(Boolean).join(' ');
 }

@@ -1,5 +1,6 @@
 /** Set Up Environment: a virtual environment with what the trainer needs, for the device that the user has. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { setting } from '../common/configuration';
 import type { Services } from '../common/services';
@@ -13,8 +14,8 @@ export function registerEnvironmentCommand({ context, log, registerCommand }: Se
   let busy = false;
   context.subscriptions.push(
     registerCommand('safeFinetuning.setUpEnvironment', async () => {
-      requireTrust('Setting up the environment');
-      if (busy) throw new UserError('The environment is being set up already: see its progress notification.');
+      requireTrust(l10n.t('Setting up the environment'));
+      if (busy) throw new UserError(l10n.t('The environment is being set up already: see its progress notification.'));
       busy = true;
       try {
         await setUp(trainer, log, onReady);
@@ -23,8 +24,8 @@ export function registerEnvironmentCommand({ context, log, registerCommand }: Se
         if (error.reason === 'cancelled') return;
         if (error.detail) log.error(error.detail);
         throw new UserError(`${error.message} ${error.nextStep}`, [
-          { title: 'Show Log', command: 'safeFinetuning.showLog' },
-          { title: 'Try Again', command: 'safeFinetuning.setUpEnvironment' },
+          { title: l10n.t('Show Log'), command: 'safeFinetuning.showLog' },
+          { title: l10n.t('Try Again'), command: 'safeFinetuning.setUpEnvironment' },
         ]);
       } finally {
         busy = false;
@@ -46,7 +47,7 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () 
   const { active } = await interpreterOptions(folder);
   const python = await findPython({ active, forVenv: true });
   log.info(`Setting up ${venv} with ${python.path}`);
-  const result = await withProgress('Safe Fine-Tuning: setting up the environment', (signal, report) => {
+  const result = await withProgress(l10n.t('Safe Fine-Tuning: setting up the environment'), (signal, report) => {
     let reached = 0;
     return setUpEnvironment({
       python,
@@ -63,8 +64,8 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () 
     });
   });
   onReady();
-  const done = result.changed ? 'The environment is ready.' : 'The environment is ready; nothing had to be done.';
-  const start = 'Start Run';
+  const done = result.changed ? l10n.t('The environment is ready.') : l10n.t('The environment is ready; nothing had to be done.');
+  const start = l10n.t('Start Run');
   if ((await vscode.window.showInformationMessage(done, start)) === start) {
     await vscode.commands.executeCommand('safeFinetuning.startRun');
   }
@@ -73,11 +74,11 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () 
 async function pickFolder(): Promise<vscode.WorkspaceFolder | undefined> {
   const folders = vscode.workspace.workspaceFolders ?? [];
   if (folders.length === 0) {
-    throw new UserError('Open a folder first: the environment is made inside it, as .venv.', [
-      { title: 'Open Folder', command: 'vscode.openFolder' },
+    throw new UserError(l10n.t('Open a folder first: the environment is made inside it, as .venv.'), [
+      { title: l10n.t('Open Folder'), command: 'vscode.openFolder' },
     ]);
   }
-  return folders.length === 1 ? folders[0] : vscode.window.showWorkspaceFolderPick({ placeHolder: 'Where shall .venv be made?' });
+  return folders.length === 1 ? folders[0] : vscode.window.showWorkspaceFolderPick({ placeHolder: l10n.t('Where shall .venv be made?') });
 }
 
 /** An interpreter in the settings wins over `.venv`: one that will do is kept, otherwise the user decides. */
@@ -88,11 +89,11 @@ async function leaveGivenInterpreter(folder: vscode.WorkspaceFolder, trainer: st
     packages => packages.every(({ ok }) => ok),
     () => false,
   );
-  const clear = 'Clear Setting and Set Up .venv';
+  const clear = l10n.t('Clear Setting and Set Up .venv');
   const chosen = await vscode.window.showInformationMessage(
     complete
-      ? `The interpreter in the settings, ${given}, has all that the trainer needs: it is used.`
-      : `The interpreter in the settings, ${given}, lacks what the trainer needs, and it wins over .venv.`,
+      ? l10n.t`The interpreter in the settings, ${given}, has all that the trainer needs: it is used.`
+      : l10n.t`The interpreter in the settings, ${given}, lacks what the trainer needs, and it wins over .venv.`,
     clear,
   );
   if (chosen !== clear) return false;
@@ -106,9 +107,9 @@ async function leaveGivenInterpreter(folder: vscode.WorkspaceFolder, trainer: st
 }
 
 async function confirmForeign(venv: string): Promise<boolean> {
-  const install = 'Install Into It';
-  const message = `There is an environment at ${venv} already. The trainer's packages would be installed into it, in the versions that it is tested with.`;
-  const detail = 'If its Python does not start here or is too old, it is kept beside as .venv.broken-… and a new one is made.';
+  const install = l10n.t('Install Into It');
+  const message = l10n.t`There is an environment at ${venv} already. The trainer's packages would be installed into it, in the versions that it is tested with.`;
+  const detail = l10n.t('If its Python does not start here or is too old, it is kept beside as .venv.broken-… and a new one is made.');
   return (await vscode.window.showWarningMessage(message, { modal: true, detail }, install)) === install;
 }
 
@@ -117,23 +118,23 @@ async function pickTorchIndex(): Promise<string | undefined> {
   const set = setting('python.torchIndexUrl');
   if (set) return set;
   const standard = {
-    label: 'Standard build',
-    detail: 'CUDA on Linux, the CPU on Windows, Metal on a Mac. What most people want.',
+    label: l10n.t('Standard build'),
+    detail: l10n.t('CUDA on Linux, the CPU on Windows, Metal on a Mac. What most people want.'),
   };
   const other = {
-    label: 'Another build…',
-    detail: 'For a certain CUDA version, ROCm, or the CPU only (much smaller): from an index that you name.',
+    label: l10n.t('Another build…'),
+    detail: l10n.t('For a certain CUDA version, ROCm, or the CPU only (much smaller): from an index that you name.'),
   };
   const chosen = await vscode.window.showQuickPick([standard, other], {
-    title: 'Set Up Environment: which PyTorch?',
-    placeHolder: 'PyTorch comes in one build per kind of device',
+    title: l10n.t('Set Up Environment: which PyTorch?'),
+    placeHolder: l10n.t('PyTorch comes in one build per kind of device'),
   });
   if (!chosen) return undefined;
   if (chosen === standard) return '';
   const url = await vscode.window.showInputBox({
-    title: 'Set Up Environment: package index for PyTorch',
-    prompt: 'The --index-url that pytorch.org shows for your device ("Get Started"). It is kept in the settings.',
-    validateInput: value => (/^https?:\/\/\S+$/.test(value) ? undefined : 'Give an address that begins with https://'),
+    title: l10n.t('Set Up Environment: package index for PyTorch'),
+    prompt: l10n.t('The --index-url that pytorch.org shows for your device ("Get Started"). It is kept in the settings.'),
+    validateInput: value => (/^https?:\/\/\S+$/.test(value) ? undefined : l10n.t('Give an address that begins with https://')),
   });
   if (url) {
     await vscode.workspace

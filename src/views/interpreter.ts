@@ -1,4 +1,5 @@
 /** The Python that a file's folder is worked on with. */
+import * as l10n from '@vscode/l10n';
 import type * as vscode from 'vscode';
 import { UserError } from '../common/userError';
 import { EnvironmentError, findPython } from '../trainerHost/environment';
@@ -9,6 +10,6 @@ export async function interpreterFor(file: vscode.Uri): Promise<string> {
     return (await findPython(await interpreterOptions(folderOf(file)))).path;
   } catch (error) {
     if (!(error instanceof EnvironmentError)) throw error;
-    throw new UserError(`${error.message} ${error.nextStep}`, [{ title: 'Set Up Environment', command: 'safeFinetuning.setUpEnvironment' }]);
+    throw new UserError(`${error.message} ${error.nextStep}`, [{ title: l10n.t('Set Up Environment'), command: 'safeFinetuning.setUpEnvironment' }]);
   }
 }

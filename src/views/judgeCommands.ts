@@ -1,13 +1,15 @@
 /** What the trainer is asked about the rows of a configuration's dataset: by its judge, and by its model. */
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { integer } from '../../media/common/format';
 import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import type { Messages } from '../protocol/messages';
 import { check } from '../protocol/validate';
-import { counted } from '../datasets/report';
 import type { Opinions } from '../risk/opinions';
 import { failureOf, runTrainer, type Trainer } from '../trainerHost/trainerCommand';
 import { requireTrust } from '../trainerHost/workspace';
@@ -22,41 +24,52 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
   };
   context.subscriptions.push(
     registerCommand('safeFinetuning.judgeDataset', async given => {
-      requireTrust('Judging rows by a model');
-      const configuration = await configurationFor('Judge Dataset', given);
+      requireTrust(l10n.t('Judging rows by a model'));
+      const configuration = await configurationFor(l10n.t('Judge Dataset'), given);
       const trainer = configuration && (await checkedTrainer(configuration));
-      const report = trainer && (await asked(trainer, configuration, ['score', '--export-probe'], 'ScoreReport', 'Judging rows by'));
+      const report = trainer && (await asked(trainer, configuration, ['score', '--export-probe'], 'ScoreReport', name => l10n.t`Judging rows by ${name}`));
       if (!report) return;
       const name = path.basename(configuration.fsPath);
       const pathOf = await pathsInEditor(configuration);
       const { folder, notExported, trainedOn } = report.probe ?? {};
       const probe = folder ? { trainedOn, probe: { folder, judgeId: report.judge } } : { trainedOn };
       for (const [index, file] of report.files.entries()) {
-        const said = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: toMillionths(row.risk), refusal: row.refusal }] as const] : []));
-        await opinions.set(pathOf(file), { judge: `${nameOf(report.judge)} of ${name}`, ...probe, rows: new Map(said) });
+        const scores = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: toMillionths(row.risk), refusal: row.refusal }] as const] : []));
+        await opinions.set(pathOf(file), { judge: l10n.t`${nameOf(report.judge)} of ${name}`, ...probe, rows: new Map(scores) });
       }
       const unscored = report.rows.filter(({ risk }) => risk === null).length;
-      const failed = unscored > 0 ? ` It failed on ${unscored} of them, which count as risky in a run.` : '';
-      const later = notExported ? ` Rows that change are the bundled classifier's until you have the dataset judged again. ${notExported}` : '';
-      void vscode.window.showInformationMessage(`${report.rows.length.toLocaleString('en-US')} rows were judged by the ${nameOf(report.judge)} of ${name}.${failed}${later}`);
+      const [judged, rows, judge] = [report.rows.length, integer(report.rows.length), nameOf(report.judge)];
+      const said = isOne(judged) ? l10n.t`${rows} row was judged by the ${judge} of ${name}.` : l10n.t`${rows} rows were judged by the ${judge} of ${name}.`;
+      const failed = unscored > 0 && l10n.t`It failed on ${unscored} of them, which count as risky in a run.`;
+      const later = notExported && l10n.t`Rows that change are the bundled classifier's until you have the dataset judged again. ${notExported}`;
+      void vscode.window.showInformationMessage([said, failed, later].filter(Boolean).join(' '));
     }),
     registerCommand('safeFinetuning.findCloseRows', async given => {
-      requireTrust('Reading rows by a model');
-      const configuration = await configurationFor('Find Rows That a Model Takes for Harmful', given);
+      requireTrust(l10n.t('Reading rows by a model'));
+      const configuration = await configurationFor(l10n.t('Find Rows That a Model Takes for Harmful'), given);
       const trainer = configuration && (await checkedTrainer(configuration, false));
-      const report = trainer && (await asked(trainer, configuration, ['anchoring'], 'AnchoringReport', 'Reading rows as the model does:'));
+      const report = trainer && (await asked(trainer, configuration, ['anchoring'], 'AnchoringReport', name => l10n.t`Reading rows as the model does: ${name}`));
       if (!report) return;
       const pathOf = await pathsInEditor(configuration);
       closeRows.set(report, configuration.fsPath, pathOf);
       const found = byCloseness(report);
-      const of = counted(found.length, 'row');
-      if (found.length === 0) throw new UserError('No row has an answer that begins within the tokens that are trained on (`training.maxLength`).');
+      const [all, closest] = [integer(found.length), integer(report.closest)];
+      if (found.length === 0) throw new UserError(l10n.t('No row has an answer that begins within the tokens that are trained on (`training.maxLength`).'));
       if (report.closest === 0) {
-        void vscode.window.showInformationMessage(`None of ${of} is closer to answers that comply with harmful requests than to their refusals.`);
+        void vscode.window.showInformationMessage(
+          isOne(found.length)
+            ? l10n.t`None of ${all} row is closer to answers that comply with harmful requests than to their refusals.`
+            : l10n.t`None of ${all} rows is closer to answers that comply with harmful requests than to their refusals.`,
+        );
         return;
       }
-      const list = 'List Them';
-      const chosen = await vscode.window.showInformationMessage(`${report.closest} of ${of} are the closest to answers that comply with harmful requests, and are marked. They may be harmless: read them.`, list);
+      const list = l10n.t('List Them');
+      const chosen = await vscode.window.showInformationMessage(
+        isOne(found.length)
+          ? l10n.t`${closest} of ${all} row are the closest to answers that comply with harmful requests, and are marked. They may be harmless: read them.`
+          : l10n.t`${closest} of ${all} rows are the closest to answers that comply with harmful requests, and are marked. They may be harmless: read them.`,
+        list,
+      );
       if (chosen === list) await vscode.commands.executeCommand('safeFinetuning.listCloseRows');
     }),
     registerCommand('safeFinetuning.listCloseRows', () => showOne(closeRows.closest)),
@@ -65,21 +78,21 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
 }
 
 async function showOne(rows: readonly CloseRow[]): Promise<void> {
-  if (rows.length === 0) throw new UserError(NONE_KNOWN, [{ title: 'Find Them…', command: 'safeFinetuning.findCloseRows' }]);
-  const items = rows.map(({ row, similarity }) => ({ label: `${path.basename(row.path)}:${row.line}`, description: `similarity ${formatSimilarity(similarity)}`, row }));
-  const chosen = await vscode.window.showQuickPick(items, { title: 'Rows That a Model Takes for Harmful', placeHolder: 'Which row? The closest come first.' });
+  if (rows.length === 0) throw new UserError(NONE_KNOWN, [{ title: l10n.t('Find Them…'), command: 'safeFinetuning.findCloseRows' }]);
+  const items = rows.map(({ row, similarity }) => ({ label: `${path.basename(row.path)}:${row.line}`, description: l10n.t`similarity ${formatSimilarity(similarity)}`, row }));
+  const chosen = await vscode.window.showQuickPick(items, { title: l10n.t('Rows That a Model Takes for Harmful'), placeHolder: l10n.t('Which row? The closest come first.') });
   if (chosen) await vscode.commands.executeCommand('safeFinetuning.showRow', chosen.row);
 }
 
 /** Undefined when the user cancelled. */
-function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: readonly string[], kind: K, doing: string): Thenable<NonNullable<Messages[K]> | undefined> {
-  return withProgress(`${doing} ${path.basename(configuration.fsPath)}`, async (signal, report) => {
+function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, configuration: vscode.Uri, command: readonly string[], kind: K, doing: (name: string) => string): Thenable<NonNullable<Messages[K]> | undefined> {
+  return withProgress(doing(path.basename(configuration.fsPath)), async (signal, report) => {
     const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
     const ended = await runTrainer(trainer, [...command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
     if (signal.aborted) return undefined;
     if (ended.code !== 0) throw new UserError(failureOf(ended));
     const checked = check(kind, JSON.parse(ended.stdout));
-    if (!checked.ok) throw new Error(`The trainer's report is not what was expected: ${checked.reason}`);
+    if (!checked.ok) throw new Error(l10n.t`The trainer's report is not what was expected: ${checked.reason}`);
     return checked.value;
   });
 }
@@ -100,5 +113,5 @@ const toMillionths = (risk: number): number => Math.round(risk * 1e6) / 1e6;
 /** `guard-1f2e…` → `guard`. */
 const nameOf = (judge: string): string => {
   const [kind] = judge.split('-');
-  return kind === 'bundled' ? 'bundled classifier' : kind!;
+  return kind === 'bundled' ? l10n.t('bundled classifier') : kind!;
 };

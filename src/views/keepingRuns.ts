@@ -1,6 +1,7 @@
 /** What users do with runs that they keep: name, tags, notes, start again, and away with them. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { Services } from '../common/services';
 import { errorText } from '../common/log';
@@ -20,8 +21,8 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
       const run = chosen(item);
       const usual = runLabel(run, { named: false });
       const name = await vscode.window.showInputBox({
-        title: `Rename ${run.name}`,
-        prompt: `Left empty, it is called "${usual}" again. Its folder keeps its name.`,
+        title: l10n.t`Rename ${run.name}`,
+        prompt: l10n.t`Left empty, it is called "${usual}" again. Its folder keeps its name.`,
         value: run.meta.name ?? usual,
       });
       if (name !== undefined) run.keep({ name: name.trim() || undefined });
@@ -31,8 +32,8 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
       const run = chosen(item);
       const used = [...new Set(registry.runs.flatMap(({ meta }) => meta.tags ?? []))].sort();
       const text = await vscode.window.showInputBox({
-        title: `Tags of ${run.name}`,
-        prompt: `Separated by commas.${used.length ? ` In use: ${used.join(', ')}.` : ''}`,
+        title: l10n.t`Tags of ${run.name}`,
+        prompt: [l10n.t('Separated by commas.'), used.length > 0 && l10n.t`In use: ${used.join(', ')}.`].filter(Boolean).join(' '),
         value: run.meta.tags?.join(', ') ?? '',
       });
       if (text === undefined) return;
@@ -44,31 +45,38 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
 
     registerCommand('safeFinetuning.copyRunConfiguration', async item => {
       const run = chosen(item);
-      if (!run.record) throw new UserError(`Run ${run.name} ended before its configuration was read: there is none to copy.`);
+      if (!run.record) throw new UserError(l10n.t`Run ${run.name} ended before its configuration was read: there is none to copy.`);
       const { config, configPath } = run.record;
-      if (!config || !configPath) throw new UserError(`Run ${run.name} is of a training script: it has no configuration to copy.`);
+      if (!config || !configPath) throw new UserError(l10n.t`Run ${run.name} is of a training script: it has no configuration to copy.`);
       await vscode.env.clipboard.writeText(`${JSON.stringify(config, null, 2)}\n`);
       void vscode.window.showInformationMessage(
-        `The configuration of ${run.name}, with every default, is on the clipboard. Paths in it are relative to ${path.dirname(configPath)}.`,
+        l10n.t`The configuration of ${run.name}, with every default, is on the clipboard. Paths in it are relative to ${path.dirname(configPath)}.`,
       );
     }),
 
     registerCommand('safeFinetuning.startRunAgain', item => {
       const run = chosen(item);
       const { configPath, record } = run;
-      if (record?.script) throw new UserError(`Run ${run.name} is of a training script. Start it again as you did: ${record.script.path ?? 'it is a notebook'}.`);
+      if (record?.script) {
+        const { path: script } = record.script;
+        throw new UserError(
+          script
+            ? l10n.t`Run ${run.name} is of a training script. Start it again as you did: ${script}.`
+            : l10n.t`Run ${run.name} is of a training script. Start it again as you did: it is a notebook.`,
+        );
+      }
       if (!configPath || !fs.existsSync(configPath)) {
-        throw new UserError(`The configuration of run ${run.name}, ${configPath ?? 'unknown'}, is gone. What it said can still be copied.`, [
-          { title: 'Copy Configuration', command: 'safeFinetuning.copyRunConfiguration', arguments: [{ runId: run.id }] },
+        throw new UserError(l10n.t`The configuration of run ${run.name}, ${configPath ?? l10n.t('unknown')}, is gone. What it said can still be copied.`, [
+          { title: l10n.t('Copy Configuration'), command: 'safeFinetuning.copyRunConfiguration', arguments: [{ runId: run.id }] },
         ]);
       }
       return vscode.commands.executeCommand<string | undefined>('safeFinetuning.startRun', vscode.Uri.file(configPath));
     }),
 
     registerCommand('safeFinetuning.deleteRun', async item => {
-      requireTrust('Deleting a run');
+      requireTrust(l10n.t('Deleting a run'));
       const run = chosen(item);
-      if (isActive(run.status)) throw new UserError(`Run ${run.name} is ${statusWord[run.status]}: stop or cancel it before it is deleted.`);
+      if (isActive(run.status)) throw new UserError(l10n.t`Run ${run.name} is ${statusWord(run.status)}: stop or cancel it before it is deleted.`);
       if (await moveToTrash(run)) await registry.lookAgain();
     }),
   );
@@ -80,36 +88,36 @@ async function editNotes(run: Run): Promise<void> {
   const now = series.length ? series.at('step', series.length - 1) : 0;
   const edit = async (step: number, before: string) => {
     const text = await vscode.window.showInputBox({
-      title: `Note at step ${step} of ${run.name}`,
-      prompt: before ? 'Left empty, the note is removed.' : 'Shown in the charts at this step.',
+      title: l10n.t`Note at step ${step} of ${run.name}`,
+      prompt: before ? l10n.t('Left empty, the note is removed.') : l10n.t('Shown in the charts at this step.'),
       value: before,
     });
     if (text !== undefined) run.keep({ notes: withNote(run.meta.notes ?? [], { step, text: text.trim() }) });
   };
   if (notes.length === 0) return edit(now, '');
   const items = [
-    ...(notes.some(({ step }) => step === now) ? [] : [{ label: `$(add) New note at step ${now}`, step: now, text: '' }]),
-    ...notes.map(({ step, text }) => ({ label: `Step ${step}`, description: text, step, text })),
+    ...(notes.some(({ step }) => step === now) ? [] : [{ label: l10n.t`$(add) New note at step ${now}`, step: now, text: '' }]),
+    ...notes.map(({ step, text }) => ({ label: l10n.t`Step ${step}`, description: text, step, text })),
   ];
-  const chosen = await vscode.window.showQuickPick(items, { title: `Notes of ${run.name}`, placeHolder: 'Which note?', matchOnDescription: true });
+  const chosen = await vscode.window.showQuickPick(items, { title: l10n.t`Notes of ${run.name}`, placeHolder: l10n.t('Which note?'), matchOnDescription: true });
   if (chosen) await edit(chosen.step, chosen.text);
 }
 
 /** Whether it is gone. Where there is no trash, as on many servers, the user is asked once more. */
 async function moveToTrash(run: Run): Promise<boolean> {
   const folder = vscode.Uri.file(run.folder);
-  const detail = `${run.folder}\nIts measurements, checkpoints and adapter go with it.`;
-  const remove = 'Move to Trash';
-  const asked = await vscode.window.showWarningMessage(`Delete run ${runLabel(run)}?`, { modal: true, detail }, remove);
+  const detail = `${run.folder}\n${l10n.t('Its measurements, checkpoints and adapter go with it.')}`;
+  const remove = l10n.t('Move to Trash');
+  const asked = await vscode.window.showWarningMessage(l10n.t`Delete run ${runLabel(run)}?`, { modal: true, detail }, remove);
   if (asked !== remove) return false;
   try {
     await vscode.workspace.fs.delete(folder, { recursive: true, useTrash: true });
     return true;
   } catch (error) {
     const reason = errorText(error);
-    const forever = 'Delete Permanently';
+    const forever = l10n.t('Delete Permanently');
     const sure = await vscode.window.showWarningMessage(
-      `Run ${runLabel(run)} could not be moved to the trash. Delete it for good?`,
+      l10n.t`Run ${runLabel(run)} could not be moved to the trash. Delete it for good?`,
       { modal: true, detail: `${reason}\n${detail}` },
       forever,
     );

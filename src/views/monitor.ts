@@ -1,4 +1,5 @@
 /** The training monitor in the side bar: sends the current run to its page, carries out what the page asks. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { Disposable, type IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
@@ -75,7 +76,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
         this.pageIsReady = false;
       }),
     ];
-    loadPage(view.webview, this.extensionUri, 'monitor', 'Training Monitor');
+    loadPage(view.webview, this.extensionUri, 'monitor', l10n.t('Training Monitor'));
   }
 
   private async receive(message: FromMonitor): Promise<void> {
@@ -151,7 +152,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     const run = this.following?.run;
     if (!run) return;
     const rows = await run.rowsOf(step).catch((error: unknown) => {
-      throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
+      throw new UserError(l10n.t`The rows of step ${step} cannot be read: ${errorText(error)}`);
     });
     this.post(batchMessage(run, step, rows));
   }

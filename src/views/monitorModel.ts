@@ -1,5 +1,8 @@
 /** A run as the monitor's page sees it. Pure. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../common/language';
+import { hundredths, integer, short } from '../../media/common/format';
 import type { Batch, Measured } from '../protocol/messages';
 import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
@@ -98,12 +101,35 @@ export function detailsView(run: Run): DetailsView {
 
 /** What of the events could not be shown. */
 function readingWarnings({ counts: { bad, unknown, repeated }, series: { missing } }: RunState): DetailsView['warnings'] {
-  const of = (count: number, what: string, one: string, many: string): string => `${count.toLocaleString('en')} ${what}${count === 1 ? one : many}`;
   return [
-    { code: 'newer-trainer', count: unknown, message: `Written by a newer version: ${of(unknown, 'event', ' was', 's were')} not understood.` },
-    { code: 'bad-lines', count: bad, message: `${of(bad, 'line', ' of events.jsonl was no event and was', 's of events.jsonl were no events and were')} left out.` },
-    { code: 'repeated-events', count: repeated, message: `${of(repeated, 'event', '', 's')} came twice or late and did not count.` },
-    { code: 'missing-values', count: missing, message: `${of(missing, 'value', ' is', 's are')} missing: loss or gradient norm was not a finite number. The charts have gaps there.` },
+    {
+      code: 'newer-trainer',
+      count: unknown,
+      message: isOne(unknown)
+        ? l10n.t`Written by a newer version: ${integer(unknown)} event was not understood.`
+        : l10n.t`Written by a newer version: ${integer(unknown)} events were not understood.`,
+    },
+    {
+      code: 'bad-lines',
+      count: bad,
+      message: isOne(bad)
+        ? l10n.t`${integer(bad)} line of events.jsonl was no event and was left out.`
+        : l10n.t`${integer(bad)} lines of events.jsonl were no events and were left out.`,
+    },
+    {
+      code: 'repeated-events',
+      count: repeated,
+      message: isOne(repeated)
+        ? l10n.t`${integer(repeated)} event came twice or late and did not count.`
+        : l10n.t`${integer(repeated)} events came twice or late and did not count.`,
+    },
+    {
+      code: 'missing-values',
+      count: missing,
+      message: isOne(missing)
+        ? l10n.t`${integer(missing)} value is missing: loss or gradient norm was not a finite number. The charts have gaps there.`
+        : l10n.t`${integer(missing)} values are missing: loss or gradient norm was not a finite number. The charts have gaps there.`,
+    },
   ].filter(({ count }) => count > 0);
 }
 
@@ -111,17 +137,20 @@ function describeIntervention(event: RunState['interventions'][number]): Interve
   const step = holdsFrom(event);
   if (event.type === 'budget') return { step, kind: 'budget', text: event.message };
   const changed = [
-    event.betaMin !== null && event.betaMax !== null ? `β from ${event.betaMin} to ${event.betaMax}` : '',
-    event.learningRate !== null ? `peak learning rate ${event.learningRate}` : '',
+    event.betaMin !== null && event.betaMax !== null ? l10n.t`β from ${event.betaMin} to ${event.betaMax}` : '',
+    event.learningRate !== null ? l10n.t`peak learning rate ${event.learningRate}` : '',
   ].filter(Boolean);
-  return { step, kind: event.by === 'budget' ? 'budget' : 'settings', text: `Set: ${changed.join(', ')}.` };
+  return { step, kind: event.by === 'budget' ? 'budget' : 'settings', text: l10n.t`Set: ${changed.join(', ')}.` };
 }
 
 function describeMeasurement({ step, metrics }: Measured): InterventionView {
   const { attackSuccess, overRefusal, degenerate, heldOutLoss } = metrics;
-  const percent = (share: { value: number }) => `${+(100 * share.value).toFixed(1)}\u00a0%`; // stays on its line
-  const loss = heldOutLoss.value === null ? '' : `, held-out loss ${heldOutLoss.value.toFixed(2)}`;
-  const text = `Attack success ${percent(attackSuccess)}, over-refusal ${percent(overRefusal)}, degenerate ${percent(degenerate)}${loss}.`;
+  const percent = (share: { value: number }) => `${short(100 * share.value, 1)}\u00a0%`; // stays on its line
+  const shares = [percent(attackSuccess), percent(overRefusal), percent(degenerate)] as const;
+  const text =
+    heldOutLoss.value === null
+      ? l10n.t('Attack success {0}, over-refusal {1}, degenerate {2}.', ...shares)
+      : l10n.t('Attack success {0}, over-refusal {1}, degenerate {2}, held-out loss {3}.', ...shares, hundredths(heldOutLoss.value));
   return { step, kind: 'measurement', text };
 }
 

@@ -1,4 +1,5 @@
 /** Everything that the extension and the monitor's page say to each other. */
+import * as l10n from '@vscode/l10n';
 import type { CommandId } from '../common/commands';
 import type { EvaluationMetrics, RowProblem } from '../protocol/messages';
 import type { StepRow } from '../trainerHost/batches';
@@ -128,9 +129,9 @@ export type BatchRow = StepRow;
 
 /** What a check's button says. */
 export const fixTitles: Record<Fix, string> = {
-  'set-up-environment': 'Set Up Environment',
-  'choose-interpreter': 'Open Settings',
-  'open-file': 'Open File',
+  'set-up-environment': l10n.t('Set Up Environment'),
+  'choose-interpreter': l10n.t('Open Settings'),
+  'open-file': l10n.t('Open File'),
 };
 
 export interface ChecksView {

@@ -1,10 +1,12 @@
 /** What a new run can be made of, in quick picks: models on this machine, dataset files of the workspace. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { integer } from '../../media/common/format';
 import type { DatasetIndex } from '../datasets/datasetIndex';
 import { EXTENSIONS } from '../datasets/formats';
 import { isQuarantine } from '../datasets/quarantineFiles';
-import { counted } from '../datasets/report';
+import { rowsText } from '../datasets/report';
 import { notSearched } from './configurationFile';
 import { cachedModels } from './modelsHere';
 
@@ -20,15 +22,15 @@ export async function chooseModel(): Promise<string | undefined> {
     const [cached, folders] = await Promise.all([cachedModels(), modelFolders()]);
     const choice = (name: string): Choice => ({ label: name, choose: () => name });
     return [
-      { label: 'example', detail: 'A small chat model (SmolLM2-135M-Instruct) that refuses harmful requests, to try things on.', choose: () => 'example' },
-      ...(folders.length ? [separator('In this workspace'), ...folders.map(choice)] : []),
-      ...(cached.length ? [separator('In the cache of the Hugging Face hub'), ...cached.map(choice)] : []),
-      separator('Elsewhere'),
-      { label: '$(folder-opened) Choose Folder…', detail: 'A model as `save_pretrained` writes it.', choose: () => openPath('Model', { canSelectFolders: true, canSelectFiles: false }) },
+      { label: 'example', detail: l10n.t('A small chat model (SmolLM2-135M-Instruct) that refuses harmful requests, to try things on.'), choose: () => 'example' },
+      ...(folders.length ? [separator(l10n.t('In this workspace')), ...folders.map(choice)] : []),
+      ...(cached.length ? [separator(l10n.t('In the cache of the Hugging Face hub')), ...cached.map(choice)] : []),
+      separator(l10n.t('Elsewhere')),
+      { label: l10n.t('$(folder-opened) Choose Folder…'), detail: l10n.t('A model as `save_pretrained` writes it.'), choose: () => openPath(l10n.t('Model'), { canSelectFolders: true, canSelectFiles: false }) },
     ];
   };
-  const placeHolder = 'Which model is fine-tuned? Any name from the Hugging Face hub can be typed into the form, too.';
-  return (await vscode.window.showQuickPick(items(), { title: 'New Run: Model', placeHolder, matchOnDetail: true }))?.choose?.();
+  const placeHolder = l10n.t('Which model is fine-tuned? Any name from the Hugging Face hub can be typed into the form, too.');
+  return (await vscode.window.showQuickPick(items(), { title: l10n.t('New Run: Model'), placeHolder, matchOnDetail: true }))?.choose?.();
 }
 
 async function modelFolders(): Promise<string[]> {
@@ -42,14 +44,14 @@ async function modelFolders(): Promise<string[]> {
 export async function chooseDataset(index: DatasetIndex): Promise<string | undefined> {
   const describe = (file: string): string => {
     const summary = index.get(file)?.summary;
-    return summary ? `${counted(summary.rows, 'row')}, ${summary.flagged.toLocaleString('en-US')} flagged` : '';
+    return summary ? l10n.t`${rowsText(summary.rows)}, ${integer(summary.flagged)} flagged` : '';
   };
   const items = async (): Promise<Choice[]> => [
     ...(await datasetFiles()).map((file): Choice => ({ label: shownPath(file), description: describe(file), choose: () => shownPath(file) })),
-    separator('Elsewhere'),
-    { label: '$(folder-opened) Choose File…', choose: () => openPath('Dataset', { filters: { Datasets: EXTENSIONS.map(extension => extension.slice(1)) } }) },
+    separator(l10n.t('Elsewhere')),
+    { label: l10n.t('$(folder-opened) Choose File…'), choose: () => openPath(l10n.t('Dataset'), { filters: { [l10n.t('Datasets')]: EXTENSIONS.map(extension => extension.slice(1)) } }) },
   ];
-  return (await vscode.window.showQuickPick(items(), { title: 'New Run: Dataset', placeHolder: 'Which rows are trained on?' }))?.choose?.();
+  return (await vscode.window.showQuickPick(items(), { title: l10n.t('New Run: Dataset'), placeHolder: l10n.t('Which rows are trained on?') }))?.choose?.();
 }
 
 /** Those of the workspace that may be one, by their names. */
@@ -69,6 +71,6 @@ export function isDatasetFile(file: string): boolean {
 export const shownPath = (file: string): string => vscode.workspace.asRelativePath(file, (vscode.workspace.workspaceFolders?.length ?? 0) > 1);
 
 async function openPath(title: string, options: vscode.OpenDialogOptions): Promise<string | undefined> {
-  const [chosen] = (await vscode.window.showOpenDialog({ title, openLabel: 'Choose', ...options })) ?? [];
+  const [chosen] = (await vscode.window.showOpenDialog({ title, openLabel: l10n.t('Choose'), ...options })) ?? [];
   return chosen && shownPath(chosen.fsPath);
 }

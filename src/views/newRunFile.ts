@@ -1,6 +1,7 @@
 /** Where the configuration of a new run goes, and how it gets there. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { UserError } from '../common/userError';
 import { EXTENSIONS } from '../datasets/formats';
 
@@ -20,9 +21,9 @@ export function freeName(folder: string, dataset: string): string {
 
 /** What is wrong with a name; undefined where nothing is. */
 export function nameProblem(folder: string, name: string): string | undefined {
-  if (name.trim() === '') return 'Give it a name.';
-  if (/[\\/:*?"<>|\0]/.test(name) || /^\.|\.$/.test(name)) return 'A file cannot have this name.';
-  return fs.existsSync(configurationPath(folder, name)) ? `${name}${EXTENSION} is there already; it is not overwritten.` : undefined;
+  if (name.trim() === '') return l10n.t('Give it a name.');
+  if (/[\\/:*?"<>|\0]/.test(name) || /^\.|\.$/.test(name)) return l10n.t('A file cannot have this name.');
+  return fs.existsSync(configurationPath(folder, name)) ? l10n.t`${name}${EXTENSION} is there already; it is not overwritten.` : undefined;
 }
 
 /** A path as a configuration in `folder` names it, with `/` on every system. */
@@ -50,6 +51,6 @@ export function writeNew(file: string, text: string): void {
 
 function notWritten(file: string, error: unknown): UserError {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'EEXIST') return new UserError(`${path.basename(file)} is there already; it was left as it is. Choose another name.`);
-  return new UserError(`${file} cannot be written: ${message}`);
+  if (code === 'EEXIST') return new UserError(l10n.t`${path.basename(file)} is there already; it was left as it is. Choose another name.`);
+  return new UserError(l10n.t`${file} cannot be written: ${message}`);
 }

@@ -5,14 +5,17 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { integer } from '../../media/common/format';
 import { Disposable } from '../common/disposable';
 import { errorText } from '../common/log';
 import { showError } from '../common/registerCommand';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
 import type { DatasetFeature } from '../datasets';
-import { counted } from '../datasets/report';
+import { rowsText } from '../datasets/report';
 import type { PreviewReport } from '../protocol/messages';
 import { preview } from '../trainerHost/preview';
 import { folderOf, interpreterOptions, requireTrust } from '../trainerHost/workspace';
@@ -49,7 +52,7 @@ export class NewRunForms extends Disposable {
     const folder = workspaceFolder();
     const dataset = given ?? (this.current ? undefined : await likelyDataset());
     if (!this.current) {
-      const panel = vscode.window.createWebviewPanel('safeFinetuning.newRun', 'New Run', vscode.ViewColumn.Active);
+      const panel = vscode.window.createWebviewPanel('safeFinetuning.newRun', l10n.t('New Run'), vscode.ViewColumn.Active);
       const form = new NewRunForm(panel, folder, this.services, this.datasets);
       this.current = form;
       panel.onDidDispose(() => {
@@ -66,7 +69,7 @@ export class NewRunForms extends Disposable {
 function workspaceFolder(): string {
   const [folder] = vscode.workspace.workspaceFolders ?? [];
   if (folder) return folder.uri.fsPath;
-  throw new UserError('Open a folder first: the configuration of a run, and its runs, are kept inside it.', [{ title: 'Open Folder', command: 'vscode.openFolder' }]);
+  throw new UserError(l10n.t('Open a folder first: the configuration of a run, and its runs, are kept inside it.'), [{ title: l10n.t('Open Folder'), command: 'vscode.openFolder' }]);
 }
 
 /** The one in the editor, or the only one that there is. */
@@ -115,7 +118,7 @@ export class NewRunForm extends Disposable {
         this.asking?.abort();
       },
     });
-    loadPage(panel.webview, services.context.extensionUri, 'newrun', 'New Run');
+    loadPage(panel.webview, services.context.extensionUri, 'newrun', l10n.t('New Run'));
     void this.lookAtModel();
     void this.lookAtDataset();
     this.askAbout();
@@ -224,16 +227,16 @@ export class NewRunForm extends Disposable {
   }
 
   private async modelNow(model: string): Promise<About> {
-    if (model === '') return { problem: 'Name a model, or choose one.' };
-    if (model === 'example') return { note: 'A small chat model (SmolLM2-135M-Instruct) that refuses harmful requests.' };
-    if (await isModelFolder(path.resolve(this.root, model))) return { note: 'A folder on this machine.' };
-    if (!mayBeOnTheHub(model)) return { problem: 'This is neither a folder with a model (config.json) nor a name on the Hugging Face hub (owner/model).' };
-    return { note: (await cachedModels()).includes(model) ? 'In the cache of the Hugging Face hub.' : 'Not on this machine: it is downloaded when the run starts, or its configuration is checked.' };
+    if (model === '') return { problem: l10n.t('Name a model, or choose one.') };
+    if (model === 'example') return { note: l10n.t('A small chat model (SmolLM2-135M-Instruct) that refuses harmful requests.') };
+    if (await isModelFolder(path.resolve(this.root, model))) return { note: l10n.t('A folder on this machine.') };
+    if (!mayBeOnTheHub(model)) return { problem: l10n.t('This is neither a folder with a model (config.json) nor a name on the Hugging Face hub (owner/model).') };
+    return { note: (await cachedModels()).includes(model) ? l10n.t('In the cache of the Hugging Face hub.') : l10n.t('Not on this machine: it is downloaded when the run starts, or its configuration is checked.') };
   }
 
   private async lookAtDataset(): Promise<void> {
     const { dataset } = this.run;
-    this.aboutDataset = { note: 'Reading…' };
+    this.aboutDataset = { note: l10n.t('Reading…') };
     this.sendForm();
     const about = await this.datasetNow(dataset);
     if (dataset !== this.run.dataset || this.isDisposed) return;
@@ -242,18 +245,19 @@ export class NewRunForm extends Disposable {
   }
 
   private async datasetNow(dataset: string): Promise<About> {
-    if (dataset === '') return { problem: 'Name a file, a folder of files or a pattern, or choose a file.' };
+    if (dataset === '') return { problem: l10n.t('Name a file, a folder of files or a pattern, or choose a file.') };
     const file = this.datasetPath;
-    if (/[*?[]/.test(dataset)) return { note: 'All files that the pattern names.' };
+    if (/[*?[]/.test(dataset)) return { note: l10n.t('All files that the pattern names.') };
     const stat = await fs.stat(file).catch(() => undefined);
-    if (!stat) return { problem: 'There is no such file.' };
-    if (stat.isDirectory()) return { note: 'All dataset files of this folder.' };
+    if (!stat) return { problem: l10n.t('There is no such file.') };
+    if (stat.isDirectory()) return { note: l10n.t('All dataset files of this folder.') };
     try {
       const { rows, malformed, isDataset, form, broken } = await this.datasets.look(file);
       if (broken) return { problem: broken };
-      const unread = malformed ? `; ${counted(malformed, 'row')} cannot be read` : '';
-      if (!isDataset || !form) return { problem: `None of its columns is known to hold a conversation${unread}.`, nameColumns: true };
-      return { note: `${counted(rows, 'row')}: ${form}${unread}.` };
+      const unread = malformed > 0 && (isOne(malformed) ? l10n.t`${integer(malformed)} row cannot be read` : l10n.t`${integer(malformed)} rows cannot be read`);
+      const withUnread = (said: string): string => `${[said, unread].filter(Boolean).join('; ')}.`;
+      if (!isDataset || !form) return { problem: withUnread(l10n.t('None of its columns is known to hold a conversation')), nameColumns: true };
+      return { note: withUnread(`${rowsText(rows)}: ${form}`) };
     } catch (error) {
       return { problem: errorText(error) };
     }
@@ -276,12 +280,12 @@ export class NewRunForm extends Disposable {
     this.asking?.abort();
     this.asking = undefined;
     if (!vscode.workspace.isTrusted) return this.show({ state: 'untrusted' });
-    if (this.run.model === '' || this.run.dataset === '') return this.show({ state: 'none', reason: 'Choose a model and a dataset: their first rows are shown here, token by token.' });
+    if (this.run.model === '' || this.run.dataset === '') return this.show({ state: 'none', reason: l10n.t('Choose a model and a dataset: their first rows are shown here, token by token.') });
     const asking = (this.asking = new AbortController());
     const doing = (what: string): void => {
       if (this.asking === asking) this.show({ state: 'working', doing: what, before: this.content });
     };
-    doing(measure ? 'Loading the model' : 'Asking the trainer');
+    doing(measure ? l10n.t('Loading the model') : l10n.t('Asking the trainer'));
     try {
       const report = await this.reportOf(measure, asking.signal, line => doing(line.replace(/…$/, '').trim()));
       if (this.asking !== asking || this.isDisposed) return;
@@ -346,10 +350,10 @@ export class NewRunForm extends Disposable {
 
   /** Writes the file, opens it and is done; undefined where something is missing. */
   async create(start: boolean): Promise<vscode.Uri | undefined> {
-    if (start) requireTrust('Training');
+    if (start) requireTrust(l10n.t('Training'));
     const form = this.formView();
     const wrong = [form.name, form.model, form.dataset, ...form.settings].find(({ problem }) => problem !== null && !Object.values(this.said).includes(problem));
-    if (wrong) throw new UserError(`Nothing was written. ${wrong.problem}`);
+    if (wrong) throw new UserError(l10n.t`Nothing was written. ${wrong.problem!}`);
     const { folder } = this;
     const dataset = vscode.workspace.getWorkspaceFolder(vscode.Uri.file(this.datasetPath)) ? pathFrom(folder, this.datasetPath) : this.datasetPath;
     const file = configurationPath(folder, this.run.name);
@@ -366,10 +370,10 @@ export class NewRunForm extends Disposable {
   formView(): FormView {
     const { run, said, folder } = this;
     const field = (name: FieldName, text: string, about: About): FieldView => ({ text, problem: about.problem ?? said[name] ?? null, note: about.note ?? '' });
-    const where = folder === this.root ? 'the workspace' : shownPath(folder);
+    const file = `${run.name}.finetune.json`;
     const name = field('name', run.name, {
       problem: run.dataset === '' ? undefined : nameProblem(folder, run.name),
-      note: run.name === '' ? '' : `Becomes ${run.name}.finetune.json in ${where}.`,
+      note: run.name === '' ? '' : folder === this.root ? l10n.t`Becomes ${file} in the workspace.` : l10n.t`Becomes ${file} in ${shownPath(folder)}.`,
     });
     return {
       trusted: vscode.workspace.isTrusted,

@@ -2,6 +2,7 @@
  * A new run as its form has it, and the configuration file that it becomes. Defaults, limits and descriptions are
  * those of the configuration's schema. Pure.
  */
+import * as l10n from '@vscode/l10n';
 import schema from '../../schema/run-config.schema.json';
 import type { RunConfig } from '../protocol/messages';
 import type { PreflightCheck } from '../trainerHost/preflight';
@@ -10,14 +11,14 @@ export type Method = RunConfig['method'];
 
 /** The few settings that people change, with what the form calls them. */
 const labels = {
-  'training.epochs': 'Epochs',
-  'training.learningRate': 'Learning rate',
-  'training.batchSize': 'Batch size',
-  'training.maxLength': 'Maximum length',
-  'lora.rank': 'LoRA rank',
-  'dataset.heldOutShare': 'Held-out share',
-  'risk.threshold': 'Risk threshold',
-  'canary.maxDrop': 'Canary budget',
+  'training.epochs': l10n.t('Epochs'),
+  'training.learningRate': l10n.t('Learning rate'),
+  'training.batchSize': l10n.t('Batch size'),
+  'training.maxLength': l10n.t('Maximum length'),
+  'lora.rank': l10n.t('LoRA rank'),
+  'dataset.heldOutShare': l10n.t('Held-out share'),
+  'risk.threshold': l10n.t('Risk threshold'),
+  'canary.maxDrop': l10n.t('Canary budget'),
 } as const;
 
 export type SettingKey = keyof typeof labels;
@@ -89,12 +90,12 @@ export function readSetting(key: SettingKey, text: string): { value: number | nu
   if (trimmed === '') return { value: null };
   const value = Number(trimmed);
   const { type, minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schemaOf(key);
-  if (!Number.isFinite(value)) return { problem: 'Write a number, such as 0.5 or 2e-4.' };
-  if (type === 'integer' && !Number.isInteger(value)) return { problem: 'Write a whole number.' };
-  if (minimum !== undefined && value < minimum) return { problem: `It must be at least ${minimum}.` };
-  if (exclusiveMinimum !== undefined && value <= exclusiveMinimum) return { problem: `It must be above ${exclusiveMinimum}.` };
-  if (maximum !== undefined && value > maximum) return { problem: `It must be at most ${maximum}.` };
-  if (exclusiveMaximum !== undefined && value >= exclusiveMaximum) return { problem: `It must be below ${exclusiveMaximum}.` };
+  if (!Number.isFinite(value)) return { problem: l10n.t('Write a number, such as 0.5 or 2e-4.') };
+  if (type === 'integer' && !Number.isInteger(value)) return { problem: l10n.t('Write a whole number.') };
+  if (minimum !== undefined && value < minimum) return { problem: l10n.t`It must be at least ${minimum}.` };
+  if (exclusiveMinimum !== undefined && value <= exclusiveMinimum) return { problem: l10n.t`It must be above ${exclusiveMinimum}.` };
+  if (maximum !== undefined && value > maximum) return { problem: l10n.t`It must be at most ${maximum}.` };
+  if (exclusiveMaximum !== undefined && value >= exclusiveMaximum) return { problem: l10n.t`It must be below ${exclusiveMaximum}.` };
   return { value };
 }
 
@@ -104,6 +105,7 @@ export interface MethodCard {
   method: Method;
   what: string;
   when: string;
+  /** Within a sentence. */
   cost: string;
 }
 
@@ -111,31 +113,31 @@ export interface MethodCard {
 export const methodCards: readonly MethodCard[] = [
   {
     method: 'recommended',
-    what: 'Risky rows are held near the safe reference, and anchor rows hold its refusals where they are.',
-    when: 'As a rule.',
-    cost: "One anchor row for every eight rows, and the reference's word on risky rows, once each.",
+    what: l10n.t('Risky rows are held near the safe reference, and anchor rows hold its refusals where they are.'),
+    when: l10n.t('As a rule.'),
+    cost: l10n.t("one anchor row for every eight rows, and the reference's word on risky rows, once each."),
   },
   {
     method: 'adaptive',
-    what: 'Risky rows are held near the safe reference; all others train as usual.',
-    when: 'Data that may hold harmful rows among ordinary ones. What harmless rows wear down, it does not see.',
-    cost: 'A second forward pass over the risky rows, once each.',
+    what: l10n.t('Risky rows are held near the safe reference; all others train as usual.'),
+    when: l10n.t('Data that may hold harmful rows among ordinary ones. What harmless rows wear down, it does not see.'),
+    cost: l10n.t('a second forward pass over the risky rows, once each.'),
   },
   {
     method: 'safety-tokens',
-    what: "The log-probabilities of refusal tokens are held near the reference's.",
-    when: 'Harmless data that wears refusals down, where no risk can be seen.',
-    cost: 'A second forward pass over all rows, once each.',
+    what: l10n.t("The log-probabilities of refusal tokens are held near the reference's."),
+    when: l10n.t('Harmless data that wears refusals down, where no risk can be seen.'),
+    cost: l10n.t('a second forward pass over all rows, once each.'),
   },
 ];
 
 /** For comparison. */
 export const baselineCards: readonly MethodCard[] = [
-  { method: 'standard', what: 'Plain fine-tuning; risk is judged and shown all the same.', when: 'To see what is lost without protection.', cost: 'None.' },
-  { method: 'kl', what: 'Every row is held near the reference, whatever its risk.', when: 'To compare with.', cost: 'A second forward pass over all rows, once each.' },
-  { method: 'constrained', what: 'The first tokens of every answer are held near the reference.', when: 'To compare with.', cost: 'A second forward pass over all rows, once each.' },
-  { method: 'mix-safety', what: "The reference's refusals are mixed in and trained on.", when: 'To compare with.', cost: 'One refusal for every eight rows.' },
-  { method: 'filter', what: 'Rows at or above the risk threshold are left out; the rest trains plainly.', when: 'To compare with.', cost: 'None.' },
+  { method: 'standard', what: l10n.t('Plain fine-tuning; risk is judged and shown all the same.'), when: l10n.t('To see what is lost without protection.'), cost: l10n.t('none.') },
+  { method: 'kl', what: l10n.t('Every row is held near the reference, whatever its risk.'), when: l10n.t('To compare with.'), cost: l10n.t('a second forward pass over all rows, once each.') },
+  { method: 'constrained', what: l10n.t('The first tokens of every answer are held near the reference.'), when: l10n.t('To compare with.'), cost: l10n.t('a second forward pass over all rows, once each.') },
+  { method: 'mix-safety', what: l10n.t("The reference's refusals are mixed in and trained on."), when: l10n.t('To compare with.'), cost: l10n.t('one refusal for every eight rows.') },
+  { method: 'filter', what: l10n.t('Rows at or above the risk threshold are left out; the rest trains plainly.'), when: l10n.t('To compare with.'), cost: l10n.t('none.') },
 ];
 
 const cardOf = (method: Method): MethodCard => [...methodCards, ...baselineCards].find(card => card.method === method)!;
@@ -171,6 +173,7 @@ export function configurationText(configuration: Configuration): string {
     const settings = Object.entries(value).map(([name, setting]) => [...comment(`${key}.${name}`, configuration, '    '), `    ${JSON.stringify(name)}: ${JSON.stringify(setting)}`].join('\n'));
     return [`  ${JSON.stringify(key)}: {`, settings.join(',\n'), '  }'];
   });
+  // eslint-disable-next-line no-restricted-syntax -- goes into the file
   return `{\n${sections.map(lines => lines.join('\n')).join(',\n\n')}\n\n  // Everything else has a default: type a quotation mark to see what there is.\n}\n`;
 }
 

@@ -1,6 +1,7 @@
 /** The page of a webview: a script and a style sheet of ours, and nothing from elsewhere. */
 import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
+import { language } from '../common/language';
 
 /** Prepares the webview; `name` is that of the script and of the style sheet in dist/media. */
 export function loadPage(webview: vscode.Webview, extensionUri: vscode.Uri, name: string, title: string): void {
@@ -15,7 +16,7 @@ export function loadPage(webview: vscode.Webview, extensionUri: vscode.Uri, name
     `img-src ${webview.cspSource}`,
   ].join('; ');
   webview.html = `<!DOCTYPE html>
-<html lang="en">
+<html lang="${language().tag}">
 <head>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -25,6 +26,7 @@ export function loadPage(webview: vscode.Webview, extensionUri: vscode.Uri, name
 </head>
 <body data-kind="${name}">
   <main id="${name}"></main>
+  <script type="application/json" id="language">${JSON.stringify(language()).replaceAll('<', '\\u003c')}</script>
   <script type="module" nonce="${nonce}" src="${resource(`${name}.js`)}"></script>
 </body>
 </html>`;

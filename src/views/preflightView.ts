@@ -1,5 +1,6 @@
 /** Runs the preflight under a progress notification, its checks shown one by one in the monitor. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';
@@ -32,7 +33,7 @@ export class PreflightView extends Disposable {
     this.checks = checks;
     show(true);
     try {
-      const result = await withProgress(`Checking ${name}`, async (signal, report) => {
+      const result = await withProgress(l10n.t`Checking ${name}`, async (signal, report) => {
         const python = await interpreterOptions(folderOf(configuration));
         const found = await preflight({
           config: configuration.fsPath,
@@ -81,11 +82,11 @@ export class PreflightView extends Disposable {
     const errors = checks.filter(check => check.status === 'error');
     const first = errors[0];
     if (!first) return;
-    const more = errors.length > 1 ? ` And ${errors.length - 1} more: see the monitor.` : '';
+    const more = errors.length > 1 && l10n.t`And ${errors.length - 1} more: see the monitor.`;
     const fix = first.fix && fixTitles[first.fix];
-    const showChecks = 'Show Checks';
+    const showChecks = l10n.t('Show Checks');
     void vscode.window
-      .showErrorMessage(`${first.title}: ${first.message}${more}`, ...(fix ? [fix] : []), showChecks)
+      .showErrorMessage([`${first.title}: ${first.message}`, more].filter(Boolean).join(' '), ...(fix ? [fix] : []), showChecks)
       .then(chosen => {
         if (chosen === showChecks) return vscode.commands.executeCommand('safeFinetuning.openMonitor');
         return chosen ? this.mend(first) : undefined;
@@ -114,6 +115,6 @@ async function openAt({ file, line, column }: PreflightCheck): Promise<void> {
   try {
     await vscode.window.showTextDocument(vscode.Uri.file(file), { selection: new vscode.Range(at, at) });
   } catch (error) {
-    throw new UserError(`${file} cannot be opened: ${(error as Error).message}`);
+    throw new UserError(l10n.t`${file} cannot be opened: ${(error as Error).message}`);
   }
 }

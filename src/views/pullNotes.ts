@@ -1,4 +1,6 @@
 /** In a dataset, behind its rows: which of them pulled the model hardest from its reference in the run that is shown. */
+import * as l10n from '@vscode/l10n';
+import { fixed, written } from '../../media/common/format';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
@@ -64,9 +66,9 @@ function notesOf(run: Run, pulls: RowPulls): Map<string, ReadonlyMap<string, Row
     const dataset = run.record?.datasets[file];
     if (!dataset) continue;
     const ofRows = [...ofFile].map(([hash, { kl, timesMedian }]): [string, RowNote] => {
-      const times = `${timesMedian < 10 ? timesMedian.toFixed(1) : Math.round(timesMedian)}×`;
-      const label = timesMedian >= labelledFrom ? `moved the model ${times} the median row` : undefined;
-      const describe = (): string => `In the run “${run.name}” this row stood ${kl.toPrecision(2)} nats a token from the reference (KL), ${times} the median of the rows that were held near it.`;
+      const times = `${fixed(timesMedian, timesMedian < 10 ? 1 : 0)}×`;
+      const label = timesMedian >= labelledFrom ? l10n.t`moved the model ${times} the median row` : undefined;
+      const describe = (): string => l10n.t`In the run “${run.name}” this row stood ${written(kl.toPrecision(2))} nats a token from the reference (KL), ${times} the median of the rows that were held near it.`;
       return [hash, { label, describe }];
     });
     notes.set(dataset.path, new Map(ofRows));

@@ -16,7 +16,7 @@ export function reportInput(run: Run, rows: NotableRows, now: number): ReportInp
     name: runLabel(run),
     tags: meta.tags ?? [],
     configuration: run.configPath ? path.basename(run.configPath) : '',
-    status: statusWord[run.status],
+    status: statusWord(run.status),
     active: isActive(run.status),
     message: run.message,
     startedAt: run.startedAt,

@@ -1,6 +1,8 @@
 /** From a row of a dataset to the steps of a run in which it was trained on. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { hundredths } from '../../media/common/format';
 import type { RowLocation } from '../common/commands';
 import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
@@ -18,7 +20,7 @@ export function registerRowInTraining({ context, registerCommand }: Services, da
     registerCommand('safeFinetuning.showRowInTraining', async given => {
       const [row] = given && 'hash' in given ? [given] : datasets.selectedRows();
       const run = runOn(registry, row!.path);
-      const steps = await withProgress(`Looking for the row in ${runLabel(run)}`, signal => stepsOf(run, row!, signal));
+      const steps = await withProgress(l10n.t`Looking for the row in ${runLabel(run)}`, signal => stepsOf(run, row!, signal));
       const step = steps && (await pickStep(run, steps));
       if (step === undefined) return undefined;
       registry.select(run);
@@ -33,8 +35,8 @@ export function registerRowInTraining({ context, registerCommand }: Services, da
 function runOn({ current, runs }: RunRegistry, file: string): Run {
   const found = [...(current ? [current] : []), ...runs].find(({ record }) => record?.datasets.some(dataset => dataset.path === file));
   if (found) return found;
-  throw new UserError(`No run of this workspace has trained on ${path.basename(file)}.`, [
-    { title: 'Start Run', command: 'safeFinetuning.startRun' },
+  throw new UserError(l10n.t`No run of this workspace has trained on ${path.basename(file)}.`, [
+    { title: l10n.t('Start Run'), command: 'safeFinetuning.startRun' },
   ]);
 }
 
@@ -50,19 +52,18 @@ async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise
     throw error;
   }
   throw new UserError(
-    `${path.basename(row.path)}:${row.line} is in no step of ${runLabel(run)}. It was held out or left out, its turn has not come, or it has been changed since.`,
+    l10n.t`${path.basename(row.path)}:${row.line} is in no step of ${runLabel(run)}. It was held out or left out, its turn has not come, or it has been changed since.`,
   );
 }
 
 /** Where there is but one, that one. */
 async function pickStep(run: Run, steps: readonly SeenRow[]): Promise<number | undefined> {
   if (steps.length === 1) return steps[0]!.step;
-  const shown = (value: number | null): string => value?.toFixed(2) ?? '–';
   const items = steps.map(({ step, risk, beta, nll, kl }) => ({
-    label: `Step ${step}`,
-    description: `risk ${risk === null ? 'unscored' : shown(risk)} · β ${shown(beta)} · nll ${shown(nll)} · KL ${shown(kl)}`,
+    label: l10n.t`Step ${step}`,
+    description: l10n.t`risk ${risk === null ? l10n.t('unscored') : hundredths(risk)} · β ${hundredths(beta)} · nll ${hundredths(nll)} · KL ${hundredths(kl)}`,
     step,
   }));
-  const chosen = await vscode.window.showQuickPick(items, { title: `The row in ${runLabel(run)}: ${steps.length} steps`, placeHolder: 'Which step?', matchOnDescription: true });
+  const chosen = await vscode.window.showQuickPick(items, { title: l10n.t`The row in ${runLabel(run)}: ${steps.length} steps`, placeHolder: l10n.t('Which step?'), matchOnDescription: true });
   return chosen?.step;
 }

@@ -1,6 +1,7 @@
 /** The commands around runs. Each says why when it cannot do what it is for. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
@@ -8,6 +9,7 @@ import { launchRun, resumeRun, withLaunchLock, type Launched } from '../trainerH
 import { askOnlyIf } from '../trainerHost/processIdentity';
 import type { Run } from '../trainerHost/run';
 import { cancelRun, continueRun, describeStop, evaluateNow, needActive, pauseRun, saveCheckpoint, stopRun } from '../trainerHost/runControl';
+import { statusWord } from '../trainerHost/words';
 import { isActive, logFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { folderOf, ownRunsFolders, requireTrust, runsFolder } from '../trainerHost/workspace';
@@ -38,7 +40,7 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
 
   context.subscriptions.push(
     registerCommand('safeFinetuning.checkConfiguration', async given => {
-      requireTrust('Checking a run configuration');
+      requireTrust(l10n.t('Checking a run configuration'));
       const configuration = await pickConfiguration(given);
       if (!configuration || !(await offerToSave(summarise(configuration.fsPath).files))) return;
       await showMonitor();
@@ -46,12 +48,12 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       if (!result) return;
       checks.explainFailure(result.checks);
       if (result.trainer) {
-        void vscode.window.showInformationMessage(`${path.basename(configuration.fsPath)} is ready to run.`);
+        void vscode.window.showInformationMessage(l10n.t`${path.basename(configuration.fsPath)} is ready to run.`);
       }
     }),
 
     registerCommand('safeFinetuning.startRun', async given => {
-      requireTrust('Training');
+      requireTrust(l10n.t('Training'));
       const configuration = await pickConfiguration(given);
       if (!configuration) return undefined;
       const { files } = summarise(configuration.fsPath);
@@ -67,12 +69,12 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     }),
 
     registerCommand('safeFinetuning.resumeFromCheckpoint', async () => {
-      requireTrust('Training');
+      requireTrust(l10n.t('Training'));
       const run = needRun(registry.current);
       if (!run.resumable) throw new UserError(whyNotResumable(run));
       const { configPath } = run;
       if (!configPath || !fs.existsSync(configPath)) {
-        throw new UserError(`The configuration of run ${run.name}, ${configPath ?? 'unknown'}, is gone. Put it back to resume.`);
+        throw new UserError(l10n.t`The configuration of run ${run.name}, ${configPath ?? l10n.t('unknown')}, is gone. Put it back to resume.`);
       }
       const configuration = vscode.Uri.file(configPath);
       if (!(await offerToSave(summarise(configPath).files))) return undefined;
@@ -85,17 +87,17 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
 
     registerCommand('safeFinetuning.pauseRun', () => {
       pauseRun(target(registry));
-      void vscode.window.setStatusBarMessage('Pausing: everything stays in memory. Stopping and saving frees the device.', answerMilliseconds);
+      void vscode.window.setStatusBarMessage(l10n.t('Pausing: everything stays in memory. Stopping and saving frees the device.'), answerMilliseconds);
     }),
     registerCommand('safeFinetuning.resumeRun', () => continueRun(target(registry))),
     registerCommand('safeFinetuning.stopRun', async () => {
-      requireTrust('Stopping a run');
+      requireTrust(l10n.t('Stopping a run'));
       const run = target(registry);
       const answer = await stopRun(run);
       if (run && answer) void vscode.window.setStatusBarMessage(`${run.name}: ${answer}`, answerMilliseconds);
     }),
     registerCommand('safeFinetuning.cancelRun', async () => {
-      requireTrust('Cancelling a run'); // it may end the process that the run folder names
+      requireTrust(l10n.t('Cancelling a run')); // it may end the process that the run folder names
       const run = target(registry);
       const outcome = await cancelRun(run);
       const text = run && describeStop(run, outcome);
@@ -103,17 +105,17 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     }),
 
     registerCommand('safeFinetuning.saveCheckpoint', async () => {
-      requireTrust('Saving a checkpoint');
+      requireTrust(l10n.t('Saving a checkpoint'));
       const answer = await saveCheckpoint(target(registry));
       void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
     }),
     registerCommand('safeFinetuning.evaluateNow', async () => {
-      requireTrust('Measuring a run');
+      requireTrust(l10n.t('Measuring a run'));
       const answer = await evaluateNow(target(registry));
       void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
     }),
     registerCommand('safeFinetuning.changeSettings', async () => {
-      requireTrust('Changing a run');
+      requireTrust(l10n.t('Changing a run'));
       const answer = await askAndChange(needActive(target(registry), 'set'));
       if (answer) void vscode.window.setStatusBarMessage(answer, answerMilliseconds);
     }),
@@ -121,13 +123,13 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     registerCommand('safeFinetuning.openMonitor', showMonitor),
     registerCommand('safeFinetuning.selectRun', async runId => {
       const run = registry.byId(runId);
-      if (!run) throw new UserError(`Run ${runId} is no longer there.`);
+      if (!run) throw new UserError(l10n.t`Run ${runId} is no longer there.`);
       registry.select(run);
       await showMonitor();
     }),
     registerCommand('safeFinetuning.showTrainerLog', async item => {
       const file = logFile(needRun(item ? registry.byId(item.runId) : registry.current).folder);
-      if (!fs.existsSync(file)) throw new UserError(`This run has no log: it was not started from here (${file}).`);
+      if (!fs.existsSync(file)) throw new UserError(l10n.t`This run has no log: it was not started from here (${file}).`);
       await vscode.window.showTextDocument(vscode.Uri.file(file), { preview: true });
     }),
     registerCommand('safeFinetuning.revealRunFolder', async item => {
@@ -154,8 +156,8 @@ export function runningHere({ runs }: RunRegistry): Run | undefined {
 
 function refuseSecond(running: Run | undefined): void {
   if (!running) return;
-  throw new UserError(`Run ${running.name} is ${running.status}: one run at a time in a workspace. Stop it first, or wait.`, [
-    { title: 'Show Run', command: 'safeFinetuning.selectRun', arguments: [running.id] },
+  throw new UserError(l10n.t`Run ${running.name} is ${statusWord(running.status)}: one run at a time in a workspace. Stop it first, or wait.`, [
+    { title: l10n.t('Show Run'), command: 'safeFinetuning.selectRun', arguments: [running.id] },
   ]);
 }
 
@@ -163,15 +165,15 @@ function whyNotResumable(run: Run): string {
   switch (run.status) {
     case 'starting':
     case 'running':
-      return `Run ${run.name} is running; there is nothing to resume.`;
+      return l10n.t`Run ${run.name} is running; there is nothing to resume.`;
     case 'paused':
-      return `Run ${run.name} is paused: use "Continue Paused Run".`;
+      return l10n.t`Run ${run.name} is paused: use "Continue Paused Run".`;
     case 'completed':
-      return `Run ${run.name} is completed; there is nothing left to do.`;
+      return l10n.t`Run ${run.name} is completed; there is nothing left to do.`;
     case 'lost':
     case 'failed':
     case 'stopped':
     case 'cancelled':
-      return `Run ${run.name} has no complete checkpoint to resume from. Start it again.`;
+      return l10n.t`Run ${run.name} has no complete checkpoint to resume from. Start it again.`;
   }
 }

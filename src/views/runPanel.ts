@@ -1,4 +1,5 @@
 /** The run panel: an editor tab for a run, as many as one likes, there again when the window is loaded anew. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { Disposable, type IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
@@ -156,7 +157,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
     const { run } = this;
     if (!run) return;
     const rows = await run.rowsOf(step).catch((error: unknown) => {
-      throw new UserError(`The rows of step ${step} cannot be read: ${errorText(error)}`);
+      throw new UserError(l10n.t`The rows of step ${step} cannot be read: ${errorText(error)}`);
     });
     this.post(batchMessage(run, step, rows));
   }
@@ -165,7 +166,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
     const { run } = this;
     if (!run) return;
     const { steps, read } = await run.rowsBetween(from, to, mostStepsRead).catch((error: unknown) => {
-      throw new UserError(`The rows of steps ${from} to ${to} cannot be read: ${errorText(error)}`);
+      throw new UserError(l10n.t`The rows of steps ${from} to ${to} cannot be read: ${errorText(error)}`);
     });
     const rows = aggregateRows(read, likelihoodWeight(run.record?.config));
     const listed = rows.slice(0, mostRowsListed);

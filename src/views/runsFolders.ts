@@ -1,7 +1,10 @@
 /** Runs that lie elsewhere, on a mounted folder of a cluster say, are followed like those of the workspace. */
 import fs from 'node:fs';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { isOne } from '../common/language';
+import { integer } from '../../media/common/format';
 import { setting } from '../common/configuration';
 import type { Services } from '../common/services';
 import { launchFile, runFile } from '../trainerHost/runFolder';
@@ -15,7 +18,7 @@ export function registerRunsFolderCommand({ context, registerCommand }: Services
     }),
 
     registerCommand('safeFinetuning.addRunsFolder', async given => {
-      requireTrust('Following another folder of runs');
+      requireTrust(l10n.t('Following another folder of runs'));
       const chosen = given?.fsPath ?? (await pickFolder());
       if (!chosen) return;
       // Whoever picks a run means the folder that it is kept in.
@@ -24,15 +27,21 @@ export function registerRunsFolderCommand({ context, registerCommand }: Services
       if (!runsFolders().includes(folder)) await follow(folder);
       await registry.lookAgain();
       const found = registry.runs.filter(run => path.dirname(run.folder) === folder).length;
-      const what = found ? `${found} ${found === 1 ? 'run' : 'runs'} found` : 'no run is in it yet';
-      void vscode.window.showInformationMessage(`Following ${folder}: ${what}. The setting safeFinetuning.runs.moreFolders lists what is followed.`);
+      void vscode.window.showInformationMessage(followedText(folder, found));
     }),
   );
 }
 
+function followedText(folder: string, found: number): string {
+  if (found === 0) return l10n.t`Following ${folder}: no run is in it yet. The setting safeFinetuning.runs.moreFolders lists what is followed.`;
+  return isOne(found)
+    ? l10n.t`Following ${folder}: ${integer(found)} run found. The setting safeFinetuning.runs.moreFolders lists what is followed.`
+    : l10n.t`Following ${folder}: ${integer(found)} runs found. The setting safeFinetuning.runs.moreFolders lists what is followed.`;
+}
+
 async function pickFolder(): Promise<string | undefined> {
-  const title = 'Follow another folder of runs: one that holds a subfolder for each run';
-  const chosen = await vscode.window.showOpenDialog({ title, openLabel: 'Follow', canSelectFolders: true, canSelectFiles: false });
+  const title = l10n.t('Follow another folder of runs: one that holds a subfolder for each run');
+  const chosen = await vscode.window.showOpenDialog({ title, openLabel: l10n.t('Follow'), canSelectFolders: true, canSelectFiles: false });
   return chosen?.[0]?.fsPath;
 }
 

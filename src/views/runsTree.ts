@@ -1,5 +1,8 @@
 /** The list of runs, newest first. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
+import { integer } from '../../media/common/format';
+import { isOne, language } from '../common/language';
 import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
@@ -57,7 +60,7 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     const [newest, oldest] = [runs[0], runs.at(-1)].map(run => when(run?.startedAt ?? 0));
     const item = new vscode.TreeItem(newest === oldest ? `${newest}` : `${oldest} – ${newest}`, vscode.TreeItemCollapsibleState.Collapsed);
     item.id = `older than ${from}`;
-    item.description = `${runs.length} older runs`;
+    item.description = isOne(runs.length) ? l10n.t`${integer(runs.length)} older run` : l10n.t`${integer(runs.length)} older runs`;
     item.iconPath = new vscode.ThemeIcon('history');
     item.accessibilityInformation = { label: `${item.description}, ${oldest} – ${newest}` };
     return item;
@@ -70,19 +73,19 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     item.id = runId;
     item.label = runLabel(run);
     const tags = run.meta.tags?.map(tag => `#${tag} `).join('') ?? '';
-    item.description = `${tags}${statusWord[run.status]}, ${when(run.startedAt)}`;
+    item.description = `${tags}${statusWord(run.status)}, ${when(run.startedAt)}`;
     item.contextValue = isActive(run.status) ? 'activeRun' : 'endedRun';
     const colour = colours[run.status];
     item.iconPath = new vscode.ThemeIcon(statusIcon[run.status], colour ? new vscode.ThemeColor(colour) : undefined);
     item.tooltip = `${outcomeText(run)}\n${run.folder}`;
-    item.command = { command: 'safeFinetuning.selectRun', title: 'Show Run', arguments: [runId] };
+    item.command = { command: 'safeFinetuning.selectRun', title: l10n.t('Show Run'), arguments: [runId] };
     item.accessibilityInformation = { label: `${item.label}, ${item.description}` };
     return item;
   }
 }
 
 export function needRun(run: Run | undefined): Run {
-  if (!run) throw new UserError('There is no run yet.', [{ title: 'Start Run', command: 'safeFinetuning.startRun' }]);
+  if (!run) throw new UserError(l10n.t('There is no run yet.'), [{ title: l10n.t('Start Run'), command: 'safeFinetuning.startRun' }]);
   return run;
 }
 
@@ -90,6 +93,6 @@ export function needRun(run: Run | undefined): Run {
 function when(milliseconds: number): string {
   const at = new Date(milliseconds);
   return at.toDateString() === new Date().toDateString()
-    ? at.toLocaleTimeString([], { timeStyle: 'short' })
-    : at.toLocaleDateString([], { day: 'numeric', month: 'short', year: 'numeric' });
+    ? at.toLocaleTimeString(language().tag, { timeStyle: 'short' })
+    : at.toLocaleDateString(language().tag, { day: 'numeric', month: 'short', year: 'numeric' });
 }

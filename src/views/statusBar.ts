@@ -1,4 +1,5 @@
 /** The training's progress in the status bar, as long as there is one, and how the last one ended. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { Disposable, type IDisposable } from '../common/disposable';
 import type { Run } from '../trainerHost/run';
@@ -45,10 +46,10 @@ export class StatusBar extends Disposable {
     const run = this.run;
     if (!run || this.registry.byId(run.id) !== run) return this.item.hide();
     const active = isActive(run.status);
-    const text = active ? progressText(run) : `Run ${statusWord[run.status]}`;
+    const text = active ? progressText(run) : l10n.t`Run ${statusWord(run.status)}`;
     this.item.text = `$(${statusIcon[run.status]}) ${text}`;
-    this.item.tooltip = active ? `${configurationName(run)}: ${text}. Click for the training monitor.` : outcomeText(run);
-    this.item.accessibilityInformation = { label: `Safe Fine-Tuning: ${configurationName(run)}, ${text}` };
+    this.item.tooltip = active ? l10n.t`${configurationName(run)}: ${text}. Click for the training monitor.` : outcomeText(run);
+    this.item.accessibilityInformation = { label: l10n.t`Safe Fine-Tuning: ${configurationName(run)}, ${text}` };
     this.item.backgroundColor =
       run.status === 'failed' ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
     this.item.show();

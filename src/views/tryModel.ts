@@ -1,5 +1,6 @@
 /** "Try Model": an editor for each run that is tried, with the safe reference and the fine-tuned model side by side. */
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { Disposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
@@ -36,7 +37,7 @@ export function registerTryModel({ context, log, registerCommand }: Services, re
   context.subscriptions.push(
     { dispose: () => editors.forEach(editor => editor.dispose()) },
     registerCommand('safeFinetuning.tryModel', async item => {
-      requireTrust('Trying a model');
+      requireTrust(l10n.t('Trying a model'));
       await registry.scan();
       const run = item ? needRun(registry.byId(item.runId)) : await pickTrained(registry);
       if (!run) return;
@@ -52,11 +53,11 @@ async function pickTrained({ current, runs }: RunRegistry): Promise<Run | undefi
   const trained = runs.filter(({ folder }) => trainedFolder(folder));
   if (trained.length === 0) throw nothingTrained(needRun(current));
   const items = trained.map(run => ({ label: runLabel(run), description: run.id, run }));
-  return (await vscode.window.showQuickPick(items, { title: 'Try Model', placeHolder: 'Of which run?' }))?.run;
+  return (await vscode.window.showQuickPick(items, { title: l10n.t('Try Model'), placeHolder: l10n.t('Of which run?') }))?.run;
 }
 
 const nothingTrained = (run: Run): UserError =>
-  new UserError(`Run ${run.name} has saved no model yet, so there is nothing to try. Let it end, stop it so that it saves, or resume it.`);
+  new UserError(l10n.t`Run ${run.name} has saved no model yet, so there is nothing to try. Let it end, stop it so that it saves, or resume it.`);
 
 class TryEditor extends Disposable {
   private readonly chat = this.register(new Chat());
@@ -78,7 +79,7 @@ class TryEditor extends Disposable {
     super();
     this.trainerFolder = path.join(context.extensionPath, 'trainer');
     // Not restored when the window is loaded anew: the process is gone, and what was said is written nowhere.
-    this.panel = this.register(vscode.window.createWebviewPanel('safeFinetuning.try', `Try: ${runLabel(run)}`, vscode.ViewColumn.Active));
+    this.panel = this.register(vscode.window.createWebviewPanel('safeFinetuning.try', l10n.t`Try: ${runLabel(run)}`, vscode.ViewColumn.Active));
     this.onDidClose = this.panel.onDidDispose;
     this.panel.onDidDispose(() => this.dispose());
     this.register(
@@ -93,7 +94,7 @@ class TryEditor extends Disposable {
     this.register(registry.onDidChange(() => this.sendSharing()));
     this.register({ dispose: () => clearTimeout(this.sendTimer) });
     this.register({ dispose: () => this.starting.abort() });
-    loadPage(this.panel.webview, context.extensionUri, 'try', 'Try Model');
+    loadPage(this.panel.webview, context.extensionUri, 'try', l10n.t('Try Model'));
     void this.start();
   }
 
@@ -136,7 +137,7 @@ class TryEditor extends Disposable {
   private async start(): Promise<void> {
     this.starting.abort();
     const { signal } = (this.starting = new AbortController());
-    this.chat.prepare('Starting the trainer');
+    this.chat.prepare(l10n.t('Starting the trainer'));
     try {
       const place = vscode.Uri.file(this.run.configPath ?? this.run.folder);
       const trainer = { interpreter: await interpreterFor(place), folder: this.trainerFolder, secrets: await storedSecrets(this.context.secrets, undefined) };

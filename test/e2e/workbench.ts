@@ -84,11 +84,13 @@ export class Workbench {
     private readonly url: string,
   ) {}
 
-  static async open(folder: string, host: Server | Promise<Server> = sharedServer()): Promise<Workbench> {
+  /** `language`: as a language pack would set it. */
+  static async open(folder: string, host: Server | Promise<Server> = sharedServer(), language?: string): Promise<Workbench> {
     const { url } = await host;
     browser ??= launchBrowser();
     const page = await (await browser).newPage({ viewport: { width: 1400, height: 900 } });
     page.setDefaultTimeout(60_000);
+    if (language) await page.addInitScript(tag => Object.assign(globalThis, { _VSCODE_NLS_LANGUAGE: tag }), language);
     const workbench = new Workbench(page, folder, windowUrl(url, folder));
     await workbench.reload();
     return workbench;

@@ -145,7 +145,7 @@ describe('a run that is started', function () {
     assert.strictEqual(await stopRun(run), 'stop it is');
     await until(() => ends.length === 1);
     assert.deepStrictEqual([run.status, ends], ['stopped', ['stopped']]);
-    assert.throws(() => pauseRun(run), /has ended \(stopped\)/);
+    assert.throws(() => pauseRun(run), /has ended \(stopped and saved\)/);
     assert.deepStrictEqual(complaints, []);
   });
 

@@ -263,7 +263,7 @@ describe('the picture of a chart', () => {
     ],
   };
   const data = { x: [1, 2, 3, 4], values: { total: [9, 8, null, 6], rate: [1, 1, 2, 2] }, smoothed: { total: [9, 8.5, null, 7], rate: [5, 5, 5, 5] } };
-  const of = (shown: Partial<Shown<'total' | 'rate'>>) => pictureOf(spec, { data, range: null, level: null, display: { logarithmic: false, clipped: false }, axis: { title: 'Step', format: String }, ...shown });
+  const of = (shown: Partial<Shown<'total' | 'rate'>>) => pictureOf(spec, { data, range: null, level: null, display: { logarithmic: false, clipped: false }, axis: { title: 'Step', word: 'step', format: String }, ...shown });
 
   it('has what is shown: the range, smoothed but for what has no noise, and the reference', () => {
     const svg = of({ range: [2, 4], level: 5 });

@@ -1,4 +1,5 @@
 /** CSV and TSV (RFC 4180) with a header. Our own reader, as no library says where in the file a cell stands. */
+import * as l10n from '@vscode/l10n';
 import type { ColumnNames } from '../columnNames';
 import type { JsonPath, Span } from '../jsonScan';
 import { nameConversation } from '../rowForms';
@@ -34,7 +35,7 @@ export async function scanDelimited(source: TextSource, delimiter: Delimiter | u
     let read = cells.read(window.text, at);
     for (; !read && !window.isLast; read = cells.read(window.text, at)) window.grow();
     if (!read) {
-      scan.broken = { place: start, reason: 'This row has a quote that is not closed.' };
+      scan.broken = { place: start, reason: l10n.t('This row has a quote that is not closed.') };
       break;
     }
     const record = window.text.slice(at, read.end);
@@ -48,7 +49,7 @@ export async function scanDelimited(source: TextSource, delimiter: Delimiter | u
     scan.format = new Delimited(cells, record, columns, names);
     const named = columns.filter(name => name !== '');
     if (new Set(named).size < named.length) {
-      scan.broken = { place: start, reason: 'Two columns of the header have the same name. Rename one of them.' };
+      scan.broken = { place: start, reason: l10n.t('Two columns of the header have the same name. Rename one of them.') };
       break;
     }
   }
@@ -74,13 +75,13 @@ class Delimited implements Format {
     const { cells } = this.cells.read(text, 0)!;
     const { columns } = this;
     if (cells.some(({ misplaced }) => misplaced)) {
-      return problem('quote', 0, 'A quote stands where none can. Put the whole cell in quotes, and write those in it twice.');
+      return problem('quote', 0, l10n.t('A quote stands where none can. Put the whole cell in quotes, and write those in it twice.'));
     }
     if (cells.length !== columns.length) {
-      return problem('ragged', 0, `The header has ${columns.length} columns, this row ${cells.length}. Put texts with "${this.cells.delimiter}" in quotes.`);
+      return problem('ragged', 0, l10n.t`The header has ${columns.length} columns, this row ${cells.length}. Put texts with "${this.cells.delimiter}" in quotes.`);
     }
     const nul = cells.findIndex(({ value }) => value.includes('\0'));
-    if (nul >= 0) return problem('nul', 0, 'The cell contains a NUL character. Remove it: the file may be damaged.', [columns[nul]!]);
+    if (nul >= 0) return problem('nul', 0, l10n.t('The cell contains a NUL character. Remove it: the file may be damaged.'), [columns[nul]!]);
     return rowOf(this.named(cells), 0, this.names);
   }
 

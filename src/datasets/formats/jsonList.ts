@@ -1,4 +1,5 @@
 /** JSON: a list of rows, or an object with such a list as its `data`. */
+import * as l10n from '@vscode/l10n';
 import type { ColumnNames } from '../columnNames';
 import { endOfValue, JsonError } from '../jsonScan';
 import { endOf, type Broken, type Format, type Insertion, type LineSource, type Place, type RecordText, type Scan, type ScanOptions, type Stretch } from './format';
@@ -26,9 +27,9 @@ export async function scanJsonList(source: TextSource, { names, pace, signal }: 
     const end = isList ? await readList(start) : await readObject(start);
     if (!scan.listStart && window.placeOf(end).line === line && isBlankAfter(end)) return undefined;
     const rest = afterSpace(end);
-    if (rest < window.text.length) throw new JsonError(rest, 'there is more after its end');
+    if (rest < window.text.length) throw new JsonError(rest, l10n.t('there is more after its end'));
     if (!scan.listStart) {
-      const reason = 'it is neither a list of rows nor an object with such a list as `data`';
+      const reason = l10n.t('it is neither a list of rows nor an object with such a list as `data`');
       scan.broken = notJson({ line, character: 0 }, reason);
     }
   } catch (error) {
@@ -51,11 +52,11 @@ export async function scanJsonList(source: TextSource, { names, pace, signal }: 
   async function readObject(start: number): Promise<number> {
     try {
       return await members(start, '}', at => {
-        if (window.text[at] !== '"') throw new JsonError(at, 'a property name in double quotes is expected');
+        if (window.text[at] !== '"') throw new JsonError(at, l10n.t('a property name in double quotes is expected'));
         const nameEnd = endOfMember(at);
         const name: unknown = JSON.parse(window.text.slice(at, nameEnd));
         const colon = afterSpace(nameEnd);
-        if (window.text[colon] !== ':') throw new JsonError(colon, 'a colon is expected');
+        if (window.text[colon] !== ':') throw new JsonError(colon, l10n.t('a colon is expected'));
         const value = afterSpace(colon + 1);
         if (name !== 'data') return endOfMember(value);
         forgetList();
@@ -80,7 +81,7 @@ export async function scanJsonList(source: TextSource, { names, pace, signal }: 
       await pace.step(signal);
       at = afterSpace(await readMember(window.moveTo(at)));
       if (window.text[at] === closing) return at + 1;
-      if (window.text[at] !== ',') throw new JsonError(at, `a comma or ${closing} is expected`);
+      if (window.text[at] !== ',') throw new JsonError(at, l10n.t`a comma or ${closing} is expected`);
       at = afterSpace(at + 1);
     }
   }
@@ -112,7 +113,7 @@ export async function scanJsonList(source: TextSource, { names, pace, signal }: 
   }
 }
 
-const notJson = (place: Place, reason: string): Broken => ({ place, reason: `Not valid JSON: ${reason}.` });
+const notJson = (place: Place, reason: string): Broken => ({ place, reason: l10n.t`Not valid JSON: ${reason}.` });
 
 const SPACE = /[ \t\r\n]*/y;
 const REST_OF_LINE = /[ \t\r]*(?:\n|$)/y;

@@ -1,4 +1,5 @@
 /** A record that is a JSON object. */
+import * as l10n from '@vscode/l10n';
 import type { ColumnNames } from '../columnNames';
 import { findValue, JsonError, type JsonPath, type Span } from '../jsonScan';
 import { describe, EXPECTED, isObject, type JsonObject } from '../rowForms';
@@ -15,16 +16,16 @@ export const jsonRecord = (names: ColumnNames | undefined): Pick<Format, 'read' 
 
 export function readJson(text: string, names?: ColumnNames): RowOrProblem {
   const nul = text.indexOf('\0');
-  if (nul >= 0) return problem('nul', nul, 'The row contains a NUL character. Remove it: the file may be damaged.');
+  if (nul >= 0) return problem('nul', nul, l10n.t('The row contains a NUL character. Remove it: the file may be damaged.'));
   const start = text.search(/[^ \t\r]/);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     const { offset, message } = jsonErrorOf(text);
-    return problem('not-json', offset, `Not valid JSON: ${message}. Every row must be one JSON object.`);
+    return problem('not-json', offset, l10n.t`Not valid JSON: ${message}. Every row must be one JSON object.`);
   }
-  if (!isObject(value)) return problem('not-object', start, `The row is ${describe(value)}, not an object. ${EXPECTED}`);
+  if (!isObject(value)) return problem('not-object', start, l10n.t`The row is ${describe(value)}, not an object. ${EXPECTED}`);
   return rowOf(value, start, names);
 }
 

@@ -3,6 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
+import * as l10n from '@vscode/l10n';
+import { isOne } from '../../common/language';
+import { integer } from '../../../media/common/format';
 import { Disposable } from '../../common/disposable';
 import { Emitter } from '../../common/emitter';
 import { errorText } from '../../common/log';
@@ -62,11 +65,11 @@ export class DatasetTable extends Disposable {
     this.worker = new Worker(services.tableWorker, { workerData, name: 'safe-finetuning-table', resourceLimits: SHORT_LIVED });
     this.worker.on('message', (reply: TableReply) => this.onReply(reply));
     this.worker.on('error', error => this.fail(error));
-    this.worker.on('exit', () => this.fail(new Error('Reading the file has ended.')));
+    this.worker.on('exit', () => this.fail(new Error(l10n.t('Reading the file has ended.'))));
     this.expectMore();
     this.register({
       dispose: () => {
-        this.fail(new Error('The file was closed.'));
+        this.fail(new Error(l10n.t('The file was closed.')));
         void this.worker.terminate().finally(() => rmSync(spool, { force: true }));
       },
     });
@@ -193,7 +196,11 @@ export class DatasetTable extends Disposable {
     if (this.hasAllRows) return;
     this.stall = setTimeout(() => {
       const seconds = Math.round(this.services.stalledAfterMs / 1000);
-      this.fail(new UserError(`${path.basename(this.file)}: nothing more could be read for ${seconds} s, after ${this.rowsRead} rows. The file may be damaged, or its drive does not answer.`));
+      const [name, rows] = [path.basename(this.file), integer(this.rowsRead)];
+      const reason = isOne(this.rowsRead)
+        ? l10n.t`${name}: nothing more could be read for ${seconds} s, after ${rows} row. The file may be damaged, or its drive does not answer.`
+        : l10n.t`${name}: nothing more could be read for ${seconds} s, after ${rows} rows. The file may be damaged, or its drive does not answer.`;
+      this.fail(new UserError(reason));
       void this.worker.terminate();
     }, this.services.stalledAfterMs);
   }

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { access, chmod, constants, copyFile, link, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import type { RowLocation } from '../../common/commands';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
@@ -40,7 +41,7 @@ export function moveInParquet(rows: readonly RowLocation[], to: string, splitRow
     } catch (error) {
       for (const file of files) await file.putBack();
       if (signal.aborted || error instanceof UserError) throw error;
-      throw new UserError(`Nothing was moved from ${path.basename(from)}: ${errorText(error)}`);
+      throw new UserError(l10n.t`Nothing was moved from ${path.basename(from)}: ${errorText(error)}`);
     } finally {
       await rm(list, { force: true });
       for (const { beside } of files) await rm(beside, { force: true });
@@ -80,7 +81,7 @@ class Exchange {
 
   /** A new file may be read by whom `like` may be read by. */
   async swapIn(like: string): Promise<void> {
-    if (stampIfThere(this.file) !== this.before) throw new UserError(`${path.basename(this.file)} has changed meanwhile, so nothing was moved. Try again.`);
+    if (stampIfThere(this.file) !== this.before) throw new UserError(l10n.t`${path.basename(this.file)} has changed meanwhile, so nothing was moved. Try again.`);
     await chmod(this.beside, (await stat(this.before ? this.file : like)).mode);
     if (this.before) {
       await access(this.file, constants.W_OK); // a file can be replaced that must not be written

@@ -8,6 +8,7 @@ import { appendFile, chmod, copyFile, link, open, realpath, rename, rm, stat, tr
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
+import * as l10n from '@vscode/l10n';
 import type { RowLocation } from '../../common/commands';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
@@ -63,14 +64,14 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
     signal.throwIfAborted();
     appended = await append(to, moved.map(({ text }) => text), await lineEndOf(from));
     await link(from, kept).catch(() => copyFile(from, kept));
-    if (stampOf(from) !== before) throw new UserError(`${name} has changed meanwhile, so nothing was moved. Try again.`);
+    if (stampOf(from) !== before) throw new UserError(l10n.t`${name} has changed meanwhile, so nothing was moved. Try again.`);
     await rename(beside, from);
   } catch (error) {
     await rm(beside, { force: true });
     await rm(kept, { force: true });
     if (appended) await takeBack(to, appended);
     if (signal.aborted || error instanceof UserError) throw error;
-    throw new UserError(`Nothing was moved from ${name}: ${errorText(error)}`);
+    throw new UserError(l10n.t`Nothing was moved from ${name}: ${errorText(error)}`);
   }
   const after = stampOf(from);
   return {
@@ -84,12 +85,12 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
 }
 
 export const changedSince = (from: string, to: string): UserError =>
-  new UserError(`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
+  new UserError(l10n.t`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
 
 /** A new file in its place would not need the permission that somebody took away from it. */
 async function refuseReadOnly(file: string): Promise<void> {
   const found = await stat(file).catch(() => undefined); // one that is not there yet
-  if (found && (found.mode & 0o222) === 0) throw new UserError(`${path.basename(file)} is read-only, so nothing was moved. Allow it to be written, and try again.`);
+  if (found && (found.mode & 0o222) === 0) throw new UserError(l10n.t`${path.basename(file)} is read-only, so nothing was moved. Allow it to be written, and try again.`);
 }
 
 const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
@@ -117,7 +118,7 @@ async function findLines(file: string, rows: readonly RowLocation[], signal: Abo
     source.close();
   }
   const [missing] = wanted.keys();
-  if (missing !== undefined) throw new UserError(`${path.basename(file)}, line ${missing}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
+  if (missing !== undefined) throw new UserError(l10n.t`${path.basename(file)}, line ${missing}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
   await endOfLines(file, found);
   return found;
 }

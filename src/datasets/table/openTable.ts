@@ -1,4 +1,5 @@
 /** Opens the table of a dataset file as the settings and the list of reviewed rows have it. */
+import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { setting } from '../../common/configuration';
 import { isJsonLines, isParquet } from '../openDataset';
@@ -37,7 +38,7 @@ export const fileSummary = ({ counts, threshold, broken, failed }: TableSummary)
   reviewed: counts.reviewed,
   malformed: counts.malformed,
   unscored: counts.unjudged,
-  unscoredReason: failed > 0 ? 'The classifier failed on them.' : undefined,
+  unscoredReason: failed > 0 ? l10n.t('The classifier failed on them.') : undefined,
   threshold,
   broken,
 });

@@ -7,6 +7,7 @@ import { constants, isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import * as l10n from '@vscode/l10n';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { Pace } from '../../common/pace';
@@ -130,7 +131,7 @@ export class LineFile implements RecordSource {
 }
 
 function textOf(bytes: Buffer): SourceText {
-  if (bytes.length > constants.MAX_STRING_LENGTH) return { text: '', problem: { code: 'not-json', offset: 0, reason: 'The line is longer than any text can be. Is it a row at all?' } };
+  if (bytes.length > constants.MAX_STRING_LENGTH) return { text: '', problem: { code: 'not-json', offset: 0, reason: l10n.t('The line is longer than any text can be. Is it a row at all?') } };
   if (isUtf8(bytes)) return { text: bytes.toString('utf8') };
   const { text, invalidAt } = decode(bytes);
   return { text, problem: invalidUtf8(invalidAt!) };
@@ -145,7 +146,7 @@ async function openText(file: string): Promise<RecordSource> {
     text = new TextDecoder().decode(bytes);
   } catch (error) {
     if (!(error instanceof RangeError) && !['ERR_FS_FILE_TOO_LARGE', 'ERR_ENCODING_INVALID_ENCODED_DATA', 'ERR_STRING_TOO_LONG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    throw new UserError(`${path.basename(file)} is too large to be read as a whole, as this format is. Write it as JSON Lines or Parquet.`);
+    throw new UserError(l10n.t`${path.basename(file)} is too large to be read as a whole, as this format is. Write it as JSON Lines or Parquet.`);
   }
   const { signal } = new AbortController();
   const undecodable = await findUndecodable(bytes, true);
@@ -212,7 +213,7 @@ class ParquetRows implements RecordSource {
       const metadata = await parquetMetadataAsync(whole);
       const total = Number(metadata.num_rows);
       const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
-      if (new Set(columns).size < columns.length) throw new Error('two columns have the same name');
+      if (new Set(columns).size < columns.length) throw new Error(l10n.t('two columns have the same name'));
       let offset = 0;
       let row = 0;
       let file = whole;
@@ -220,7 +221,7 @@ class ParquetRows implements RecordSource {
         if (startsGroup) file = readOnce(whole);
         // `utf8: false`: bytes that are not marked as text are none, as in the trainer.
         const found = await parquetReadObjects({ file, metadata, compressors, parsers, utf8: false, ...range });
-        if (found.length === 0) throw new Error(`the file ends after row ${row} of ${total}`);
+        if (found.length === 0) throw new Error(l10n.t`the file ends after row ${row} of ${total}`);
         for (let first = 0; first < found.length; first += ROWS_AT_A_TIME) {
           const records = found.slice(first, first + ROWS_AT_A_TIME).map((value): SourceRecord => {
             const text = asLine(value);
@@ -233,10 +234,10 @@ class ParquetRows implements RecordSource {
         }
         collectGarbage();
       }
-      if (row < total) throw new Error(`the file ends after row ${row} of ${total}`);
+      if (row < total) throw new Error(l10n.t`the file ends after row ${row} of ${total}`);
     } catch (error) {
       const isOfTheFile = error instanceof Error && error.constructor === Error; // others are what damage makes the library stumble over
-      throw new UserError(`${name} cannot be read as Parquet: ${isOfTheFile ? error.message : 'it is damaged'}.`);
+      throw new UserError(l10n.t`${name} cannot be read as Parquet: ${isOfTheFile ? error.message : 'it is damaged'}.`);
     } finally {
       await handle.close();
     }
@@ -262,7 +263,7 @@ function bytesOf(handle: FileHandle, byteLength: number): AsyncBuffer {
       const bytes = new Uint8Array(end - start);
       for (let at = 0; at < bytes.length; ) {
         const { bytesRead } = await handle.read(bytes, at, bytes.length - at, start + at);
-        if (bytesRead === 0) throw new Error('it ends too early');
+        if (bytesRead === 0) throw new Error(l10n.t('it ends too early'));
         at += bytesRead;
       }
       return bytes.buffer;

@@ -1,4 +1,5 @@
 /** What a table of a dataset's rows can be asked for: the worker that holds it answers. */
+import * as l10n from '@vscode/l10n';
 import type { RowScore } from '../../risk/cache';
 import type { Place } from '../formats/format';
 import type { JsonObject, Role } from '../rowForms';
@@ -99,7 +100,7 @@ export type TableReply =
   /** The file cannot be read at all. */
   | { unreadable: string };
 
-export const FILE_CHANGED = 'The file has changed since it was read. Try again.';
+export const FILE_CHANGED = l10n.t('The file has changed since it was read. Try again.');
 
 export interface TableWorkerData {
   file: string;

@@ -2,7 +2,9 @@
  * Worker-thread entry that holds the table of one dataset file, so that reading it never blocks the extension
  * host. Started with `TableWorkerData`; answers `TableRequest`s, and says how far reading has come.
  */
+import '../../common/workerLanguage';
 import { parentPort, workerData } from 'node:worker_threads';
+import * as l10n from '@vscode/l10n';
 import { errorText } from '../../common/log';
 import { openSource } from './sources';
 import { FileChanged, Table } from './table';
@@ -30,5 +32,5 @@ async function serve(data: TableWorkerData): Promise<void> {
 serve(workerData as TableWorkerData).catch((error: unknown) => {
   const { code, path } = error as NodeJS.ErrnoException;
   const isGone = code === 'ENOENT' && path === (workerData as TableWorkerData).file;
-  reply({ unreadable: isGone ? 'The file is gone. It is read again when it is back.' : errorText(error) });
+  reply({ unreadable: isGone ? l10n.t('The file is gone. It is read again when it is back.') : errorText(error) });
 });

@@ -1,0 +1,36 @@
+/** The language of all that a user reads: the messages, and the tag by which numbers are written and plurals chosen. */
+import * as l10n from '@vscode/l10n';
+
+export interface Language {
+  tag: string;
+  /** As in l10n/bundle.l10n.….json; none for English, which stands in the source. */
+  messages: l10n.l10nJsonFormat;
+}
+
+const english: Language = { tag: 'en', messages: {} };
+
+let current = english;
+let plurals = new Intl.PluralRules('en');
+
+export const language = (): Language => current;
+
+/** To be called before the modules that have messages are loaded: some of them are made only once. */
+export function setLanguage(given: Language): void {
+  current = given;
+  plurals = new Intl.PluralRules(given.tag);
+  l10n.config({ contents: given.messages });
+}
+
+/** What is made for others than the user, whatever language the editor is in. */
+export function inEnglish<T>(make: () => T): T {
+  const before = current;
+  setLanguage(english);
+  try {
+    return make();
+  } finally {
+    setLanguage(before);
+  }
+}
+
+/** Whether the message for one fits the number: 1 in English, 0 as well in French. */
+export const isOne = (count: number): boolean => plurals.select(count) === 'one';
