@@ -1,6 +1,6 @@
-"""TensorBoard on a run as long as the monitor's: how long until it can show all of it, and in how much memory.
+"""TensorBoard on a run as long as the monitor's: how long until it can show all of it, in how much memory.
 
-What it is given is the same numbers of the same steps, in its own event files.  python tensorboard.py STEPS FOLDER
+What it is given is as many numbers of as many steps, in its own event files.  python rival.py STEPS FOLDER
 """
 
 import json

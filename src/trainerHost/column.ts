@@ -33,7 +33,10 @@ export class Column {
     this.missing = precision === 'exact' ? 0 : NaN;
   }
 
-  /** @param given what is not a finite number is missing */
+  /**
+   * Numbers are set in their order, and set anew as they were; those before the first one are missing.
+   * @param given what is not a finite number is missing
+   */
   set(index: number, given: number | null): void {
     const value = this.kept(given ?? NaN);
     const number = Math.floor(index / blockLength);

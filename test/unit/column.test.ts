@@ -26,8 +26,8 @@ describe('an exact column', () => {
 
   it('gives back every number as it was set, whatever came before and after it', () => {
     fc.assert(
-      fc.property(few, fc.nat(3), (values, gap) => {
-        const at = (index: number): number => blockLength - 10 + index * (gap + 1); // on both sides of a block's end
+      fc.property(few, values => {
+        const at = (index: number): number => blockLength - 10 + index; // on both sides of a block's end
         const column = new Column('exact');
         values.forEach((value, index) => column.set(at(index), value));
         const copy = copied(column, blockLength * 2);
@@ -36,7 +36,6 @@ describe('an exact column', () => {
           assert.equal(copy.get(at(index)), value + 0);
         });
         assert.equal(column.get(0), 0);
-        if (gap && values.length) assert.equal(column.get(at(0) + 1), 0, 'what is missing is 0');
       }),
       { numRuns: 50 },
     );

@@ -218,7 +218,10 @@ class ParquetRows implements RecordSource {
       let row = 0;
       let file = whole;
       for (const { startsGroup, ...range } of partsOf(metadata)) {
-        if (startsGroup) file = readOnce(whole);
+        if (startsGroup) {
+          file = readOnce(whole);
+          collectGarbage(); // the bytes of the group before, before there are those of this one
+        }
         // `utf8: false`: bytes that are not marked as text are none, as in the trainer.
         const found = await parquetReadObjects({ file, metadata, compressors, parsers, utf8: false, ...range });
         if (found.length === 0) throw new Error(l10n.t`the file ends after row ${row} of ${total}`);
