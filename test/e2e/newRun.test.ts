@@ -111,14 +111,19 @@ describe('a new run', () => {
   it('is chosen and created with the keyboard alone, and starts', async () => {
     const { page } = await form();
     const keys = workbench.page.keyboard;
+    /** Selects what is there without a command of the editor, which would come back to the page when it likes. */
+    const selectAll = async () => {
+      await keys.press('Home');
+      await keys.press('Shift+End');
+    };
     await page.locator('input[value="recommended"]').focus();
     await keys.press('ArrowDown');
     await until('another method is chosen', () => page.locator('input[value="adaptive"]').isChecked());
     await page.locator('#training-epochs').focus();
-    await keys.press('ControlOrMeta+A');
+    await selectAll();
     await keys.type('1');
     await page.locator('#name').focus();
-    await keys.press('ControlOrMeta+A');
+    await selectAll();
     await keys.type('first');
     await page.locator('#name-note', { hasText: 'Becomes first.finetune.json in the workspace.' }).waitFor();
     await keys.press('Tab');
