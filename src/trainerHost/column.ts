@@ -22,6 +22,7 @@ export interface StoredBlock extends Omit<Block, 'numbers'> {
 }
 
 export const blockLength = 65_536;
+export const mostBlockBytes = 8 * blockLength;
 const smallestBlock = 256;
 
 export class Column {
@@ -45,7 +46,7 @@ export class Column {
     if (!block && Object.is(value, this.missing)) return;
     if (!block || within >= block.numbers.length || !holds(block, value)) {
       const length = lengthFor(number, within, block);
-      block = this.precision === 'float32' ? this.plain(length, block) : this.packed(length, within, value, block);
+      block = this.precision === 'float32' ? this.plain(length, block) : this.packed(length, within, value, block ?? this.blocks[number - 1]?.kind);
       this.blocks[number] = block;
     }
     block.numbers[within] = value - block.base;
@@ -86,8 +87,9 @@ export class Column {
     return { kind: 'float32', base: 0, numbers };
   }
 
-  /** A block of the narrowest kind that holds the numbers before `within`, and `value`. */
-  private packed(length: number, within: number, value: number, before: Block | undefined): Block {
+  /** A block of the narrowest kind that holds the numbers before `within`, and `value`; no narrower than the one before it, which most are like. */
+  private packed(length: number, within: number, value: number, given: Block | Kind | undefined): Block {
+    const before = typeof given === 'object' ? given : undefined;
     const known = before ? before.numbers.length : within; // what is missing is 0, also where there was no block
     let [lowest, highest, whole] = [value, value, Number.isSafeInteger(value)];
     for (let index = 0; index < Math.min(known, length); index++) {
@@ -98,7 +100,8 @@ export class Column {
     }
     // Numbers that fall again and again must not have the block packed anew each time.
     const base = before && lowest < before.base ? lowest - (highest - lowest) : lowest;
-    const kind = whole ? narrowest(highest - base) : 'float64';
+    const least = typeof given === 'string' ? mostOf(given) : 0;
+    const kind = whole ? narrowest(Math.max(highest - base, least)) : 'float64';
     const block: Block = { kind, base: kind === 'float64' ? 0 : base, numbers: new kinds[kind](length) };
     for (let index = 0; before && index < before.numbers.length; index++) block.numbers[index] = before.numbers[index]! + before.base - block.base;
     if (!before) block.numbers.fill(this.missing - block.base, 0, within);
@@ -107,10 +110,13 @@ export class Column {
 }
 
 /** Whether a value is kept in a block as it is. */
-function holds({ kind, base, numbers }: Block, value: number): boolean {
+function holds({ kind, base }: Block, value: number): boolean {
   if (kind === 'float32' || kind === 'float64') return true;
-  return value >= base && value - base < 2 ** (8 * numbers.BYTES_PER_ELEMENT) && Number.isSafeInteger(value);
+  return value >= base && value - base <= mostOf(kind) && Number.isSafeInteger(value);
 }
+
+/** The highest number of a kind of whole numbers. */
+const mostOf = (kind: Kind): number => 2 ** (8 * kinds[kind].BYTES_PER_ELEMENT) - 1;
 
 const narrowest = (span: number): Kind => (span < 2 ** 8 ? 'uint8' : span < 2 ** 16 ? 'uint16' : span < 2 ** 32 ? 'uint32' : 'float64');
 

@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { protocolFingerprint } from '../protocol/eventTypes';
-import { blockLength, type StoredBlock } from './column';
+import { blockLength, mostBlockBytes, type StoredBlock } from './column';
 import { parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { eventsFile, indexFile } from './runFolder';
 import { RunState, Series, type EventCounts } from './runState';
@@ -207,11 +207,13 @@ export async function writeIndex(folder: string, state: RunState, kept: KeptLine
     await removeLeftovers(folder);
     file = await fs.promises.open(beside, 'w');
     const blocks: Description['blocks'] = [];
+    const room = Buffer.allocUnsafe(mostBlockBytes);
     for (const [column, numbers] of series.stored) {
       for (let number = 0; number * blockLength < steps; number++) {
         const block = numbers.stored(number, Math.min(blockLength, steps - number * blockLength));
         if (!block) continue;
-        const copy = Buffer.from(block.bytes); // the numbers may change while they are written
+        const copy = room.subarray(0, block.bytes.length);
+        copy.set(block.bytes); // the numbers may change while they are written
         blocks.push({ ...block, column, number, bytes: copy.length, hash: hashOf(copy) });
         await writeFully(file, copy);
         if (!stillHolds()) return false;
