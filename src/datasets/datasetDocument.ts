@@ -11,6 +11,7 @@ import type { IDisposable } from '../common/disposable';
 import { errorText } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore } from '../risk/cache';
+import { NO_MESSAGE } from '../risk/opinions';
 import { ClassifierUnavailable, ProbeUnavailable } from '../risk/scorer';
 import { endOf, type Place, type Stretch } from './formats/format';
 import type { TextSource } from './formats';
@@ -214,7 +215,8 @@ export class DatasetDocument implements IDisposable {
     try {
       const probe = probeOf(this.file, this.services);
       if (probe) await this.judgeByProbe(reading, probe, signal);
-      await this.judgeBy(this.services, reading, this.scores, signal);
+      const isTold = (hash: string): boolean => (this.services.opinions.over(this.file, hash, undefined)?.messageIndex ?? NO_MESSAGE) !== NO_MESSAGE;
+      await this.judgeBy(this.services, reading, this.scores, signal, isTold);
       await this.show(signal);
     } catch (error) {
       if (!(error instanceof ClassifierUnavailable)) throw error;
@@ -233,10 +235,10 @@ export class DatasetDocument implements IDisposable {
     }
   }
 
-  private async judgeBy(judge: JudgeServices, reading: Reading, scores: Scores, signal: AbortSignal): Promise<void> {
+  private async judgeBy(judge: JudgeServices, reading: Reading, scores: Scores, signal: AbortSignal, skip?: (hash: string) => boolean): Promise<void> {
     let batches = 0;
     let shownAt = 0;
-    const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal };
+    const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal, ...(skip && { skip }) };
     for await (const progress of judgeRows(reading, scores, judge, options)) {
       this.scoringAgain?.(progress);
       if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {

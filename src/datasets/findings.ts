@@ -21,7 +21,7 @@ export interface Finding extends Stretch {
 export const MOST_FINDINGS = 900;
 
 /** Where the texts of flagged rows stand, kept from one list of findings to the next. */
-export type SpanMemo = Map<string, Span>;
+export type SpanMemo = Map<string, { messageIndex: number; span: Span }>;
 
 export interface FindingOptions {
   /** What judged a row, in words. */
@@ -57,8 +57,10 @@ export async function findingsOf(report: FileReport, reading: Reading, options: 
     await pace.step(signal);
     const record = records[row.record]!;
     const { text } = record;
-    const span = lastSpans.get(text) ?? spanOfMessage(format, text, row.messageIndex) ?? whole(text);
-    spans.set(text, span);
+    const { messageIndex } = row;
+    const last = lastSpans.get(text);
+    const span = last?.messageIndex === messageIndex ? last.span : (spanOfMessage(format, text, messageIndex) ?? whole(text));
+    spans.set(text, { messageIndex, span });
     const message = flaggedMessage(row, judgeOf(row.hash));
     findings.push({ ...stretchIn(record, span), severity: 'warning', code: 'risk', message });
   }

@@ -19,6 +19,8 @@ export interface JudgeServices {
   scorer: PairJudge;
   cache: ScoreCache;
   log: Log;
+  /** By hash, the rows that it cannot judge; undefined where it judges every one. */
+  left?: Set<string>;
 }
 
 export interface RowServices extends JudgeServices {
@@ -31,6 +33,8 @@ export interface JudgeOptions {
   first: () => ReadonlySet<number>;
   /** Judge rows again that the cache knows. */
   again: boolean;
+  /** Whether a row, by its hash, is none of this judge's business. */
+  skip?: (hash: string) => boolean;
   signal: AbortSignal;
 }
 
@@ -44,15 +48,15 @@ const LONG_ROW_CHARACTERS = 20_000;
 /** The probe that has judged a dataset and goes on with its new rows, where the worker can ask it. */
 export function probeOf(file: string, { scorer, opinions, log }: RowServices): JudgeServices | undefined {
   const known = opinions.probeOf(file);
-  return known && { scorer: scorer.probe(known.source), cache: known.cache, log };
+  return known && { scorer: scorer.probe(known.source), cache: known.cache, log, left: known.left };
 }
 
 /** Fills `scores`; yields after every batch how many of the rows to be judged are done. */
 export async function* judgeRows(
   reading: Reading,
   scores: Scores,
-  { scorer, cache, log }: JudgeServices,
-  { first, again, signal }: JudgeOptions,
+  { scorer, cache, log, left }: JudgeServices,
+  { first, again, skip, signal }: JudgeOptions,
 ): AsyncGenerator<{ done: number; total: number }> {
   await cache.open(await scorer.judgeId());
   const pace = new Pace();
@@ -63,6 +67,7 @@ export async function* judgeRows(
     await pace.step(signal);
     if (!('hash' in read) || queued.has(read.hash) || (read.plain && scorer.readsContext)) continue;
     queued.add(read.hash);
+    if (left?.has(read.hash) || skip?.(read.hash)) continue;
     const cached = again ? undefined : (scores.known.get(read.hash) ?? cache.get(read.hash));
     if (cached) {
       scores.known.set(read.hash, cached);
@@ -89,7 +94,7 @@ export async function* judgeRows(
       return 'row' in read ? [{ hash: read.row.hash, messages: read.row.messages }] : [];
     });
     try {
-      const found = await scoreRows(rows, { scorer, cache }, signal);
+      const found = await scoreRows(rows, { scorer, cache, left }, signal);
       rows.forEach(({ hash }, index) => {
         const score = found[index];
         if (!score) return;
@@ -105,7 +110,7 @@ export async function* judgeRows(
 }
 
 /** What a judge says of rows, in order, undefined where it cannot judge one; the cache knows it from now on. */
-export async function scoreRows(rows: readonly MessagesOfRow[], { scorer, cache }: Pick<JudgeServices, 'scorer' | 'cache'>, signal: AbortSignal): Promise<(RowScore | undefined)[]> {
+export async function scoreRows(rows: readonly MessagesOfRow[], { scorer, cache, left }: Omit<JudgeServices, 'log'>, signal: AbortSignal): Promise<(RowScore | undefined)[]> {
   const pairs = rows.map(({ messages }) => pairsOf(messages));
   const asked = rows.flatMap(({ messages }, index) =>
     pairs[index]!.map(({ prompt, answer, answerIndex }) => ({ prompt, answer, ...(scorer.readsContext && { context: messages.slice(0, answerIndex) }) })),
@@ -114,7 +119,10 @@ export async function scoreRows(rows: readonly MessagesOfRow[], { scorer, cache 
   let next = 0;
   return rows.map(({ hash }, index) => {
     const ofRow = scores.slice(next, (next += pairs[index]!.length));
-    if (ofRow.some(({ risk }) => Number.isNaN(risk))) return undefined;
+    if (ofRow.some(({ risk }) => Number.isNaN(risk))) {
+      left?.add(hash);
+      return undefined;
+    }
     const score = scoreOfRow(pairs[index]!, ofRow);
     cache.set(hash, score);
     return score;

@@ -28,7 +28,7 @@ class SummaryLens implements vscode.CodeLensProvider {
       const put = lens(isOne(report.rows) ? l10n.t`${integer(report.rows)} row in quarantine, not trained on` : l10n.t`${integer(report.rows)} rows in quarantine, not trained on`);
       if (!first) return [put];
       const target = path.basename(datasetOf(fsPath));
-      return [put, lens(more.length > 0 ? l10n.t`Restore all ${more.length + 1} to ${target}` : l10n.t`Restore it to ${target}`, 'safeFinetuning.restoreRow', first, ...more)];
+      return [put, lens(more.length > 0 ? l10n.t`Restore all ${integer(more.length + 1)} to ${target}` : l10n.t`Restore it to ${target}`, 'safeFinetuning.restoreRow', first, ...more)];
     }
     const { flagged } = report;
     const unfinished = scoring !== undefined && scoring.done < scoring.total;
@@ -44,7 +44,7 @@ class SummaryLens implements vscode.CodeLensProvider {
     lenses.push(lens(l10n.t('Next flagged row'), 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
       const [first, ...more] = flagged.map(row => locationOf(fsPath, row));
-      lenses.push(lens(flagged.length > 1 ? l10n.t`Move all ${flagged.length} to quarantine` : l10n.t('Move it to quarantine'), 'safeFinetuning.quarantineRow', first, ...more));
+      lenses.push(lens(flagged.length > 1 ? l10n.t`Move all ${integer(flagged.length)} to quarantine` : l10n.t('Move it to quarantine'), 'safeFinetuning.quarantineRow', first, ...more));
     }
     return lenses;
   }

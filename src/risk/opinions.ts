@@ -33,6 +33,7 @@ interface Kept extends Omit<Opinion, 'rows'> {
 export class Opinions implements IDisposable {
   private readonly known = new Map<string, Opinion>();
   private readonly caches = new Map<string, ScoreCache>();
+  private readonly left = new Map<string, Set<string>>();
   private readonly changed = new Emitter<string>();
   /** The dataset of which something else is known now. */
   readonly onDidChange = this.changed.event;
@@ -55,13 +56,18 @@ export class Opinions implements IDisposable {
   /** The row's score by the judge of its dataset where that has judged it, otherwise `score`. */
   over(dataset: string, hash: string, score: RowScore | undefined): RowScore | undefined {
     const said = this.known.get(dataset)?.rows.get(hash) ?? this.probeOf(dataset)?.cache.get(hash);
-    return said ? { messageIndex: score?.messageIndex ?? NO_MESSAGE, ...said } : score;
+    if (!said) return score;
+    const { messageIndex = NO_MESSAGE } = said as Partial<RowScore>;
+    return { ...said, messageIndex: messageIndex === NO_MESSAGE ? (score?.messageIndex ?? NO_MESSAGE) : messageIndex };
   }
 
-  /** The probe that judges a dataset, where the worker can ask it, and what it has said. */
-  probeOf(dataset: string): { source: ProbeSource; cache: ScoreCache } | undefined {
+  /** The probe that judges a dataset, where the worker can ask it, what it has said, and the rows that it cannot judge. */
+  probeOf(dataset: string): { source: ProbeSource; cache: ScoreCache; left: Set<string> } | undefined {
     const source = this.known.get(dataset)?.probe;
-    return source && { source, cache: this.cacheOf(source) };
+    if (!source) return undefined;
+    const left = this.left.get(source.judgeId) ?? new Set();
+    this.left.set(source.judgeId, left);
+    return { source, cache: this.cacheOf(source), left };
   }
 
   async set(dataset: string, opinion: Opinion): Promise<void> {

@@ -53,6 +53,8 @@ describe('the worker of a table', () => {
       const opinions = new Opinions(path.join(folder, name), log);
       await opinions.set(path.join(folder, 'd.parquet'), { judge: 'probe', probe: { folder, judgeId: name }, rows: new Map() });
       const cache = new ScoreCache(path.join(folder, `${name}.bin`), log);
+      await cache.open('judge');
+      cache.set('1'.repeat(16), { risk: 0.1, refusal: false, messageIndex: 0 }); // what the classifier knows does not keep the probe from being asked
       const scorer = { ...judgeOf(() => 0.1), readsContext: false, probe: () => probe } as unknown as TableServices['scorer'];
       const table = await opened(worker, { scorer, cache, opinions, log, stalledAfterMs: 60_000 });
       await table.whenRead();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Pace } from '../../src/common/pace';
-import { findingsOf, MOST_FINDINGS, type Finding } from '../../src/datasets/findings';
+import { findingsOf, MOST_FINDINGS, type Finding, type SpanMemo } from '../../src/datasets/findings';
 import { scoreOfRow, type Scores } from '../../src/datasets/judging';
 import type { Reading } from '../../src/datasets/reading';
 import { makeReport, summary, summaryOf, type FileReport } from '../../src/datasets/report';
@@ -44,6 +44,18 @@ describe('findings', () => {
     );
     assert.match(findings[0]!.message, /^Risk 0\.97: /);
     assert.equal(summary(summaryOf(made)), '3 rows, 2 flagged at 0.50');
+  });
+
+  it('stand on the message that the last judge was about', async () => {
+    const lines = [JSON.stringify({ messages: ['one', 'two', 'three', 'four'].map((content, index) => ({ role: index % 2 ? 'assistant' : 'user', content })) })];
+    const reading = await read(lines);
+    const spans: SpanMemo = new Map();
+    for (const [messageIndex, text] of [[0, 'one'], [2, 'three'], [2, 'three']] as const) {
+      const scores = scoresOf(reading, () => 0.9);
+      scores.known.forEach((score, hash) => scores.known.set(hash, { ...score, messageIndex }));
+      const [found] = await findingsOf(await report(reading, scores), reading, { judgeOf: () => 'a judge', spans, pace: new Pace(), signal });
+      assert.equal(lines[0]!.slice(found!.start.character, found!.end.character), text);
+    }
   });
 
   it('stay below what VS Code keeps, with the riskiest rows and a line for the rest', async () => {

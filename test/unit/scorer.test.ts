@@ -106,12 +106,13 @@ describe('the scorer', function () {
     const row = (prompt: string): string => JSON.stringify({ messages: messages(prompt) });
     const { signal } = new AbortController();
 
-    async function judge(lines: string[], cache: ScoreCache, again = false, by: PairJudge = scorer): Promise<{ scores: Scores; totals: number[] }> {
+    async function judge(lines: string[], cache: ScoreCache, again = false, by: PairJudge = scorer, more: { left?: Set<string>; skip?: (hash: string) => boolean } = {}): Promise<{ scores: Scores; totals: number[] }> {
       const reading = await readText(lines.join('\n'));
       const scores: Scores = { known: new Map(), failed: new Map() };
       const totals: number[] = [];
-      const options = { first: () => new Set([lines.length - 1]), again, signal };
-      for await (const { total } of judgeRows(reading, scores, { scorer: by, cache, log }, options)) totals.push(total);
+      const { left, skip } = more;
+      const options = { first: () => new Set([lines.length - 1]), again, signal, ...(skip && { skip }) };
+      for await (const { total } of judgeRows(reading, scores, { scorer: by, cache, log, ...(left && { left }) }, options)) totals.push(total);
       return { scores, totals };
     }
 
@@ -142,11 +143,17 @@ describe('the scorer', function () {
       const opinions = new Opinions(path.join(folder, 'judged'), log);
       const source = { folder: '/exported', judgeId: 'probe-1' };
       await opinions.set('a.jsonl', { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: new Map([[hashOf(messages('told')), { risk: 0.5, refusal: false }]]) });
-      const { cache } = opinions.probeOf('a.jsonl')!;
+      const { cache, left } = opinions.probeOf('a.jsonl')!;
       const lines = [row('told'), row('typed'), row('odd'), JSON.stringify({ text: 'A text by itself.' })];
-      const { scores, totals } = await judge(lines, cache, false, scorer.probe(source));
+      const { scores, totals } = await judge(lines, cache, false, scorer.probe(source), { left });
       assert.equal(totals[0], 2, 'what is known and plain texts are not asked about');
       assert.deepEqual([...scores.known.keys()], [hashOf(messages('told')), hashOf(messages('typed'))]);
+      assert.deepEqual([...left], [hashOf(messages('odd'))]);
+      assert.equal((await judge(lines, cache, false, scorer.probe(source), { left })).totals[0], 0, 'it is not asked again about what it cannot judge');
+      const classified = new ScoreCache(path.join(folder, 'scores.txt'), log);
+      const others = await judge(lines, classified, false, scorer, { skip: hash => hash !== hashOf(messages('odd')) });
+      classified.dispose();
+      assert.equal(others.totals[0], 1, 'nor is the classifier about what it need not');
       opinions.dispose();
 
       const again = new Opinions(path.join(folder, 'judged'), log);
@@ -154,6 +161,9 @@ describe('the scorer', function () {
       await again.probeOf('a.jsonl')!.cache.open(await scorer.probe(source).judgeId());
       assert.deepEqual({ ...again.of('a.jsonl'), rows: undefined }, { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: undefined });
       assert.deepEqual(again.over('a.jsonl', hashOf(messages('told')), undefined), { risk: 0.5, refusal: false, messageIndex: NO_MESSAGE });
+      const byClassifier = { risk: 0.1, refusal: false, messageIndex: 3 };
+      assert.deepEqual(again.over('a.jsonl', hashOf(messages('told')), byClassifier), { risk: 0.5, refusal: false, messageIndex: 3 }, 'the trainer says no message');
+      assert.deepEqual(again.over('a.jsonl', hashOf(messages('typed')), byClassifier), { risk: 0.5, refusal: false, messageIndex: 0 });
       assert.deepEqual(again.over('a.jsonl', hashOf(messages('typed')), undefined), { risk: 0.5, refusal: false, messageIndex: 0 });
       assert.equal(again.over('a.jsonl', hashOf(messages('odd')), undefined), undefined);
       again.dispose();

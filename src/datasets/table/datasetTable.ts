@@ -119,8 +119,10 @@ export class DatasetTable extends Disposable {
   /** Those of which nothing is known, once the others are known. */
   private async lookUp(rows: UnjudgedRow[]): Promise<UnjudgedRow[]> {
     const known: JudgedRow[] = [];
+    const { opinions, cache } = this.services;
     const unknown = rows.filter(({ record, hash }) => {
-      const score = this.services.opinions.over(this.file, hash, this.services.cache.get(hash));
+      const isForProbe = this.probe && !this.probe.left?.has(hash) && !opinions.over(this.file, hash, undefined);
+      const score = isForProbe ? undefined : opinions.over(this.file, hash, cache.get(hash));
       if (score) known.push({ ...score, record });
       return !score;
     });
