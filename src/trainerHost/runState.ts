@@ -254,7 +254,7 @@ export interface EventCounts {
 }
 
 export class RunState {
-  series = new Series();
+  private steps: Series | undefined;
   /** Counts up whenever steps that were there have gone or changed: whoever copied the series starts again. */
   generation = 0;
   attempt: AttemptStarted | undefined;
@@ -282,6 +282,11 @@ export class RunState {
   firstEvent: number | undefined;
   lastEvent: number | undefined;
 
+  /** Made when it is asked for: of many runs most are never looked into. */
+  get series(): Series {
+    return (this.steps ??= new Series());
+  }
+
   /**
    * A state whose steps are known already, from the other events in their order, and the last of any batches between
    * them: whatever a batch changes beside the series, the next one changes again.
@@ -289,7 +294,7 @@ export class RunState {
   static restored(series: Series, events: readonly TailedEvent[], counts: EventCounts): RunState {
     const state = new RunState();
     for (const event of events) state.apply(event);
-    state.series = series;
+    state.steps = series;
     for (const measured of state.measurements) series.addMeasurement(measured);
     state.generation = 0;
     state.counts = { bad: counts.bad, unknown: counts.unknown, repeated: counts.repeated };
