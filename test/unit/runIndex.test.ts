@@ -108,7 +108,8 @@ describe('the index of a run', () => {
 
   /** Everything that is known of a run, its steps included. */
   const told = ({ state }: Reader): unknown => {
-    const { series, generation: _, ...rest } = state;
+    const { series } = state;
+    const { generation: _, steps: __, ...rest } = state as unknown as Record<string, unknown>;
     const rows = Array.from({ length: series.length }, (_, index) => series.stored.map(([, column]) => column.get(index)));
     const lowest = series.length ? series.extremes(0, series.length) : undefined;
     return JSON.parse(JSON.stringify({ ...rest, rows, missing: series.missing, lowest, listed: [...(state as unknown as { listed: Set<string> }).listed] }));
