@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from safe_finetuning.cli import Stderr, main
-from safe_finetuning.errors import UserError
+from safe_finetuning.errors import Cancelled, UserError
 from safe_finetuning.model import load_model
 from safe_finetuning.risk import exported_probe
 from safe_finetuning.risk.exported_probe import TOLERANCE, export_probe, parameters_below
@@ -107,19 +108,27 @@ def test_only_those_that_were_asked_for_last_are_kept(loaded, cache):
     [
         ({"MOST_PARAMETERS": 1000}, "Up to the layer that the probe reads, .* million parameters"),
         ({"TOLERANCE": -1}, r"differ by up to 0\.000 from those .* on cpu \(float32\)"),
-        ({"torch": None}, "cannot export"),
+        ({"torch": ZeroDivisionError("division by zero\n\nand much more")}, "exported: division by zero$"),
+        ({"torch": NotImplementedError()}, "exported: NotImplementedError$"),
+        ({"_write_onnx": lambda judge, path: path.write_bytes(b"no graph")}, "exported: .*probe.onnx failed"),
     ],
 )
 def test_what_cannot_be_exported_leaves_nothing_behind(loaded, cache, monkeypatch, changes, reason):
     judge = predictor(loaded)
     for name, value in changes.items():
         if name == "torch":
-            monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr(torch.onnx, "export", Mock(side_effect=value))
         else:
             monkeypatch.setattr(exported_probe, name, value)
     with pytest.raises(UserError, match=reason):
         export_probe(judge, Stderr())
     assert not cache.exists() or [path.name for path in cache.iterdir() if path.is_dir()] == []
+
+
+def test_an_export_that_is_cancelled_is_no_failure(loaded, monkeypatch):
+    monkeypatch.setattr(exported_probe, "_write_onnx", Mock(side_effect=Cancelled))
+    with pytest.raises(Cancelled):
+        export_probe(predictor(loaded), Stderr())
 
 
 def test_the_command_says_where_it_is_or_why_it_is_not(folder, tmp_path, monkeypatch, capsys):
