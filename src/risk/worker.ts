@@ -7,13 +7,11 @@
  */
 
 import "../common/workerLanguage";
-import { stat } from "node:fs/promises";
-import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 
 import { collectGarbage } from "../common/workers";
 import { Classifier } from "./classifier";
-import { ExportedProbe } from "./exportedProbe";
+import { LastProbe } from "./lastProbe";
 import { pairText } from "./pairText";
 import type { ProbeSource, Turn } from "./probeSource";
 import { isRefusal, patternsId } from "./refusal";
@@ -38,8 +36,12 @@ export interface WorkerData {
   threads: number;
 }
 
-/** `probe`: who judges in place of the classifier. */
-export type WorkerRequest = { id: number; pairs: TrainingPair[]; probe?: ProbeSource } | { cancel: number };
+export type WorkerRequest =
+  /** `probe`: who judges in place of the classifier. */
+  | { id: number; pairs: TrainingPair[]; probe?: ProbeSource }
+  | { cancel: number }
+  /** A probe that could not be loaded is to be tried again when it is next asked. */
+  | { retry: true };
 
 export type WorkerReply =
   /** Names the classifier and the refusal patterns exactly: scores of different judges must not be mixed. */
@@ -62,29 +64,15 @@ loading.then(
   (error: Error) => reply({ failed: error.message }),
 );
 
+const lastProbe = new LastProbe(threads);
 const cancellations = new Map<number, AbortController>();
 let lastRequest: Promise<void> = Promise.resolve();
-
-/** The probe that was asked last: memory is for one. What cannot be used is not tried again until it is made anew. */
-let lastProbe: { made: string; loading: Promise<ExportedProbe> } | undefined;
-
-async function probeOf(source: ProbeSource): Promise<ExportedProbe> {
-  const { mtimeMs } = await stat(path.join(source.folder, "probe.json")).catch(() => ({ mtimeMs: 0 }));
-  const made = `${source.judgeId} ${mtimeMs}`;
-  if (lastProbe?.made !== made) {
-    await lastProbe?.loading.then((probe) => probe.release(), () => undefined);
-    lastProbe = { made, loading: ExportedProbe.load(source, threads) };
-    await lastProbe.loading;
-    collectGarbage();
-  }
-  return lastProbe.loading;
-}
 
 async function score(pairs: TrainingPair[], source: ProbeSource | undefined, signal: AbortSignal): Promise<PairScore[]> {
   const refusals = pairs.map(({ answer }) => isRefusal(answer));
   const judged = pairs.filter((_, index) => !refusals[index]);
   const risks = source
-    ? await (await probeOf(source)).score(judged.map(({ context = [] }) => context), signal)
+    ? await lastProbe.score(source, judged.map(({ context = [] }) => context), signal)
     : await (await loading).score(judged.map(({ prompt, answer }) => pairText(prompt, answer)), undefined, signal);
   let next = 0;
   return refusals.map((refusal) => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
@@ -104,6 +92,10 @@ async function answer(id: number, pairs: TrainingPair[], probe: ProbeSource | un
 parentPort!.on("message", (request: WorkerRequest) => {
   if ("cancel" in request) {
     cancellations.get(request.cancel)?.abort();
+    return;
+  }
+  if ("retry" in request) {
+    lastProbe.retry();
     return;
   }
   const cancellation = new AbortController();

@@ -1,0 +1,48 @@
+/** The exported probe that was asked last, in memory: there is room for one. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { collectGarbage } from '../common/workers';
+import { ExportedProbe } from './exportedProbe';
+import type { ProbeSource, Turn } from './probeSource';
+
+export class LastProbe {
+  private last: { made: string; loading: Promise<ExportedProbe> } | undefined;
+
+  /** `threads`: processor threads of one forward pass, 0 for all. */
+  constructor(private readonly threads: number) {}
+
+  /**
+   * As `ExportedProbe.score` does, one call at a time. What cannot be used is not tried again until it is made anew,
+   * or until somebody asks to `retry`.
+   */
+  async score(source: ProbeSource, conversations: readonly (readonly Turn[])[], signal?: AbortSignal): Promise<number[]> {
+    const probe = await this.loaded(source);
+    return probe.score(conversations, signal);
+  }
+
+  /** Forgets that it could not be loaded. */
+  retry(): void {
+    const { last } = this;
+    last?.loading.catch(() => {
+      if (this.last === last) this.last = undefined;
+    });
+  }
+
+  /** Frees what it takes in memory. */
+  async release(): Promise<void> {
+    const { last } = this;
+    this.last = undefined;
+    await last?.loading.then(probe => probe.release()).catch(() => undefined);
+  }
+
+  private async loaded(source: ProbeSource): Promise<ExportedProbe> {
+    const { mtimeMs } = await stat(path.join(source.folder, 'probe.json')).catch(() => ({ mtimeMs: 0 }));
+    const made = `${source.judgeId} ${mtimeMs}`;
+    if (this.last?.made === made) return this.last.loading;
+    await this.release();
+    this.last = { made, loading: ExportedProbe.load(source, this.threads) };
+    const probe = await this.last.loading;
+    collectGarbage(); // what its files were read into
+    return probe;
+  }
+}
