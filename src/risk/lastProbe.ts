@@ -6,7 +6,7 @@ import { ExportedProbe } from './exportedProbe';
 import type { ProbeSource, Turn } from './probeSource';
 
 export class LastProbe {
-  private last: { made: string; loading: Promise<ExportedProbe> } | undefined;
+  private last: { judgeId: string; made: string; loading: Promise<ExportedProbe> } | undefined;
 
   /** `threads`: processor threads of one forward pass, 0 for all. */
   constructor(private readonly threads: number) {}
@@ -18,6 +18,11 @@ export class LastProbe {
   async score(source: ProbeSource, conversations: readonly (readonly Turn[])[], signal?: AbortSignal): Promise<number[]> {
     const probe = await this.loaded(source);
     return probe.score(conversations, signal);
+  }
+
+  /** One is in memory, and it is not this one. */
+  isAnother({ judgeId }: ProbeSource): boolean {
+    return this.last !== undefined && this.last.judgeId !== judgeId;
   }
 
   /** Forgets that it could not be loaded. */
@@ -40,7 +45,7 @@ export class LastProbe {
     const made = `${source.judgeId} ${mtimeMs}`;
     if (this.last?.made === made) return this.last.loading;
     await this.release();
-    this.last = { made, loading: ExportedProbe.load(source, this.threads) };
+    this.last = { judgeId: source.judgeId, made, loading: ExportedProbe.load(source, this.threads) };
     const probe = await this.last.loading;
     collectGarbage(); // what its files were read into
     return probe;

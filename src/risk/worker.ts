@@ -2,8 +2,8 @@
  * Worker-thread entry that scores training pairs with the bundled classifier, or with an exported probe.
  *
  * Started with `WorkerData`; answers `WorkerRequest`s with `WorkerReply`s, first of all with
- * `ready` or, when the classifier cannot be loaded, `failed`. Requests are answered in order; a
- * cancelled one is answered with an error named "AbortError".
+ * `ready` or, when the classifier cannot be loaded, `failed`. Requests are answered one at a time, in
+ * the order of `RequestQueue`; a cancelled one is answered with an error named "AbortError".
  */
 
 import "../common/workerLanguage";
@@ -15,6 +15,7 @@ import { LastProbe } from "./lastProbe";
 import { pairText } from "./pairText";
 import type { ProbeSource, Turn } from "./probeSource";
 import { isRefusal, patternsId } from "./refusal";
+import { RequestQueue } from "./requestQueue";
 
 export interface TrainingPair {
   prompt: string;
@@ -36,9 +37,15 @@ export interface WorkerData {
   threads: number;
 }
 
+export interface ScoreRequest {
+  id: number;
+  pairs: TrainingPair[];
+  /** Who judges in place of the classifier. */
+  probe?: ProbeSource;
+}
+
 export type WorkerRequest =
-  /** `probe`: who judges in place of the classifier. */
-  | { id: number; pairs: TrainingPair[]; probe?: ProbeSource }
+  | ScoreRequest
   | { cancel: number }
   /** A probe that could not be loaded is to be tried again when it is next asked. */
   | { retry: true };
@@ -66,9 +73,10 @@ loading.then(
 
 const lastProbe = new LastProbe(threads);
 const cancellations = new Map<number, AbortController>();
-let lastRequest: Promise<void> = Promise.resolve();
+const queue = new RequestQueue<ScoreRequest>(answer, ({ probe }) => probe !== undefined && lastProbe.isAnother(probe));
 
 async function score(pairs: TrainingPair[], source: ProbeSource | undefined, signal: AbortSignal): Promise<PairScore[]> {
+  signal.throwIfAborted();
   const refusals = pairs.map(({ answer }) => isRefusal(answer));
   const judged = pairs.filter((_, index) => !refusals[index]);
   const risks = source
@@ -78,9 +86,9 @@ async function score(pairs: TrainingPair[], source: ProbeSource | undefined, sig
   return refusals.map((refusal) => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
 }
 
-async function answer(id: number, pairs: TrainingPair[], probe: ProbeSource | undefined, signal: AbortSignal): Promise<void> {
+async function answer({ id, pairs, probe }: ScoreRequest): Promise<void> {
   try {
-    reply({ id, scores: await score(pairs, probe, signal) });
+    reply({ id, scores: await score(pairs, probe, cancellations.get(id)!.signal) });
   } catch (error) {
     const { name, message } = error instanceof Error ? error : new Error(String(error));
     reply({ id, error: { name, message } });
@@ -98,7 +106,6 @@ parentPort!.on("message", (request: WorkerRequest) => {
     lastProbe.retry();
     return;
   }
-  const cancellation = new AbortController();
-  cancellations.set(request.id, cancellation);
-  lastRequest = lastRequest.then(() => answer(request.id, request.pairs, request.probe, cancellation.signal));
+  cancellations.set(request.id, new AbortController());
+  queue.add(request);
 });

@@ -34,8 +34,11 @@ describe('the probe that was asked last', function () {
   });
 
   it('is loaded once', async () => {
+    assert.equal(probe.isAnother(source), false, 'there is none yet');
     for (let i = 0; i < 3; i++) assert.equal((await probe.score(source, asked)).length, 1);
     assert.equal(loads, 1);
+    assert.equal(probe.isAnother(source), false);
+    assert.equal(probe.isAnother({ ...source, judgeId: 'probe-2' }), true);
   });
 
   it('is not tried again where it could not be loaded, until somebody asks for it', async () => {
