@@ -91,6 +91,17 @@ def test_is_made_once_and_anew_for_another_chat_template(loaded, folder, monkeyp
     assert Predictor(judge.probe, again.model, again.tokenizer).judge_id != judge.judge_id
 
 
+def test_of_several_chat_templates_the_one_that_judged_is_exported(loaded, folder):
+    judge = predictor(loaded)
+    again = load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
+    template = again.tokenizer.chat_template
+    again.tokenizer.chat_template = {"tool_use": "{{ strftime_now('%Y') }}", "default": template}
+    named = Predictor(judge.probe, again.model, again.tokenizer)
+    assert named.judge_id == judge.judge_id
+    about = json.loads((export_probe(named, Stderr()) / "probe.json").read_text("utf-8"))
+    assert about["chatTemplate"] == template
+
+
 def test_only_those_that_were_asked_for_last_are_kept(loaded, cache):
     cache.mkdir(parents=True)
     for age in range(1, 6):

@@ -74,7 +74,8 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         )
     if getattr(judge.model, "is_quantized", False):
         raise UserError("The model is quantised (`quantisation`), which the editor's runtime cannot read.")
-    if "strftime_now" in judge.tokenizer.chat_template:
+    template = judge.tokenizer.get_chat_template()  # of several the one that it has judged by
+    if "strftime_now" in template:
         raise UserError("The model's chat template asks for the date, so that risks change from day to day.")
     tokenizer = tokenizer_json(judge.tokenizer)
     if tokenizer is None:
@@ -87,7 +88,7 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         about = {
             "judge": judge.judge_id,
             "sha256": sha256_of(folder / "probe.onnx"),
-            "chatTemplate": judge.tokenizer.chat_template,
+            "chatTemplate": template,
             "specialTokens": judge.tokenizer.special_tokens_map,
             "tolerance": TOLERANCE,
             "checks": _checked(judge, folder / "probe.onnx"),
