@@ -1,5 +1,5 @@
 /** The exported probe that was asked last, in memory: there is room for one. */
-import { stat } from 'node:fs/promises';
+import { stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { collectGarbage } from '../common/workers';
 import { ExportedProbe } from './exportedProbe';
@@ -48,6 +48,8 @@ export class LastProbe {
     this.last = { judgeId: source.judgeId, made, loading: ExportedProbe.load(source, this.threads) };
     const probe = await this.last.loading;
     collectGarbage(); // what its files were read into
+    const now = new Date();
+    await utimes(source.folder, now, now).catch(() => undefined); // the trainer keeps those that were asked for last
     return probe;
   }
 }

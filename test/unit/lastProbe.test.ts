@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { ExportedProbe } from '../../src/risk/exportedProbe';
@@ -39,6 +39,12 @@ describe('the probe that was asked last', function () {
     assert.equal(loads, 1);
     assert.equal(probe.isAnother(source), false);
     assert.equal(probe.isAnother({ ...source, judgeId: 'probe-2' }), true);
+  });
+
+  it('is one that the trainer keeps, as it was asked for', async () => {
+    utimesSync(source.folder, 1e9, 1e9);
+    await probe.score(source, asked);
+    assert.ok(Date.now() - statSync(source.folder).mtimeMs < 60_000);
   });
 
   it('is not tried again where it could not be loaded, until somebody asks for it', async () => {

@@ -114,6 +114,16 @@ def test_only_those_that_were_asked_for_last_are_kept(loaded, cache):
     }
 
 
+def test_one_that_another_process_removes_meanwhile_is_no_error(loaded, cache, monkeypatch):
+    cache.mkdir(parents=True)
+    gone = cache / "gone"
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*listed(folder), *[gone] * (folder == cache)])
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: path == gone or is_dir(path))
+    assert export_probe(predictor(loaded), Stderr()).is_dir()
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -117,10 +117,17 @@ def export_probe(judge: Predictor, work: Work) -> Path:
 
 
 def _forget_unused(probes: Path) -> None:
-    """All but those that were asked for last; one that is wanted again is made again."""
+    """All but those asked for last, here or in the editor; one that is wanted again is made again."""
     kept = [folder for folder in probes.iterdir() if folder.is_dir() and folder.suffix != ".partial"]
-    for folder in sorted(kept, key=lambda folder: folder.stat().st_mtime, reverse=True)[MOST_KEPT:]:
+    for folder in sorted(kept, key=_last_asked, reverse=True)[MOST_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_asked(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # another process has removed it meanwhile
+        return 0
 
 
 def _is_whole(folder: Path) -> bool:
