@@ -5,6 +5,7 @@ import path from 'node:path';
 import { ExportedProbe } from '../../src/risk/exportedProbe';
 import { LastProbe } from '../../src/risk/lastProbe';
 import type { ProbeSource } from '../../src/risk/probeSource';
+import { until } from './until';
 
 const fixtures = path.join(__dirname, '..', '..', 'trainer', 'tests', 'fixtures', 'probe');
 const { judge: judgeId } = JSON.parse(readFileSync(path.join(fixtures, 'probe.json'), 'utf8')) as { judge: string };
@@ -15,15 +16,22 @@ describe('the probe that was asked last', function () {
   const load = ExportedProbe.load.bind(ExportedProbe);
   let source: ProbeSource;
   let loads: number;
+  let releases: number;
   let probe: LastProbe;
 
   beforeEach(() => {
     source = { folder: mkdtempSync(path.join(os.tmpdir(), 'probe-')), judgeId };
     cpSync(fixtures, source.folder, { recursive: true });
-    loads = 0;
-    ExportedProbe.load = (...given) => {
+    loads = releases = 0;
+    ExportedProbe.load = async (...given) => {
       loads++;
-      return load(...given);
+      const loaded = await load(...given);
+      const release = loaded.release.bind(loaded);
+      loaded.release = () => {
+        releases++;
+        return release();
+      };
+      return loaded;
     };
     probe = new LastProbe(2);
   });
@@ -45,6 +53,15 @@ describe('the probe that was asked last', function () {
     utimesSync(source.folder, 1e9, 1e9);
     await probe.score(source, asked);
     assert.ok(Date.now() - statSync(source.folder).mtimeMs < 60_000);
+  });
+
+  it('is released when nobody asks it for a while, and loaded again when it is asked', async () => {
+    probe = new LastProbe(2, 50);
+    await probe.score(source, asked);
+    await until(() => releases === 1);
+    assert.equal(probe.isAnother({ ...source, judgeId: 'probe-2' }), false);
+    assert.equal((await probe.score(source, asked)).length, 1);
+    assert.equal(loads, 2);
   });
 
   it('is not tried again where it could not be loaded, until somebody asks for it', async () => {
