@@ -104,10 +104,11 @@ export class Scorer implements PairJudge, IDisposable {
     }
   }
 
-  /** Forgets that the classifier did not run: the next request tries again. */
+  /** Forgets that the classifier or a probe did not run: the next request tries again. */
   retry(): void {
     this.unavailable = undefined;
     this.crashes = 0;
+    this.running?.worker.postMessage({ retry: true } satisfies WorkerRequest);
   }
 
   /** Stops the classifier, whatever it is doing; the next request starts it from its folder of then. */

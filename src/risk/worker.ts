@@ -2,21 +2,20 @@
  * Worker-thread entry that scores training pairs with the bundled classifier, or with an exported probe.
  *
  * Started with `WorkerData`; answers `WorkerRequest`s with `WorkerReply`s, first of all with
- * `ready` or, when the classifier cannot be loaded, `failed`. Requests are answered in order; a
- * cancelled one is answered with an error named "AbortError".
+ * `ready` or, when the classifier cannot be loaded, `failed`. Requests are answered one at a time, in
+ * the order of `RequestQueue`; a cancelled one is answered with an error named "AbortError".
  */
 
 import "../common/workerLanguage";
-import { stat } from "node:fs/promises";
-import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 
 import { collectGarbage } from "../common/workers";
 import { Classifier } from "./classifier";
-import { ExportedProbe } from "./exportedProbe";
+import { LastProbe } from "./lastProbe";
 import { pairText } from "./pairText";
 import type { ProbeSource, Turn } from "./probeSource";
 import { isRefusal, patternsId } from "./refusal";
+import { RequestQueue } from "./requestQueue";
 
 export interface TrainingPair {
   prompt: string;
@@ -38,8 +37,18 @@ export interface WorkerData {
   threads: number;
 }
 
-/** `probe`: who judges in place of the classifier. */
-export type WorkerRequest = { id: number; pairs: TrainingPair[]; probe?: ProbeSource } | { cancel: number };
+export interface ScoreRequest {
+  id: number;
+  pairs: TrainingPair[];
+  /** Who judges in place of the classifier. */
+  probe?: ProbeSource;
+}
+
+export type WorkerRequest =
+  | ScoreRequest
+  | { cancel: number }
+  /** A probe that could not be loaded is to be tried again when it is next asked. */
+  | { retry: true };
 
 export type WorkerReply =
   /** Names the classifier and the refusal patterns exactly: scores of different judges must not be mixed. */
@@ -62,37 +71,24 @@ loading.then(
   (error: Error) => reply({ failed: error.message }),
 );
 
+const lastProbe = new LastProbe(threads);
 const cancellations = new Map<number, AbortController>();
-let lastRequest: Promise<void> = Promise.resolve();
-
-/** The probe that was asked last: memory is for one. What cannot be used is not tried again until it is made anew. */
-let lastProbe: { made: string; loading: Promise<ExportedProbe> } | undefined;
-
-async function probeOf(source: ProbeSource): Promise<ExportedProbe> {
-  const { mtimeMs } = await stat(path.join(source.folder, "probe.json")).catch(() => ({ mtimeMs: 0 }));
-  const made = `${source.judgeId} ${mtimeMs}`;
-  if (lastProbe?.made !== made) {
-    await lastProbe?.loading.then((probe) => probe.release(), () => undefined);
-    lastProbe = { made, loading: ExportedProbe.load(source, threads) };
-    await lastProbe.loading;
-    collectGarbage();
-  }
-  return lastProbe.loading;
-}
+const queue = new RequestQueue<ScoreRequest>(answer, ({ probe }) => probe !== undefined && lastProbe.isAnother(probe));
 
 async function score(pairs: TrainingPair[], source: ProbeSource | undefined, signal: AbortSignal): Promise<PairScore[]> {
+  signal.throwIfAborted();
   const refusals = pairs.map(({ answer }) => isRefusal(answer));
   const judged = pairs.filter((_, index) => !refusals[index]);
   const risks = source
-    ? await (await probeOf(source)).score(judged.map(({ context = [] }) => context), signal)
+    ? await lastProbe.score(source, judged.map(({ context = [] }) => context), signal)
     : await (await loading).score(judged.map(({ prompt, answer }) => pairText(prompt, answer)), undefined, signal);
   let next = 0;
   return refusals.map((refusal) => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
 }
 
-async function answer(id: number, pairs: TrainingPair[], probe: ProbeSource | undefined, signal: AbortSignal): Promise<void> {
+async function answer({ id, pairs, probe }: ScoreRequest): Promise<void> {
   try {
-    reply({ id, scores: await score(pairs, probe, signal) });
+    reply({ id, scores: await score(pairs, probe, cancellations.get(id)!.signal) });
   } catch (error) {
     const { name, message } = error instanceof Error ? error : new Error(String(error));
     reply({ id, error: { name, message } });
@@ -106,7 +102,10 @@ parentPort!.on("message", (request: WorkerRequest) => {
     cancellations.get(request.cancel)?.abort();
     return;
   }
-  const cancellation = new AbortController();
-  cancellations.set(request.id, cancellation);
-  lastRequest = lastRequest.then(() => answer(request.id, request.pairs, request.probe, cancellation.signal));
+  if ("retry" in request) {
+    lastProbe.retry();
+    return;
+  }
+  cancellations.set(request.id, new AbortController());
+  queue.add(request);
 });

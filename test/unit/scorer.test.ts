@@ -17,7 +17,7 @@ const worker = (answer: string, start = `reply({ ready: { judgeId: 'test' } });`
   const { parentPort } = require('node:worker_threads');
   const reply = message => parentPort.postMessage(message);
   ${start}
-  parentPort.on('message', ({ id, pairs, cancel, probe }) => { ${answer} });`;
+  parentPort.on('message', ({ id, pairs, cancel, probe, retry }) => { ${answer} });`;
 
 const SCORE_BY_LENGTH =
   'if (pairs) reply({ id, scores: pairs.map(({ prompt }) => ({ risk: prompt.length / 1000, refusal: false })) });';
@@ -79,6 +79,16 @@ describe('the scorer', function () {
     await assert.rejects(scorer.judgeId(), ClassifierUnavailable);
     scorer.retry();
     assert.match(await scorer.judgeId(), /^test/);
+  });
+
+  it('has a probe that could not be loaded tried again when it is asked to', async () => {
+    start(worker(`if (retry) globalThis.mended = true;
+      else if (!globalThis.mended) reply({ id, error: { name: 'ProbeUnavailable', message: 'EMFILE' } });
+      else ${SCORE_BY_LENGTH}`));
+    const probe = scorer.probe({ folder: '/exported', judgeId: 'probe-1' });
+    await assert.rejects(probe.score([harmful]), ProbeUnavailable);
+    scorer.retry();
+    assert.equal((await probe.score([harmful])).length, 1);
   });
 
   it('lets nobody wait for a classifier that is stopped while it loads', async () => {

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from safe_finetuning.cli import Stderr, main
-from safe_finetuning.errors import UserError
+from safe_finetuning.errors import Cancelled, UserError
 from safe_finetuning.model import load_model
 from safe_finetuning.risk import exported_probe
 from safe_finetuning.risk.exported_probe import TOLERANCE, export_probe, parameters_below
@@ -90,6 +91,17 @@ def test_is_made_once_and_anew_for_another_chat_template(loaded, folder, monkeyp
     assert Predictor(judge.probe, again.model, again.tokenizer).judge_id != judge.judge_id
 
 
+def test_of_several_chat_templates_the_one_that_judged_is_exported(loaded, folder):
+    judge = predictor(loaded)
+    again = load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
+    template = again.tokenizer.chat_template
+    again.tokenizer.chat_template = {"tool_use": "{{ strftime_now('%Y') }}", "default": template}
+    named = Predictor(judge.probe, again.model, again.tokenizer)
+    assert named.judge_id == judge.judge_id
+    about = json.loads((export_probe(named, Stderr()) / "probe.json").read_text("utf-8"))
+    assert about["chatTemplate"] == template
+
+
 def test_only_those_that_were_asked_for_last_are_kept(loaded, cache):
     cache.mkdir(parents=True)
     for age in range(1, 6):
@@ -102,24 +114,42 @@ def test_only_those_that_were_asked_for_last_are_kept(loaded, cache):
     }
 
 
+def test_one_that_another_process_removes_meanwhile_is_no_error(loaded, cache, monkeypatch):
+    cache.mkdir(parents=True)
+    gone = cache / "gone"
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*listed(folder), *[gone] * (folder == cache)])
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: path == gone or is_dir(path))
+    assert export_probe(predictor(loaded), Stderr()).is_dir()
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"MOST_PARAMETERS": 1000}, "Up to the layer that the probe reads, .* million parameters"),
         ({"TOLERANCE": -1}, r"differ by up to 0\.000 from those .* on cpu \(float32\)"),
-        ({"torch": None}, "cannot export"),
+        ({"torch": ZeroDivisionError("division by zero\n\nand much more")}, "exported: division by zero$"),
+        ({"torch": NotImplementedError()}, "exported: NotImplementedError$"),
+        ({"_write_onnx": lambda judge, path: path.write_bytes(b"no graph")}, "exported: .*probe.onnx failed"),
     ],
 )
 def test_what_cannot_be_exported_leaves_nothing_behind(loaded, cache, monkeypatch, changes, reason):
     judge = predictor(loaded)
     for name, value in changes.items():
         if name == "torch":
-            monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
+            monkeypatch.setattr(torch.onnx, "export", Mock(side_effect=value))
         else:
             monkeypatch.setattr(exported_probe, name, value)
     with pytest.raises(UserError, match=reason):
         export_probe(judge, Stderr())
     assert not cache.exists() or [path.name for path in cache.iterdir() if path.is_dir()] == []
+
+
+def test_an_export_that_is_cancelled_is_no_failure(loaded, monkeypatch):
+    monkeypatch.setattr(exported_probe, "_write_onnx", Mock(side_effect=Cancelled))
+    with pytest.raises(Cancelled):
+        export_probe(predictor(loaded), Stderr())
 
 
 def test_the_command_says_where_it_is_or_why_it_is_not(folder, tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..cache import cache_folder, made_once
-from ..errors import UserError
+from ..errors import Cancelled, UserError
 from ..files import sha256_of
 from .probe import Predictor, Probe, prompt_texts, states_of, tokenizer_json
 
@@ -74,7 +74,8 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         )
     if getattr(judge.model, "is_quantized", False):
         raise UserError("The model is quantised (`quantisation`), which the editor's runtime cannot read.")
-    if "strftime_now" in judge.tokenizer.chat_template:
+    template = judge.tokenizer.get_chat_template()  # of several the one that it has judged by
+    if "strftime_now" in template:
         raise UserError("The model's chat template asks for the date, so that risks change from day to day.")
     tokenizer = tokenizer_json(judge.tokenizer)
     if tokenizer is None:
@@ -87,7 +88,7 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         about = {
             "judge": judge.judge_id,
             "sha256": sha256_of(folder / "probe.onnx"),
-            "chatTemplate": judge.tokenizer.chat_template,
+            "chatTemplate": template,
             "specialTokens": judge.tokenizer.special_tokens_map,
             "tolerance": TOLERANCE,
             "checks": _checked(judge, folder / "probe.onnx"),
@@ -108,13 +109,25 @@ def export_probe(judge: Predictor, work: Work) -> Path:
             f"The probe cannot be exported to {folder}: {error.strerror or error}. Free some space, or set "
             "SAFE_FINETUNING_CACHE to a folder that has it."
         ) from error
+    except (UserError, Cancelled):
+        raise
+    except Exception as error:  # of many kinds: an operator or a turn in the model's code that ONNX lacks
+        reason = str(error).strip() or type(error).__name__
+        raise UserError(f"The probe cannot be exported: {reason.splitlines()[0]}") from error
 
 
 def _forget_unused(probes: Path) -> None:
-    """All but those that were asked for last; one that is wanted again is made again."""
+    """All but those asked for last, here or in the editor; one that is wanted again is made again."""
     kept = [folder for folder in probes.iterdir() if folder.is_dir() and folder.suffix != ".partial"]
-    for folder in sorted(kept, key=lambda folder: folder.stat().st_mtime, reverse=True)[MOST_KEPT:]:
+    for folder in sorted(kept, key=_last_asked, reverse=True)[MOST_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_asked(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # another process has removed it meanwhile
+        return 0
 
 
 def _is_whole(folder: Path) -> bool:
@@ -133,26 +146,22 @@ def parameters_below(model: Any, layer: int) -> int:
 
 
 def _write_onnx(judge: Predictor, path: Path) -> None:
-    """Raises UserError where the exporter cannot."""
     on_cpu = judge.model.device.type == "cpu" and judge.model.dtype == torch.float32
     model = judge.model if on_cpu else copy.deepcopy(judge.model).to("cpu", torch.float32)
     ids, mask = torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64)
     both = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of torchvision, which nothing here needs
-    try:
-        with torch.inference_mode():
-            torch.onnx.export(
-                _Judge(model, judge.probe).eval(),
-                (ids, mask),
-                path,
-                input_names=INPUTS,
-                output_names=["risk"],
-                dynamic_shapes=dict.fromkeys(INPUTS, both),
-                external_data=False,
-                verbose=False,
-            )
-    except Exception as error:  # of many kinds: an operator or a turn in the model's code that ONNX lacks
-        raise UserError(f"PyTorch cannot export the model: {str(error).splitlines()[0]}") from error
+    with torch.inference_mode():
+        torch.onnx.export(
+            _Judge(model, judge.probe).eval(),
+            (ids, mask),
+            path,
+            input_names=INPUTS,
+            output_names=["risk"],
+            dynamic_shapes=dict.fromkeys(INPUTS, both),
+            external_data=False,
+            verbose=False,
+        )
 
 
 def _checked(judge: Predictor, path: Path) -> list[dict[str, Any]]:

@@ -148,7 +148,8 @@ class Predictor:
         self, probe: Probe, model: Any, tokenizer: Any, check: Callable[[], None] = lambda: None
     ) -> None:
         self.probe, self.model, self.tokenizer, self.check = probe, model, tokenizer, check
-        read = json.dumps([tokenizer_json(tokenizer), tokenizer.chat_template, tokenizer.special_tokens_map])
+        template = tokenizer.get_chat_template()
+        read = json.dumps([tokenizer_json(tokenizer), template, tokenizer.special_tokens_map])
         self.judge_id = f"{probe.judge_id}-{hashlib.sha256(read.encode()).hexdigest()[:12]}"
 
     def score(
