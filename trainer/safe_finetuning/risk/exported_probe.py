@@ -11,8 +11,10 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +103,8 @@ def export_probe(judge: Predictor, work: Work) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
     try:
         made_once(folder, make, lambda: work.phase("loading", waiting), work.check)
-        folder.touch()
+        with suppress(OSError):
+            os.utime(folder)
         _forget_unused(folder.parent)
         return folder
     except OSError as error:
