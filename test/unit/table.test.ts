@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
@@ -72,6 +72,29 @@ describe('the table of a dataset file', function () {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('reads a line of 100 MB, and those around it', async () => {
+    const table = await openTableOf(write('long.jsonl', `${line('before')}\n${line('x'.repeat(100_000_000))}\n${line('after')}\n`));
+    const { rows } = table.page({ filter: 'all', order: 'file' }, 0, 10);
+    assert.deepEqual(rows.map(row => [row.line, row.prompt.slice(0, 6)]), [[1, 'before'], [2, 'xxxxxx'], [3, 'after']]);
+    assert.equal(table.summary().counts.malformed, 0);
+  });
+
+  it('reads a file that is removed or cut meanwhile as far as it goes, and says so instead of showing its rows', async () => {
+    const lines = Array.from({ length: 40_000 }, (_, index) => line(`prompt ${index}`));
+    for (const [name, harm] of [['removed.jsonl', rmSync], ['cut.jsonl', (file: string) => truncateSync(file, 100)]] as const) {
+      const file = write(name, lines.join('\n'));
+      const source = await openSource(file, path.join(folder, 'spool'));
+      const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true, reading: 1 });
+      let parts = 0;
+      await table.readAll(() => parts++ || harm(file));
+      assert.ok(parts > 0);
+      if (name.startsWith('removed')) assert.equal(table.summary().counts.all, lines.length);
+      else assert.ok(table.summary().counts.all < lines.length);
+      assert.throws(() => table.page({ filter: 'all', order: 'file' }, 0, 10), /The file has changed since it was read/);
+      source.close();
+    }
   });
 
   it('shows rows by risk and by kind, and counts them', async () => {
