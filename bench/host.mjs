@@ -72,7 +72,8 @@ async function measureInHost(folder, repetitions) {
   });
   for (const name of ['rows.jsonl', 'rows.txt']) fs.writeFileSync(path.join(workspace, name), rows.join('\n') + '\n');
   fs.copyFileSync(inRoot('examples/support.jsonl'), path.join(workspace, 'cold.jsonl'));
-  fs.writeFileSync(path.join(workspace, 'warm.jsonl'), rows.slice(-examples.length).join('\n') + '\n');
+  const first = rows.length - (rows.length % examples.length) - examples.length; // begins as the example does
+  fs.writeFileSync(path.join(workspace, 'warm.jsonl'), rows.slice(first, first + examples.length).join('\n') + '\n');
   const large = path.join(folder, 'large'); // beside the workspace, which is not to be larger than most
   writeLarge(large, rows);
   const results = path.join(folder, 'probe.json');
