@@ -104,6 +104,7 @@ function writeLarge(large, rows) {
   }
   fs.writeFileSync(path.join(large, 'large.json'), `[\n${written['large.json'].join(',\n')}\n]\n`);
   fs.writeFileSync(path.join(large, 'large.csv'), `${written['large.csv'].join('\n')}\n`);
+  fs.writeFileSync(path.join(large, 'small.json'), '[]\n');
   // In which the editor does for the file what it does anyway: of JSON its own extension takes note, whatever it is called.
   for (const [name, other] of [['large.json', 'large.jsonc'], ['large.csv', 'large.txt']]) fs.copyFileSync(path.join(large, name), path.join(large, other));
 }
