@@ -3,7 +3,7 @@ import * as l10n from '@vscode/l10n';
 import uPlot from 'uplot';
 import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
-import { integer, written } from '../common/format';
+import { integer, written } from '../../src/common/format';
 import type { Cell, ChartData, ChartSpec, Display, GroupOptions, LineSpec, Mark, Range } from './chartSpec';
 import { isRound, paddedRange, pointsOf, shortNumber, stroke, valueAt } from './drawing';
 import { lineSample } from './lineSample';

@@ -1,6 +1,6 @@
 /** How lines, points and numbers are drawn. */
 import type uPlot from 'uplot';
-import { short, written } from '../common/format';
+import { short, written } from '../../src/common/format';
 import type { LineSpec } from './chartSpec';
 import { themeColour } from './theme';
 import type { Cell } from './values';

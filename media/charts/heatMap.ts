@@ -4,7 +4,7 @@ import type uPlot from 'uplot';
 import { riskBins, type RiskMap } from '../../src/views/panelProtocol';
 import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
-import { hundredths, integer, tenths } from '../common/format';
+import { hundredths, integer, tenths } from '../../src/common/format';
 import type { Layer } from './chartSpec';
 import { themeColour } from './theme';
 

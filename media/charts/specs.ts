@@ -1,6 +1,6 @@
 /** Charts that several pages show. */
 import * as l10n from '@vscode/l10n';
-import { decimal, hundredths, percent, tenths } from '../common/format';
+import { decimal, hundredths, percent, tenths } from '../../src/common/format';
 import type { ChartSpec } from './chartSpec';
 
 export const lossChart: ChartSpec<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTokens'> = {

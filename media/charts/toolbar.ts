@@ -1,7 +1,7 @@
 /** How the charts are drawn, and which part of them is. */
 import * as l10n from '@vscode/l10n';
 import { h, icon, setText } from '../common/dom';
-import { hundredths } from '../common/format';
+import { hundredths } from '../../src/common/format';
 import { button, checkbox } from '../common/toolkit';
 import type { Display } from './chartSpec';
 

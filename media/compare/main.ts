@@ -16,7 +16,7 @@ import { canaryHint } from '../charts/specs';
 import { onThemeChange, recolour } from '../charts/theme';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
 import { h, icon } from '../common/dom';
-import { decimal, duration, exponent, hundredths, integer, tenths } from '../common/format';
+import { decimal, duration, exponent, hundredths, integer, tenths } from '../../src/common/format';
 import { Place } from '../common/place';
 import { button } from '../common/toolkit';
 import { extentOf, layOver, type Axis, type RunColumns } from './layOver';

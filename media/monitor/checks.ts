@@ -1,7 +1,7 @@
 /** The checks before a run, one line each, with what mends a failure; and the page when there is nothing yet. */
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../../src/common/language';
-import { integer } from '../common/format';
+import { integer } from '../../src/common/format';
 import { fixTitles, type ChecksView, type MonitorCommand } from '../../src/views/monitorProtocol';
 import { button, spinner } from '../common/toolkit';
 import { h, icon } from '../common/dom';

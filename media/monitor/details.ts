@@ -4,7 +4,7 @@ import { isOne } from '../../src/common/language';
 import type { DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { button } from '../common/toolkit';
 import { h, icon } from '../common/dom';
-import { hundredths, integer, percent, signed } from '../common/format';
+import { hundredths, integer, percent, signed } from '../../src/common/format';
 
 type Row = { file: number; line: number; hash: string };
 type Metrics = NonNullable<DetailsView['before']>;

@@ -4,7 +4,7 @@ import type { MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { capitalised, phaseWord, statusWord } from '../../src/trainerHost/words';
 import { button, spinner, tag } from '../common/toolkit';
 import { h, icon, setText, type IconName } from '../common/dom';
-import { duration, integer, percent } from '../common/format';
+import { duration, integer, percent } from '../../src/common/format';
 
 type Status = RunView['status'];
 

@@ -13,7 +13,7 @@ import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
-import { decimal, exponent, integer } from '../common/format';
+import { decimal, exponent, integer } from '../../src/common/format';
 import { Header } from './header';
 import { OtherRuns } from './otherRuns';
 import { Place } from '../common/place';

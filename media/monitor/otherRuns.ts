@@ -3,7 +3,7 @@ import * as l10n from '@vscode/l10n';
 import type { OtherRun } from '../../src/views/monitorProtocol';
 import { capitalised, statusWord } from '../../src/trainerHost/words';
 import { h, icon, setText } from '../common/dom';
-import { decimal, hundredths } from '../common/format';
+import { decimal, hundredths } from '../../src/common/format';
 import { statusLook } from './header';
 
 const [trendWidth, trendHeight] = [60, 18];

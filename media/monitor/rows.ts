@@ -4,7 +4,7 @@ import { isOne } from '../../src/common/language';
 import type { BatchRow, ToMonitor } from '../../src/views/monitorProtocol';
 import { button } from '../common/toolkit';
 import { h, icon } from '../common/dom';
-import { hundredths, integer } from '../common/format';
+import { hundredths, integer } from '../../src/common/format';
 
 type BatchView = Extract<ToMonitor, { type: 'rows' }>;
 

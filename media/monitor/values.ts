@@ -2,7 +2,7 @@
 import * as l10n from '@vscode/l10n';
 import type { RunView } from '../../src/views/monitorProtocol';
 import { h, setText } from '../common/dom';
-import { bytes, decimal, duration, exponent, hundredths, integer, tenths } from '../common/format';
+import { bytes, decimal, duration, exponent, hundredths, integer, tenths } from '../../src/common/format';
 
 type Current = NonNullable<RunView['current']>;
 

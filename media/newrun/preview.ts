@@ -4,7 +4,7 @@ import type { Cost, RowTokens, TokenPiece, TokenStatistics } from '../../src/pro
 import type { FromNewRun, PreviewContent, PreviewView } from '../../src/views/newRunProtocol';
 import { isOne } from '../../src/common/language';
 import { around, h, icon } from '../common/dom';
-import { bytes, duration, integer, percent } from '../common/format';
+import { bytes, duration, integer, percent } from '../../src/common/format';
 import { button, spinner } from '../common/toolkit';
 
 type Send = (message: FromNewRun) => void;

@@ -18,7 +18,7 @@ import { Looking } from '../charts/looking';
 import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
 import { h, icon, setText } from '../common/dom';
-import { bytes, decimal, duration, exponent, hundredths, integer, percent } from '../common/format';
+import { bytes, decimal, duration, exponent, hundredths, integer, percent } from '../../src/common/format';
 import { Place } from '../common/place';
 import { button } from '../common/toolkit';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from '../monitor/details';

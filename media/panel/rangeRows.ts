@@ -3,7 +3,7 @@ import * as l10n from '@vscode/l10n';
 import type { RangeMessage, RangeRow } from '../../src/views/panelProtocol';
 import { isOne } from '../../src/common/language';
 import { h, icon } from '../common/dom';
-import { decimal, hundredths, integer } from '../common/format';
+import { decimal, hundredths, integer } from '../../src/common/format';
 import { button, spinner } from '../common/toolkit';
 import { riskBar } from '../monitor/rows';
 

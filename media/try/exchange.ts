@@ -3,7 +3,7 @@ import * as l10n from '@vscode/l10n';
 import type { Answer, Exchange, Side } from '../../src/views/tryProtocol';
 import { isOne } from '../../src/common/language';
 import { h, icon, setText, type IconName } from '../common/dom';
-import { integer, tenths } from '../common/format';
+import { integer, tenths } from '../../src/common/format';
 import { button } from '../common/toolkit';
 
 const sides = ['reference', 'tuned'] as const satisfies readonly Side[];

@@ -1,7 +1,7 @@
 /** One row in full, with what can be done about it. */
 import * as l10n from '@vscode/l10n';
 import { h, icon } from '../common/dom';
-import { hundredths, integer } from '../common/format';
+import { hundredths, integer } from '../../src/common/format';
 import { button } from '../common/toolkit';
 import type { FileAbilities, RowAction, ShownRow } from '../../src/views/viewerProtocol';
 

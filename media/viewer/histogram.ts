@@ -2,7 +2,7 @@
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
-import { hundredths, integer } from '../common/format';
+import { hundredths, integer } from '../../src/common/format';
 import type { TableSummary } from '../../src/views/viewerProtocol';
 
 const PAUSE_MS = 300;

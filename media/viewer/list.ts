@@ -1,7 +1,7 @@
 /** The rows of a view, of which only those on the screen are on the page. */
 import * as l10n from '@vscode/l10n';
 import { h } from '../common/dom';
-import { hundredths, integer } from '../common/format';
+import { hundredths, integer } from '../../src/common/format';
 import type { ListedRow } from '../../src/views/viewerProtocol';
 
 const ROW_PIXELS = 44;

@@ -6,7 +6,7 @@ import * as l10n from '@vscode/l10n';
 import type { FileAbilities, FromViewer, RowAction, ShownRow, TableFilter, TableOrder, TableSummary, TableView, ToViewer } from '../../src/views/viewerProtocol';
 import { isOne } from '../../src/common/language';
 import { h, icon, setText } from '../common/dom';
-import { integer, percent } from '../common/format';
+import { integer, percent } from '../../src/common/format';
 import { Place } from '../common/place';
 import { button } from '../common/toolkit';
 import { rowDetails, type DetailsView } from './details';

@@ -7,7 +7,7 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { integer } from '../../media/common/format';
+import { integer } from '../common/format';
 import { setting } from '../common/configuration';
 import { setContext } from '../common/context';
 import { Disposable } from '../common/disposable';

@@ -2,7 +2,7 @@
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { hundredths, integer } from '../../media/common/format';
+import { hundredths, integer } from '../common/format';
 import { Disposable } from '../common/disposable';
 import type { Annotations } from './annotations';
 import type { DatasetIndex } from './datasetIndex';

@@ -1,7 +1,7 @@
 /** A file's report as what the Problems panel lists: where, how grave, and in which words. */
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../common/language';
-import { hundredths, integer } from '../../media/common/format';
+import { hundredths, integer } from '../common/format';
 import type { Pace } from '../common/pace';
 import { stretchIn, type Format, type RecordText, type Stretch } from './formats/format';
 import type { Span } from './jsonScan';

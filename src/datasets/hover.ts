@@ -1,7 +1,7 @@
 /** What the extension knows about the row under the mouse. */
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
-import { hundredths } from '../../media/common/format';
+import { hundredths } from '../common/format';
 import type { CommandId } from '../common/commands';
 import { setting } from '../common/configuration';
 import { DATASETS, type Annotations } from './annotations';

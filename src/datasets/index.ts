@@ -4,7 +4,7 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { hundredths, integer } from '../../media/common/format';
+import { hundredths, integer } from '../common/format';
 import type { RowArguments, RowLocation } from '../common/commands';
 import { setting } from '../common/configuration';
 import { Disposable } from '../common/disposable';

@@ -1,7 +1,7 @@
 /** What is said about a dataset file: which rows are flagged, and the sentences that say so. */
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../common/language';
-import { hundredths, integer } from '../../media/common/format';
+import { hundredths, integer } from '../common/format';
 import type { Pace } from '../common/pace';
 import type { Scores } from './judging';
 import type { Broken } from './formats/format';

@@ -3,7 +3,7 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { hundredths, integer } from '../../media/common/format';
+import { hundredths, integer } from '../common/format';
 import type { CommandArguments, CommandId } from '../common/commands';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';

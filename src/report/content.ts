@@ -1,5 +1,5 @@
 /** What a report says, before it is written as HTML, as Markdown or as a block of a model card. Pure. */
-import { decimal, duration, exponent, hundredths, integer, signed } from '../../media/common/format';
+import { decimal, duration, exponent, hundredths, integer, signed } from '../common/format';
 import type { EvaluationMetrics, MeanEstimate, Proportion, RunConfig } from '../protocol/messages';
 import type { NotableRow } from '../trainerHost/notableRows';
 import type { ReportInput, ReportSeries } from './reportInput';

@@ -1,5 +1,5 @@
 /** A run's method in a sentence, and the settings that it depends on. Pure. */
-import { percent } from '../../media/common/format';
+import { percent } from '../common/format';
 import type { RunConfig } from '../protocol/messages';
 
 /** Without a configuration, of a training script of the user's. */

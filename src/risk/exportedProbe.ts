@@ -14,7 +14,7 @@ import { Template } from '@huggingface/jinja';
 import { Tokenizer } from '@huggingface/tokenizers';
 import * as l10n from '@vscode/l10n';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { fixed } from '../../media/common/format';
+import { fixed } from '../common/format';
 import { errorText } from '../common/log';
 import { batchesByLength } from './batches';
 import { wellFormed } from './pairText';

@@ -6,7 +6,7 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { promisify } from 'node:util';
 import * as l10n from '@vscode/l10n';
-import { fixed } from '../../media/common/format';
+import { fixed } from '../common/format';
 import { endTree, spawnTree } from './processTree';
 
 /** The build that the trainer is tested with; users choose the index, and so the device, not the version. */

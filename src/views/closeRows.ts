@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
-import { hundredths, integer } from '../../media/common/format';
+import { hundredths, integer } from '../common/format';
 import type { RowLocation } from '../common/commands';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';

@@ -1,7 +1,7 @@
 /** How runs are told in words and icons, the same in the tree, the status bar and notifications. Pure. */
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
-import { fixed } from '../../media/common/format';
+import { fixed } from '../common/format';
 import type { Run } from '../trainerHost/run';
 import { isActive, type RunStatus } from '../trainerHost/runFolder';
 import { capitalised, phaseWord, statusWord } from '../trainerHost/words';

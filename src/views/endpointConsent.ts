@@ -2,7 +2,7 @@
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { integer } from '../../media/common/format';
+import { integer } from '../common/format';
 import type { Preflight } from '../trainerHost/preflight';
 
 /** False: the user would rather not have the rows sent to the server that the checks have named. */

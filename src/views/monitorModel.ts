@@ -2,7 +2,7 @@
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../common/language';
-import { hundredths, integer, short } from '../../media/common/format';
+import { hundredths, integer, short } from '../common/format';
 import type { Batch, Measured } from '../protocol/messages';
 import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
-import { integer } from '../../media/common/format';
+import { integer } from '../common/format';
 import type { DatasetIndex } from '../datasets/datasetIndex';
 import { EXTENSIONS } from '../datasets/formats';
 import { isQuarantine } from '../datasets/quarantineFiles';

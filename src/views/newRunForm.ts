@@ -8,7 +8,7 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { integer } from '../../media/common/format';
+import { integer } from '../common/format';
 import { Disposable } from '../common/disposable';
 import { errorText } from '../common/log';
 import { showError } from '../common/registerCommand';

@@ -1,6 +1,6 @@
 /** In a dataset, behind its rows: which of them pulled the model hardest from its reference in the run that is shown. */
 import * as l10n from '@vscode/l10n';
-import { fixed, written } from '../../media/common/format';
+import { fixed, written } from '../common/format';
 import { Disposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
-import { hundredths } from '../../media/common/format';
+import { hundredths } from '../common/format';
 import type { RowLocation } from '../common/commands';
 import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';

@@ -1,7 +1,7 @@
 /** The list of runs, newest first. */
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
-import { integer } from '../../media/common/format';
+import { integer } from '../common/format';
 import { isOne, language } from '../common/language';
 import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';

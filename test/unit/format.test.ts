@@ -1,5 +1,5 @@
 import assert from 'node:assert';
-import { bytes, decimal, duration, exponent, hundredths, integer, percent, signed } from '../../media/common/format';
+import { bytes, decimal, duration, exponent, hundredths, integer, percent, signed } from '../../src/common/format';
 
 describe('numbers in the monitor', () => {
   const cases: [string, string][] = [

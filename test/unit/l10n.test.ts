@@ -5,7 +5,7 @@ import path from 'node:path';
 import { setEnvironmentData } from 'node:worker_threads';
 import * as l10n from '@vscode/l10n';
 import * as esbuild from 'esbuild';
-import { bytes, decimal, integer, percent, signed } from '../../media/common/format';
+import { bytes, decimal, integer, percent, signed } from '../../src/common/format';
 import { inEnglish, isOne, language, setLanguage } from '../../src/common/language';
 import { summary } from '../../src/datasets/report';
 import { conversationOf } from '../../src/datasets/rowForms';

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../../common/language';
-import { integer } from '../../../media/common/format';
+import { integer } from '../../common/format';
 import { Disposable } from '../../common/disposable';
 import { Emitter } from '../../common/emitter';
 import { errorText } from '../../common/log';

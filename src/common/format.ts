@@ -1,5 +1,5 @@
 /** Numbers as people read them, in the language of the messages around them. */
-import { language } from '../../src/common/language';
+import { language } from './language';
 
 const missing = '–';
 
