@@ -32,8 +32,8 @@ export async function scanDelimited(source: TextSource, delimiter: Delimiter | u
       continue;
     }
     const start = window.placeOf(at);
-    let read = cells.read(window.text, at);
-    for (; !read && !window.isLast; read = cells.read(window.text, at)) window.grow();
+    const from = at;
+    const read = window.find(text => cells.read(text, from));
     if (!read) {
       scan.broken = { place: start, reason: l10n.t('This row has a quote that is not closed.') };
       break;
@@ -141,7 +141,7 @@ function cellReader(delimiter: Delimiter): CellReader {
         const quoted = text[at] === '"';
         const start = quoted ? at + 1 : at;
         const closing = quoted ? closingQuote(text, start) : start;
-        if (closing < 0) return undefined;
+        if (closing === undefined) return undefined;
         plain.lastIndex = quoted ? closing + 1 : start;
         const [whole, rest, end] = plain.exec(text)!;
         const written = quoted ? text.slice(start, closing) : rest!;
@@ -158,30 +158,23 @@ function cellReader(delimiter: Delimiter): CellReader {
   };
 }
 
-/** Of the text in quotes that begins at `start`; -1 where there is none. By hand: patterns run out of stack. */
-function closingQuote(text: string, start: number): number {
+/** Of the text in quotes that begins at `start`; undefined where there is none. By hand: patterns run out of stack. */
+function closingQuote(text: string, start: number): number | undefined {
   for (let at = text.indexOf('"', start); at >= 0; at = text.indexOf('"', at + 2)) if (text[at + 1] !== '"') return at;
-  return -1;
+  return undefined;
 }
 
 /** What most often stands outside quotes in the header. */
 function delimiterOf(window: TextWindow): Delimiter {
   let unquoted = '';
-  let at = window.text.search(/[^ \t\r\n]/);
-  for (; at < 0 && !window.isLast; at = window.text.search(/[^ \t\r\n]/)) window.grow();
-  for (; at >= 0 && at < window.text.length && !/[\r\n]/.test(window.text[at]!); at++) {
-    if (window.text[at] !== '"') unquoted += window.text[at];
-    else at = closingQuoteIn(window, at + 1);
-    if (at < 0) break;
+  let at = window.find(text => /[^ \t\r\n]/.exec(text)?.index);
+  while (at !== undefined && at < window.text.length && !/[\r\n]/.test(window.text[at]!)) {
+    const next: number = at + 1;
+    const isQuote = window.text[at] === '"';
+    if (!isQuote) unquoted += window.text[at];
+    const closing = isQuote ? window.find(text => closingQuote(text, next)) : at;
+    at = closing === undefined ? undefined : closing + 1;
   }
   const count = (delimiter: string): number => unquoted.split(delimiter).length;
   return DELIMITERS.reduce((most, delimiter) => (count(delimiter) > count(most) ? delimiter : most));
-}
-
-function closingQuoteIn(window: TextWindow, start: number): number {
-  for (;;) {
-    const at = closingQuote(window.text, start);
-    if (at >= 0 || window.isLast) return at;
-    window.grow();
-  }
 }

@@ -38,6 +38,15 @@ export class TextWindow {
     this.take(this.text.length);
   }
 
+  /** What `look` finds in the text, with more and more of the document where that is too little; undefined where all of it is. */
+  find<T>(look: (text: string) => T | undefined): T | undefined {
+    for (;;) {
+      const found = look(this.text);
+      if (found !== undefined || this.isLast) return found;
+      this.grow();
+    }
+  }
+
   /** In the document; no earlier than the last one. */
   placeOf(at: number): Place {
     const { offset, place } = this.known;
