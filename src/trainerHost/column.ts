@@ -46,7 +46,7 @@ export class Column {
     if (!block && Object.is(value, this.missing)) return;
     if (!block || within >= block.numbers.length || !holds(block, value)) {
       const length = lengthFor(number, within, block);
-      block = this.precision === 'float32' ? this.plain(length, block) : this.packed(length, within, value, block ?? this.blocks[number - 1]?.kind);
+      block = this.precision === 'float32' ? this.plain(length, block) : this.packed(length, within, value, block, this.blocks[number - 1]?.kind);
       this.blocks[number] = block;
     }
     block.numbers[within] = value - block.base;
@@ -87,9 +87,8 @@ export class Column {
     return { kind: 'float32', base: 0, numbers };
   }
 
-  /** A block of the narrowest kind that holds the numbers before `within`, and `value`; no narrower than the one before it, which most are like. */
-  private packed(length: number, within: number, value: number, given: Block | Kind | undefined): Block {
-    const before = typeof given === 'object' ? given : undefined;
+  /** A block of the narrowest kind that holds the numbers before `within`, and `value`; no narrower than `least`, that of the block before it, which most are like. */
+  private packed(length: number, within: number, value: number, before: Block | undefined, least: Kind = 'uint8'): Block {
     const known = before ? before.numbers.length : within; // what is missing is 0, also where there was no block
     let [lowest, highest, whole] = [value, value, Number.isSafeInteger(value)];
     for (let index = 0; index < Math.min(known, length); index++) {
@@ -100,8 +99,7 @@ export class Column {
     }
     // Numbers that fall again and again must not have the block packed anew each time.
     const base = before && lowest < before.base ? lowest - (highest - lowest) : lowest;
-    const least = typeof given === 'string' ? mostOf(given) : 0;
-    const kind = whole ? narrowest(Math.max(highest - base, least)) : 'float64';
+    const kind = whole ? narrowest(Math.max(highest - base, mostOf(least))) : 'float64';
     const block: Block = { kind, base: kind === 'float64' ? 0 : base, numbers: new kinds[kind](length) };
     for (let index = 0; before && index < before.numbers.length; index++) block.numbers[index] = before.numbers[index]! + before.base - block.base;
     if (!before) block.numbers.fill(this.missing - block.base, 0, within);
