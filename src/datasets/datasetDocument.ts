@@ -215,8 +215,7 @@ export class DatasetDocument implements IDisposable {
     try {
       const probe = probeOf(this.file, this.services);
       if (probe) await this.judgeByProbe(reading, probe, signal);
-      const isTold = (hash: string): boolean => (this.services.opinions.over(this.file, hash, undefined)?.messageIndex ?? NO_MESSAGE) !== NO_MESSAGE;
-      await this.judgeBy(this.services, reading, this.scores, signal, isTold);
+      await this.judgeBy(this.services, reading, this.scores, signal, probe && (hash => this.isToldByProbe(hash)));
       await this.show(signal);
     } catch (error) {
       if (!(error instanceof ClassifierUnavailable)) throw error;
@@ -233,6 +232,12 @@ export class DatasetDocument implements IDisposable {
       if (!(error instanceof ProbeUnavailable)) throw error;
       this.services.onProbeUnavailable(error.message);
     }
+  }
+
+  /** With the message that its risk is about, which the trainer does not say. */
+  private isToldByProbe(hash: string): boolean {
+    const said = this.services.opinions.over(this.file, hash, undefined);
+    return said !== undefined && said.messageIndex !== NO_MESSAGE;
   }
 
   private async judgeBy(judge: JudgeServices, reading: Reading, scores: Scores, signal: AbortSignal, skip?: (hash: string) => boolean): Promise<void> {

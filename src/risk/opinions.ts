@@ -32,8 +32,8 @@ interface Kept extends Omit<Opinion, 'rows'> {
 
 export class Opinions implements IDisposable {
   private readonly known = new Map<string, Opinion>();
-  private readonly caches = new Map<string, ScoreCache>();
-  private readonly left = new Map<string, Set<string>>();
+  /** By judge: what it has said, and the hashes of the rows that it cannot judge. */
+  private readonly probes = new Map<string, { cache: ScoreCache; left: Set<string> }>();
   private readonly changed = new Emitter<string>();
   /** The dataset of which something else is known now. */
   readonly onDidChange = this.changed.event;
@@ -64,17 +64,14 @@ export class Opinions implements IDisposable {
   /** The probe that judges a dataset, where the worker can ask it, what it has said, and the rows that it cannot judge. */
   probeOf(dataset: string): { source: ProbeSource; cache: ScoreCache; left: Set<string> } | undefined {
     const source = this.known.get(dataset)?.probe;
-    if (!source) return undefined;
-    const left = this.left.get(source.judgeId) ?? new Set();
-    this.left.set(source.judgeId, left);
-    return { source, cache: this.cacheOf(source), left };
+    return source && { source, ...this.saidBy(source) };
   }
 
   async set(dataset: string, opinion: Opinion): Promise<void> {
     await this.ready;
     const { probe, rows: said, ...about } = opinion;
     if (probe) {
-      const cache = this.cacheOf(probe);
+      const { cache } = this.saidBy(probe);
       await cache.open(scoresOf(probe));
       for (const [hash, score] of said) cache.set(hash, { messageIndex: NO_MESSAGE, ...score });
     }
@@ -95,17 +92,17 @@ export class Opinions implements IDisposable {
   }
 
   dispose(): void {
-    this.caches.forEach(cache => cache.dispose());
+    this.probes.forEach(({ cache }) => cache.dispose());
     this.changed.dispose();
   }
 
-  private cacheOf(probe: ProbeSource): ScoreCache {
-    const known = this.caches.get(probe.judgeId);
+  private saidBy(probe: ProbeSource): { cache: ScoreCache; left: Set<string> } {
+    const known = this.probes.get(probe.judgeId);
     if (known) return known;
-    const cache = new ScoreCache(path.join(this.folder, `${probe.judgeId}.bin`), this.log);
-    this.caches.set(probe.judgeId, cache);
-    void cache.open(scoresOf(probe));
-    return cache;
+    const said = { cache: new ScoreCache(path.join(this.folder, `${probe.judgeId}.bin`), this.log), left: new Set<string>() };
+    this.probes.set(probe.judgeId, said);
+    void said.cache.open(scoresOf(probe));
+    return said;
   }
 
   private fileOf(dataset: string): string {
