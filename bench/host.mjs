@@ -8,6 +8,7 @@ import { inRoot, python, root } from '../scripts/paths.mjs';
 import { fail, handleInterrupts, step } from '../scripts/run.mjs';
 import { setUp } from '../scripts/setup.mjs';
 import { runInExtensionHost } from '../scripts/vscode-host.mjs';
+import { atMost, median, plain } from './figures.mjs';
 import { openLiveRun } from './monitor/liveRun.mjs';
 
 const settings = { 'safeFinetuning.python.interpreter': python };
@@ -15,16 +16,13 @@ const fileRows = 10_000;
 const mostWindows = 30;
 const largeMegabytes = 40; // the editor itself opens no more than 50 as a document
 
-const median = values => [...values].sort((a, b) => a - b)[values.length >> 1];
-const atMost = (name, value, limit, unit = 'ms') => ({ name, value, unit, goal: `at most ${limit} ${unit}`, holds: value <= limit });
-
 /** What the editor itself needs for a file of this size, it needs in any case. */
 function blocksOf(file, blocks) {
-  const [dataset, plain] = [median(blocks.map(found => found.dataset)), median(blocks.map(found => found.plain))];
+  const [dataset, other] = [median(blocks.map(found => found.dataset)), median(blocks.map(found => found.plain))];
   return [
-    { name: `longest block while ${file} is read and judged, median over windows`, value: dataset, unit: 'ms', goal: null, holds: null },
-    { name: `the same under a name that is no dataset's, median over windows`, value: plain, unit: 'ms', goal: null, holds: null },
-    atMost('the one less the other', Math.max(0, dataset - plain), 20),
+    plain(`longest block while ${file} is read and judged, median over windows`, dataset, 'ms'),
+    plain(`the same under a name that is no dataset's, median over windows`, other, 'ms'),
+    atMost('the one less the other', Math.max(0, dataset - other), 20, 'ms'),
   ];
 }
 
@@ -39,16 +37,16 @@ async function main() {
     fs.writeFileSync(
       output,
       JSON.stringify([
-        atMost('activation, median', median(inHost.map(({ activation }) => activation)), 50),
-        atMost(`longest block while opening ${fileRows} rows, median over windows`, median(inHost.map(({ block }) => block)), 20),
+        atMost('activation, median', median(inHost.map(({ activation }) => activation)), 50, 'ms'),
+        atMost(`longest block while opening ${fileRows} rows, median over windows`, median(inHost.map(({ block }) => block)), 20, 'ms'),
         ...[['JSON', 'jsonBlock'], ['CSV', 'csvBlock']].map(([format, name]) =>
           blocksOf(`a ${format} file of ${largeMegabytes} MB`, inHost.map(found => found[name]))).flat(),
-        { name: `the ${fileRows} rows opened as plain text`, value: median(inHost.map(({ plainBlock }) => plainBlock)), unit: 'ms', goal: null, holds: null },
-        atMost('the example opened to its first row flagged, classifier not yet loaded, median', median(inHost.map(({ cold }) => cold)), 1000),
-        atMost('another file like it, classifier loaded, median', median(inHost.map(({ warm }) => warm)), 300),
-        { name: `${fileRows} rows opened to their first row flagged, median`, value: median(inHost.map(({ flagged }) => flagged)), unit: 'ms', goal: null, holds: null },
-        atMost('event written to value on screen, median', median(delays), 150),
-        { name: 'event written to value on screen, longest', value: Math.max(...delays), unit: 'ms', goal: null, holds: null },
+        plain(`the ${fileRows} rows opened as plain text`, median(inHost.map(({ plainBlock }) => plainBlock)), 'ms'),
+        atMost('the example opened to its first row flagged, classifier not yet loaded, median', median(inHost.map(({ cold }) => cold)), 1000, 'ms'),
+        atMost('another file like it, classifier loaded, median', median(inHost.map(({ warm }) => warm)), 300, 'ms'),
+        plain(`${fileRows} rows opened to their first row flagged, median`, median(inHost.map(({ flagged }) => flagged)), 'ms'),
+        atMost('event written to value on screen, median', median(delays), 150, 'ms'),
+        plain('event written to value on screen, longest', Math.max(...delays), 'ms'),
       ]),
     );
   } finally {

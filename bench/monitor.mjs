@@ -10,6 +10,7 @@ import { inRoot, python, root } from '../scripts/paths.mjs';
 import { fail, handleInterrupts, mustRun, step } from '../scripts/run.mjs';
 import { setUp } from '../scripts/setup.mjs';
 import { runCommand, runInExtensionHost } from '../scripts/vscode-host.mjs';
+import { atMost, plain, quantile } from './figures.mjs';
 import { openLiveRun, runRecord } from './monitor/liveRun.mjs';
 import { writeLongRun, writeManyRuns } from './monitor/longRun.mjs';
 import { measureZoom } from './monitor/zoom.mjs';
@@ -19,10 +20,8 @@ const eventsPerSecond = 500;
 const beatMilliseconds = 10;
 
 const sleep = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
-const sorted = values => [...values].sort((a, b) => a - b);
-const quantile = (values, share) => sorted(values)[Math.min(values.length - 1, Math.floor(share * values.length))];
-const atMost = (name, value, limit, unit) => ({ name, value, unit, goal: `at most ${limit} ${unit}`, holds: value <= limit });
-const plain = (name, value, unit) => ({ name, value, unit, goal: null, holds: null });
+/** Of run.json. */
+const ended = { process: { pid: 1, startTime: 1, host: os.hostname() }, status: 'completed' };
 const count = number => number.toLocaleString('en');
 
 async function main() {
@@ -51,7 +50,6 @@ async function measureInHost(folder, steps, runs) {
   const [workspace, run, manyRuns, results] = ['window', 'long', 'many', 'probe.json'].map(name => path.join(folder, name));
   for (const made of [workspace, run]) fs.mkdirSync(made);
   fs.copyFileSync(inRoot('examples/support.finetune.json'), path.join(workspace, 'support.finetune.json'));
-  const ended = { process: { pid: 1, startTime: 1, host: os.hostname() }, status: 'completed' };
   writeManyRuns(manyRuns, runs, await runRecord(workspace, ended));
   const events = path.join(run, 'events.jsonl');
   writeLongRun(events, steps);
@@ -87,7 +85,6 @@ async function measureZooming(folder, steps) {
   fs.mkdirSync(path.dirname(run), { recursive: true });
   fs.copyFileSync(inRoot('examples/support.finetune.json'), path.join(workspace, 'support.finetune.json'));
   fs.renameSync(path.join(folder, 'long'), run);
-  const ended = { process: { pid: 1, startTime: 1, host: os.hostname() }, status: 'completed' };
   fs.writeFileSync(path.join(run, 'run.json'), JSON.stringify(await runRecord(workspace, ended)));
   const { frames, tasks } = await measureZoom(workspace, steps, settings);
   fs.rmSync(workspace, { recursive: true });

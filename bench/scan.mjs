@@ -10,13 +10,11 @@ import { tsImport } from 'tsx/esm/api';
 import { build } from '../scripts/build.mjs';
 import { inRoot, python } from '../scripts/paths.mjs';
 import { fail, handleInterrupts, mustRun, pythonEnvironment, runProgram, step } from '../scripts/run.mjs';
+import { atMost, median, plain } from './figures.mjs';
 
 const data = inRoot('../shared/data');
 const bundled = inRoot('trainer/safe_finetuning/classifier');
 const threads = Math.max(1, Math.min(4, os.availableParallelism()));
-const median = values => [...values].sort((a, b) => a - b)[values.length >> 1];
-const atMost = (name, value, limit, unit) => ({ name, value, unit, goal: `at most ${limit} ${unit}`, holds: value <= limit });
-const plain = (name, value, unit) => ({ name, value, unit, goal: null, holds: null });
 
 async function main() {
   const quick = process.argv.includes('--quick');

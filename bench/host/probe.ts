@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import fs from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
+import { blockWhile } from '../turns';
 
 const plainMilliseconds = 3_000;
 const settlingMilliseconds = 4_000; // until the rest of the file has been judged
@@ -62,28 +63,3 @@ async function flaggedAfter(file: string): Promise<number> {
 }
 
 const sleep = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
-
-/**
- * The longest time, in milliseconds, that this thread computed without going back to its event loop.
- * Its processor time counts: waiting for a processor that others use is not the extension's doing.
- */
-async function blockWhile(work: () => Promise<void>): Promise<number> {
-  let longest = 0;
-  let last = threadMilliseconds();
-  let over = false;
-  const look = () => {
-    const now = threadMilliseconds();
-    longest = Math.max(longest, now - last);
-    last = now;
-    if (!over) setImmediate(look);
-  };
-  setImmediate(look);
-  await work();
-  over = true;
-  return longest;
-}
-
-function threadMilliseconds(): number {
-  const { user, system } = (process as unknown as { threadCpuUsage(): { user: number; system: number } }).threadCpuUsage();
-  return (user + system) / 1000;
-}

@@ -6,6 +6,7 @@ import { Run } from '../../src/trainerHost/run';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import { SeriesFeed } from '../../src/views/monitorModel';
 import { drawnSeries } from '../../src/views/monitorProtocol';
+import { blockWhile, threadMilliseconds } from '../turns';
 
 const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 /** As often as the monitor sends. */
@@ -82,23 +83,3 @@ async function settle(): Promise<void> {
 }
 
 const megabytesNow = (): number => process.memoryUsage.rss() / 1e6;
-
-/** The longest time, in milliseconds of its processor, that this thread computed without going back to its event loop. */
-async function blockWhile(work: () => Promise<unknown>): Promise<number> {
-  let [longest, last, over] = [0, threadMilliseconds(), false];
-  const look = (): void => {
-    const now = threadMilliseconds();
-    longest = Math.max(longest, now - last);
-    last = now;
-    if (!over) setImmediate(look);
-  };
-  setImmediate(look);
-  await work();
-  over = true;
-  return longest;
-}
-
-function threadMilliseconds(): number {
-  const { user, system } = (process as unknown as { threadCpuUsage(): { user: number; system: number } }).threadCpuUsage();
-  return (user + system) / 1000;
-}
