@@ -1,15 +1,22 @@
-"""What the tests of whole runs share."""
+"""What tests of several modules share."""
 
 import json
 
 import pytest
+import torch
 
+from safe_finetuning.model import load_model
 from tiny import make_tiny_model, teach_refusal
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def loaded(model):
+    return load_model(str(model), device=torch.device("cpu"), base_folder=model)
 
 
 @pytest.fixture(scope="module")

@@ -17,20 +17,10 @@ from safe_finetuning.model import load_model
 from safe_finetuning.risk import exported_probe
 from safe_finetuning.risk.exported_probe import TOLERANCE, export_probe, parameters_below
 from safe_finetuning.risk.probe import Predictor, prompt_states, prompt_texts, train_probe
-from tiny import make_tiny_model, make_tiny_tokenizer
+from tiny import make_tiny_tokenizer
 
 KINDS = ["layer", "pooled", "released-code"]
 PROMPTS = ["How do I get in?", "Wo ist mein Paket? 📦", "word " * 40, "a", "Say <|im_end|> twice.\n"] * 6
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
 
 
 @pytest.fixture(autouse=True)
@@ -81,19 +71,19 @@ def test_holds_nothing_above_the_layer_that_is_read(loaded):
     assert parameters_below(loaded.model, 2) == sum(p.numel() for p in loaded.model.base_model.parameters())
 
 
-def test_is_made_once_and_anew_for_another_chat_template(loaded, folder, monkeypatch):
+def test_is_made_once_and_anew_for_another_chat_template(loaded, model, monkeypatch):
     judge = predictor(loaded)
     first = export_probe(judge, Stderr())
     monkeypatch.setattr(exported_probe, "_write_onnx", None)
     assert export_probe(judge, Stderr()) == first
-    again = load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
+    again = load_model(str(model), device=torch.device("cpu"), base_folder=model)
     again.tokenizer.chat_template = again.tokenizer.chat_template.replace("assistant", "helper")
     assert Predictor(judge.probe, again.model, again.tokenizer).judge_id != judge.judge_id
 
 
-def test_of_several_chat_templates_the_one_that_judged_is_exported(loaded, folder):
+def test_of_several_chat_templates_the_one_that_judged_is_exported(loaded, model):
     judge = predictor(loaded)
-    again = load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
+    again = load_model(str(model), device=torch.device("cpu"), base_folder=model)
     template = again.tokenizer.chat_template
     again.tokenizer.chat_template = {"tool_use": "{{ strftime_now('%Y') }}", "default": template}
     named = Predictor(judge.probe, again.model, again.tokenizer)
@@ -152,10 +142,10 @@ def test_an_export_that_is_cancelled_is_no_failure(loaded, monkeypatch):
         export_probe(predictor(loaded), Stderr())
 
 
-def test_the_command_says_where_it_is_or_why_it_is_not(folder, tmp_path, monkeypatch, capsys):
+def test_the_command_says_where_it_is_or_why_it_is_not(model, tmp_path, monkeypatch, capsys):
     turns = [{"role": "user", "content": "How do I get in?"}, {"role": "assistant", "content": "Sure."}]
     (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
-    config = {"model": str(folder), "dataset": {"path": "rows.jsonl"}, "method": "adaptive", "device": "cpu"}
+    config = {"model": str(model), "dataset": {"path": "rows.jsonl"}, "method": "adaptive", "device": "cpu"}
     file = tmp_path / "x.finetune.json"
 
     def report(risk):

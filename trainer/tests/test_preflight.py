@@ -8,12 +8,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from safe_finetuning.preflight import OTHER_BYTES, preflight
-from tiny import make_tiny_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def checks(tmp_path, model, **settings):

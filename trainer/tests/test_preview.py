@@ -11,12 +11,7 @@ from safe_finetuning.preview import preview, row_tokens
 from safe_finetuning.rows import Message, Row
 from safe_finetuning.supervised_logits import IGNORED
 from safe_finetuning.tokens import encode_row
-from tiny import make_tiny_model, make_tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
+from tiny import make_tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)

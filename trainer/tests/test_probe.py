@@ -7,7 +7,6 @@ import torch
 
 from safe_finetuning.cli import main
 from safe_finetuning.errors import LocatedError, UserError
-from safe_finetuning.model import load_model
 from safe_finetuning.probing import read_labelled, shipped
 from safe_finetuning.risk.probe import (
     Predictor,
@@ -18,19 +17,8 @@ from safe_finetuning.risk.probe import (
     train_probe,
 )
 from safe_finetuning.rows import Message, Row, content_hash
-from tiny import make_tiny_model
 
 KINDS = ["layer", "pooled", "released-code"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_model(str(folder), device=torch.device("cpu"), base_folder=folder)
 
 
 def states_of(n: int, seed: int) -> tuple[torch.Tensor, list[bool]]:
@@ -139,12 +127,12 @@ def test_labelled_files(tmp_path):
         read_labelled(file)
 
 
-def test_a_probe_is_trained_by_command_and_judges_a_run(folder, tmp_path, monkeypatch):
+def test_a_probe_is_trained_by_command_and_judges_a_run(model, tmp_path, monkeypatch):
     monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))
     turns = [{"role": "user", "content": "How do I get in?"}, {"role": "assistant", "content": "Sure."}]
     (tmp_path / "rows.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 4)
     config = {
-        "model": str(folder),
+        "model": str(model),
         "dataset": {"path": "rows.jsonl", "heldOutShare": 0},
         "method": "adaptive",
         "risk": {"source": "probe", "probe": "probe.safetensors", "floor": 0},
