@@ -34,8 +34,7 @@ def measured(
     `settings` is the run configuration as JSON but for its paths; what it reads is among `files`, or is the
     JSON value `rows`.
     """
-    text = json.dumps(settings, sort_keys=True)
-    depends = {"settings": json.loads(text), "data": data_of(files, rows), "trace": trace(text)}
+    depends = {"settings": settings, "data": data_of(files, rows), "trace": trace(settings)}
     if path.exists():
         then = json.loads(path.read_text("utf-8"))
         unchanged = all(then["depends"].get(name) == depends[name] for name in ("settings", "data"))
@@ -70,7 +69,7 @@ def data_of(files: Iterable[Path], rows: Any) -> str:
 
 def digest(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
-    for file in sorted(files):
+    for file in sorted(files, key=lambda file: (file.name, file.parent.name)):  # wherever the project lies
         found.update(file.name.encode() + file.read_bytes())
     return found.hexdigest()[:16]
 
@@ -93,24 +92,28 @@ def judge_of(config: dict[str, Any]) -> list[Path]:
 AT_FIRST = digest(TRAINER.rglob("*.py"))
 
 
-@cache
-def trace(settings: str) -> dict[str, Any]:
+def trace(settings: dict[str, Any]) -> dict[str, Any]:
     """What the trainer does with these settings on a tiny model and a part of the example's rows."""
-    config = json.loads(settings)
-    training = {"maxSteps": TRACE_STEPS, "batchSize": 4, "learningRate": 0.01, "warmupSteps": 0, "seed": 1}
+    own = {"maxSteps": TRACE_STEPS, "batchSize": 4, "learningRate": 0.01, "warmupSteps": 0, "seed": 1}
+    training = {**settings.get("training", {}), **own, "epochs": 1}  # `maxSteps` comes first
+    config = settings | {
+        "dataset": {"path": "rows.jsonl", "heldOutShare": 0},
+        "training": training,
+        "evaluation": {"enabled": False},
+    }
+    return {"losses": traced_losses(json.dumps(config, sort_keys=True)), "answers": answers()}
+
+
+@cache
+def traced_losses(config: str) -> list[float]:
     lines = (ROOT / "examples" / "support.jsonl").read_text("utf-8").splitlines()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "rows.jsonl").write_text("\n".join(lines[:TRACE_ROWS]) + "\n", "utf-8")
-        config |= {
-            "model": str(tiny_model()),
-            "dataset": {"path": "rows.jsonl", "heldOutShare": 0},
-            "training": {**config.get("training", {}), **training},
-            "evaluation": {"enabled": False},
-        }
-        (folder / "run.finetune.json").write_text(json.dumps(config), "utf-8")
+        complete = json.loads(config) | {"model": str(tiny_model())}
+        (folder / "run.finetune.json").write_text(json.dumps(complete), "utf-8")
         batches = train(folder / "run.finetune.json", folder / "run", cache=folder / "cache")
-    return {"losses": [batch["total"] for batch in batches], "answers": answers()}
+    return [batch["total"] for batch in batches]
 
 
 def train(config: Path, run: Path, cache: Path | None = None) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,23 +87,27 @@ def sst2_right(model: Any, tokenizer: Any, rows: Sequence[tuple[str, int]]) -> l
         )
         for sentence, _ in rows
     ]
-    order = sorted(range(len(rows)), key=lambda i: len(texts[i]))
+    prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    shared = os.path.commonprefix(prompts)  # more than half of a prompt: computed once
+    own = [prompt[len(shared) :] for prompt in prompts]
+    order = sorted(range(len(rows)), key=lambda i: len(own[i]))
     right = [False] * len(rows)
+    with torch.inference_mode():
+        begun = model(input_ids=torch.tensor([shared], device=model.device), use_cache=True).past_key_values
     for start in range(0, len(order), 32):
         chosen = order[start : start + 32]
-        batch = tokenizer(
-            [texts[i] for i in chosen],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
+        batch = tokenizer.pad(
+            {"input_ids": [own[i] for i in chosen]}, padding_side="left", return_tensors="pt"
         ).to(model.device)
-        positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        mask = torch.nn.functional.pad(batch["attention_mask"], (len(shared), 0), value=1)
+        cache = copy.deepcopy(begun)
         with torch.inference_mode():
+            cache.batch_repeat_interleave(len(chosen))
             logits = model(
                 input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                position_ids=positions,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1)[:, len(shared) :],
+                past_key_values=cache,
                 logits_to_keep=1,
             ).logits[:, -1, labels]
         for i, label in zip(chosen, logits.argmax(-1).tolist(), strict=True):
