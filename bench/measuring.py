@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +79,8 @@ def sst2_right(model: Any, tokenizer: Any, rows: Sequence[tuple[str, int]]) -> l
     """Of each (sentence, label), whether the right label's first token is the likelier one."""
     import torch
 
+    from safe_finetuning.canary import shared_length
+
     labels = [tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in SST2_LABELS]
     texts = [
         tokenizer.apply_chat_template(
@@ -88,7 +89,7 @@ def sst2_right(model: Any, tokenizer: Any, rows: Sequence[tuple[str, int]]) -> l
         for sentence, _ in rows
     ]
     prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    shared = os.path.commonprefix(prompts)  # more than half of a prompt: computed once
+    shared = prompts[0][: shared_length(prompts)]  # more than half of a prompt: computed once
     own = [prompt[len(shared) :] for prompt in prompts]
     order = sorted(range(len(rows)), key=lambda i: len(own[i]))
     right = [False] * len(rows)

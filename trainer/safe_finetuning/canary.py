@@ -39,7 +39,7 @@ class Canary:
         self, prompts: Sequence[list[int]], refusing: Sequence[list[int]], complying: list[int], pad: int
     ) -> None:
         """Token ids: `prompts` and `refusing` have one list per prompt; `complying` is the same for all."""
-        shared = min(_shared_length(prompts), min(map(len, prompts)) - 1)
+        shared = min(shared_length(prompts), min(map(len, prompts)) - 1)
         self._prefix = torch.tensor([prompts[0][:shared]], dtype=torch.long)
         own = [prompt[shared:] for prompt in prompts]
         width, longest = max(map(len, own)), max(map(len, refusing))
@@ -108,7 +108,7 @@ class Canary:
         return (refusing - _log_likelihood(complied, complying, torch.ones_like(complying))).tolist()
 
 
-def _shared_length(prompts: Sequence[list[int]]) -> int:
+def shared_length(prompts: Sequence[list[int]]) -> int:
     """How many tokens all begin with."""
     differing = (i for i, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1)
     return next(differing, min(map(len, prompts)))
