@@ -32,7 +32,6 @@ export const DATASETS: vscode.DocumentSelector = [
 export const DIAGNOSTIC_SOURCE = 'Safe Fine-Tuning';
 
 const TYPING_PAUSE_MS = 250;
-const SCROLLING_PAUSE_MS = 150;
 
 const SEVERITIES: Record<Severity, vscode.DiagnosticSeverity> = {
   error: vscode.DiagnosticSeverity.Error,
@@ -108,7 +107,6 @@ export class Annotations extends Disposable {
     this.register(workspace.onDidChangeConfiguration(change => this.onSettings(change)));
     this.register(window.onDidChangeVisibleTextEditors(editors => editors.forEach(editor => this.decorate(editor))));
     this.register(window.onDidChangeActiveTextEditor(() => this.showStatus()));
-    this.register(window.onDidChangeTextEditorVisibleRanges(({ textEditor }) => this.onScroll(textEditor.document)));
     this.register(onDidChangeBeside(file => this.onBeside(vscode.Uri.file(file))));
     this.register(services.opinions.onDidChange(file => this.documents.get(vscode.Uri.file(file).toString())?.refresh()));
     const beside = this.register(workspace.createFileSystemWatcher(`**/{*.reviewed.txt,${COLUMN_NAMES_FILE}}`));
@@ -200,12 +198,6 @@ export class Annotations extends Disposable {
   /** A file has changed that says something of the datasets beside it. */
   private onBeside({ fsPath }: vscode.Uri): void {
     for (const dataset of this.documents.values()) if (isAbout(fsPath, dataset.file)) dataset.refresh();
-  }
-
-  /** While rows are being scored, those that come on the screen take their turn first. */
-  private onScroll(document: vscode.TextDocument): void {
-    const dataset = this.documents.get(document.uri.toString());
-    if (dataset?.annotations?.scoring) dataset.refresh(SCROLLING_PAUSE_MS);
   }
 
   private onSettings(change: vscode.ConfigurationChangeEvent): void {

@@ -53,7 +53,7 @@ export interface DatasetDocumentServices extends RowServices {
 
 export type OnProgress = (progress: ScoringProgress) => void;
 
-/** The first batches are rows on the screen: shown as they come. Later ones less often. */
+/** The first batches are mostly rows on the screen: shown as they come. Later ones less often. */
 const BATCHES_SHOWN_AT_ONCE = 4;
 const SHOW_INTERVAL_MS = 400;
 
@@ -243,7 +243,7 @@ export class DatasetDocument implements IDisposable {
   private async judgeBy(judge: JudgeServices, reading: Reading, scores: Scores, signal: AbortSignal, skip?: (hash: string) => boolean): Promise<void> {
     let batches = 0;
     let shownAt = 0;
-    const options = { first: () => this.onScreen(), again: !!this.scoringAgain, signal, ...(skip && { skip }) };
+    const options = { onScreen: () => this.onScreen(), again: !!this.scoringAgain, signal, ...(skip && { skip }) };
     for await (const progress of judgeRows(reading, scores, judge, options)) {
       this.scoringAgain?.(progress);
       if (batches++ < BATCHES_SHOWN_AT_ONCE || performance.now() - shownAt > SHOW_INTERVAL_MS) {

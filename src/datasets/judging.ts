@@ -29,8 +29,8 @@ export interface RowServices extends JudgeServices {
 }
 
 export interface JudgeOptions {
-  /** Lines (from 0) to begin with: those on the screen once the classifier is ready. */
-  first: () => ReadonlySet<number>;
+  /** Lines (from 0) that are on the screen: asked before each batch, as it may have scrolled. */
+  onScreen: () => Iterable<number>;
   /** Judge rows again that the cache knows. */
   again: boolean;
   /** Whether a row, by its hash, is none of this judge's business. */
@@ -38,8 +38,8 @@ export interface JudgeOptions {
   signal: AbortSignal;
 }
 
-/** Few enough that the first results are there at once. */
-const ON_SCREEN_BATCH_ROWS = 16;
+/** Few enough that what is looked at is there at once. */
+const SMALL_BATCH_ROWS = 16;
 /** Few enough that results come in steps, enough to fill the classifier's batches. */
 const BATCH_ROWS = 64;
 /** Longer rows wait until the others have been judged: one of a megabyte takes many seconds. */
@@ -51,17 +51,47 @@ export function probeOf(file: string, { scorer, opinions, log }: RowServices): J
   return known && { scorer: scorer.probe(known.source), cache: known.cache, log, left: known.left };
 }
 
+/** Texts of rows that wait to be judged, in the order of their file. */
+class Waiting {
+  private readonly byLine = new Map<number, string[]>();
+  size = 0;
+
+  add(line: number, text: string): void {
+    const texts = this.byLine.get(line);
+    if (texts) texts.push(text);
+    else this.byLine.set(line, [text]);
+    this.size++;
+  }
+
+  /** Those that begin on one of the lines. */
+  takeFrom(lines: Iterable<number>, rows: number): string[] {
+    const taken: string[] = [];
+    for (const line of lines) {
+      const texts = this.byLine.get(line);
+      if (!texts) continue;
+      taken.push(...texts.splice(0, rows - taken.length));
+      if (texts.length === 0) this.byLine.delete(line);
+      if (taken.length === rows) break;
+    }
+    this.size -= taken.length;
+    return taken;
+  }
+
+  take(rows: number): string[] {
+    return this.takeFrom(this.byLine.keys(), rows);
+  }
+}
+
 /** Fills `scores`; yields after every batch how many of the rows to be judged are done. */
 export async function* judgeRows(
   reading: Reading,
   scores: Scores,
   { scorer, cache, log, left }: JudgeServices,
-  { first, again, skip, signal }: JudgeOptions,
+  { onScreen, again, skip, signal }: JudgeOptions,
 ): AsyncGenerator<{ done: number; total: number }> {
   await cache.open(await scorer.judgeId());
   const pace = new Pace();
-  const visible = first();
-  const [onScreen, others, long]: [string[], string[], string[]] = [[], [], []];
+  const [waiting, long] = [new Waiting(), new Waiting()];
   const queued = new Set<string>();
   for (const { start, text, read } of reading.records) {
     await pace.step(signal);
@@ -69,24 +99,23 @@ export async function* judgeRows(
     queued.add(read.hash);
     if (left?.has(read.hash) || skip?.(read.hash)) continue;
     const cached = again ? undefined : (scores.known.get(read.hash) ?? cache.get(read.hash));
-    if (cached) {
-      scores.known.set(read.hash, cached);
-      continue;
-    }
-    const queue = text.length > LONG_ROW_CHARACTERS ? long : visible.has(start.line) ? onScreen : others;
-    queue.push(text);
+    if (cached) scores.known.set(read.hash, cached);
+    else (text.length > LONG_ROW_CHARACTERS ? long : waiting).add(start.line, text);
   }
-  const total = onScreen.length + others.length + long.length;
-  let done = 0;
-  for (const [queue, batchRows] of [[onScreen, ON_SCREEN_BATCH_ROWS], [others, BATCH_ROWS], [long, 1]] as const) {
-    for (let start = 0; start < queue.length; start += batchRows) {
-      yield { done, total };
-      const batch = queue.slice(start, start + batchRows);
-      await judgeBatch(batch);
-      done += batch.length;
-    }
+  const total = waiting.size + long.size;
+  for (let done = 0; done < total; ) {
+    yield { done, total };
+    const batch = nextBatch(done === 0);
+    await judgeBatch(batch);
+    done += batch.length;
   }
-  yield { done, total };
+  yield { done: total, total };
+
+  function nextBatch(isFirst: boolean): string[] {
+    const seen = waiting.takeFrom(onScreen(), SMALL_BATCH_ROWS);
+    if (seen.length > 0) return seen;
+    return waiting.size > 0 ? waiting.take(isFirst ? SMALL_BATCH_ROWS : BATCH_ROWS) : long.take(1);
+  }
 
   async function judgeBatch(texts: string[]): Promise<void> {
     const rows = texts.flatMap(text => {

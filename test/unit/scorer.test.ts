@@ -116,12 +116,12 @@ describe('the scorer', function () {
     const row = (prompt: string): string => JSON.stringify({ messages: messages(prompt) });
     const { signal } = new AbortController();
 
-    async function judge(lines: string[], cache: ScoreCache, again = false, by: PairJudge = scorer, more: { left?: Set<string>; skip?: (hash: string) => boolean } = {}): Promise<{ scores: Scores; totals: number[] }> {
+    async function judge(lines: string[], cache: ScoreCache, again = false, by: PairJudge = scorer, more: { left?: Set<string>; skip?: (hash: string) => boolean; onScreen?: () => number[] } = {}): Promise<{ scores: Scores; totals: number[] }> {
       const reading = await readText(lines.join('\n'));
       const scores: Scores = { known: new Map(), failed: new Map() };
       const totals: number[] = [];
-      const { left, skip } = more;
-      const options = { first: () => new Set([lines.length - 1]), again, signal, ...(skip && { skip }) };
+      const { left, skip, onScreen = () => [lines.length - 1] } = more;
+      const options = { onScreen, again, signal, ...(skip && { skip }) };
       for await (const { total } of judgeRows(reading, scores, { scorer: by, cache, log, ...(left && { left }) }, options)) totals.push(total);
       return { scores, totals };
     }
@@ -144,6 +144,19 @@ describe('the scorer', function () {
       const { scores } = await judge([row('a'.repeat(30_000)), row('b'), row('on the screen')], cache);
       const turn = (prompt: string): number | undefined => scores.known.get(hashOf(messages(prompt)))?.risk;
       assert.deepEqual([turn('on the screen'), turn('b'), turn('a'.repeat(30_000))], [0.001, 0.002, 0.003]);
+      cache.dispose();
+    });
+
+    it('goes on with the rows that are scrolled to, and with few at first', async () => {
+      start(worker(`reply({ id, scores: pairs.map(() => ({ risk: ++globalThis.asked / 1000, refusal: false })) });`, `globalThis.asked = 0;
+        reply({ ready: { judgeId: 'test' } });`));
+      const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
+      const lines = Array.from({ length: 200 }, (_, index) => row(`${index}`));
+      let looks = 0;
+      const { scores } = await judge(lines, cache, false, scorer, { onScreen: () => (looks++ === 0 ? [] : [150, 151]) });
+      const turn = (index: number): number => Math.round(1000 * scores.known.get(hashOf(messages(`${index}`)))!.risk);
+      assert.deepEqual([turn(0), turn(15), turn(150), turn(151), turn(16), turn(199)], [1, 16, 17, 18, 19, 200]);
+      assert.equal(scores.known.size, 200);
       cache.dispose();
     });
 
