@@ -1,6 +1,7 @@
 /** What changes a few times in a run: the result, the dataset, warnings, the reason of a failure. */
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../../src/common/language';
+import { verdict } from '../../src/protocol/verdict';
 import type { DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { button } from '../common/toolkit';
 import { h, icon } from '../common/dom';
@@ -92,10 +93,9 @@ function change({ get, share }: Measure, before: Metrics | null, after: Metrics 
   const [from, to] = [get(before), get(after)];
   if (from.value === null || to.value === null) return h('td', {}, '–');
   const difference = (to.value - from.value) * (share ? 100 : 1);
-  const certain = [from.low, from.high, to.low, to.high].every(bound => bound !== null);
-  const clear = !certain ? '' : to.low! > from.high! ? 'worse' : to.high! < from.low! ? 'better' : '';
-  const title = clear ? '' : l10n.t('Within the uncertainty of the measurement');
-  return h('td', { class: clear, title }, signed(difference, share ? 0 : 2), share && h('span', { class: 'unit' }, ` ${l10n.t('pts')}`));
+  const tone = verdict(from, to);
+  const title = tone ? '' : l10n.t('Within the uncertainty of the measurement');
+  return h('td', { class: tone ?? '', title }, signed(difference, share ? 0 : 2), share && h('span', { class: 'unit' }, ` ${l10n.t('pts')}`));
 }
 
 /** What the rows turned out to be. */

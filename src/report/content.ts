@@ -1,6 +1,7 @@
 /** What a report says, before it is written as HTML, as Markdown or as a block of a model card. Pure. */
 import { decimal, duration, exponent, hundredths, integer, signed } from '../common/format';
 import type { EvaluationMetrics, MeanEstimate, Proportion, RunConfig } from '../protocol/messages';
+import { verdict } from '../protocol/verdict';
 import type { NotableRow } from '../trainerHost/notableRows';
 import type { ReportInput, ReportSeries } from './reportInput';
 import type { ChartLine, ChartSpec } from './svgChart';
@@ -128,8 +129,7 @@ function change({ get, share: isShare }: Measure, before: EvaluationMetrics | un
   const difference = isNumber(from?.value) && isNumber(to?.value) ? (to.value - from.value) * (isShare ? 100 : 1) : NaN;
   if (!from || !to || !isNumber(difference)) return [{ text: missing }, { text: '' }];
   const shown = signed(difference, isShare ? 1 : 3) + (isShare ? ' points' : '');
-  const certain = [from.low, from.high, to.low, to.high].every(isNumber);
-  const tone = !certain ? undefined : to.low! > from.high! ? 'worse' : to.high! < from.low! ? 'better' : undefined;
+  const tone = verdict(from, to);
   return [{ text: shown, tone }, { text: tone ?? (difference === 0 ? 'no change' : 'may be chance'), tone }];
 }
 
