@@ -5,6 +5,7 @@ Both train on the very batches of our own trainer, already tokenised, with the s
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,19 +15,25 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+READY = "ready"  # what a process prints before each step
 
-class Stopwatch(TrainerCallback):
-    """Seconds of each optimiser step."""
+
+class InTurn(TrainerCallback):
+    """Seconds of each optimiser step, each of which waits for its turn: a line on standard input."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.began = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.began = time.monotonic()
+        print(READY, flush=True)
+        sys.stdin.readline()
+        self.began = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(time.monotonic() - self.began)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.began)
 
 
 class InOrder(Trainer):
@@ -43,7 +50,7 @@ def sft_seconds(loaded: Any, lora: Any, rows: Sequence[Any], steps: int, *, matc
         pass
 
     settings = {"bf16": False, "gradient_checkpointing": False} if matched else {}
-    watch = Stopwatch()
+    watch = InTurn()
     with tempfile.TemporaryDirectory() as folder:
         Sft(
             model=loaded.model,
@@ -84,7 +91,7 @@ def released_scheme_seconds(
 
     from transformers import TrainingArguments
 
-    watch = Stopwatch()
+    watch = InTurn()
     with tempfile.TemporaryDirectory() as folder:
         Released(
             model=get_peft_model(loaded.model, lora),

@@ -2,10 +2,10 @@
 
     npm run bench -- trainer [--quick]
 
-The example model, batches of 8 rows of the example data. The cases take turns, each turn a process of its
-own; ratios are of medians over all steps of a case, memory is the highest of its processes. rivals.py has
-what is compared with. `first` is an
-epoch in which the reference is asked about each row for the first time, `later` one in which all is kept.
+The example model, batches of 8 rows of the example data. Each case is a process, beside one of `standard`:
+the two train step by step in turns, so that both meet the same machine, and its ratio is the median over
+pairs of steps. rivals.py has what is compared with. `first` is an epoch in which the reference is asked about
+each row for the first time, `later` one in which all is kept.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from page import update_section
+from rivals import READY
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -31,7 +32,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 BENCH_PYTHON = ROOT / "build" / "bench-env" / "bin" / "python"
 BATCH_ROWS, WARM_UP_STEPS = 8, 1
-TURNS, STEPS = 2, 5
+STEPS, QUICK_STEPS, CANARIES = 12, 2, 7
+FOUND = "found: "  # what the line with a process's figures begins with
 MOST_CACHE_ERROR = 0.01
 MOST_CANARY_TIME = 0.03
 
@@ -42,15 +44,18 @@ class Case(NamedTuple):
     config: dict[str, Any] | None
     risky: int = 0
     kept: str = ""
-    goals: dict[str, tuple[float, float]] | None = None
+    goals: dict[str, tuple[float | None, float | None]] | None = None
 
 
 SFT = "SFTTrainer, matched"
+NONE_RISKY = (
+    "adaptive, no row risky"  # trains as `standard` does, and beside it: what is measured once, it measures
+)
 CASES = {
     SFT: Case(None),
     "SFTTrainer, its defaults": Case(None),
     "standard": Case({"method": "standard"}, goals={SFT: (0.70, 1.0)}),
-    "adaptive, no row risky": Case({"method": "adaptive"}, 0, "nothing", {"standard": (1.02, 1.02)}),
+    NONE_RISKY: Case({"method": "adaptive"}, 0, "nothing", {"standard": (1.02, 1.02)}),
     "adaptive, 1 of 8 rows risky, first": Case(
         {"method": "adaptive"}, 1, "nothing", {"standard": (1.15, 1.05), SFT: (0.80, 1.0)}
     ),
@@ -74,23 +79,74 @@ CASES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one turn of three steps")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--steps", type=int, default=STEPS, help="measured steps per turn")
+    parser.add_argument("--quick", action="store_true", help="few steps, and no page")
+    parser.add_argument("--child", nargs=2, metavar=("CASE", "STEPS"), help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "trainer.json")
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(measure(options.child, options.steps)))
+        name, steps = options.child
+        print(FOUND + json.dumps(measure(name, int(steps))))
         return 0
-    turns, steps = (1, 3) if options.quick else (TURNS, options.steps)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CASES}
-    for turn in range(turns):
-        for name in CASES:
-            print(f"turn {turn + 1} of {turns}: {name}", file=sys.stderr, flush=True)
-            command = [interpreter_of(name), __file__, "--child", name, "--steps", str(steps)]
-            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            found[name].append(json.loads(printed.splitlines()[-1]))
-    return report(found, options.output, turns)
+    steps = QUICK_STEPS if options.quick else STEPS
+    pairs = {}
+    for name in CASES:
+        if name != "standard":
+            print(name, file=sys.stderr, flush=True)
+            pairs[name] = in_turns(name, "standard", steps)
+    results = report(pairs)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    if not options.quick:
+        update_section(ROOT / "docs" / "results.md", "bench-trainer", page(results))
+    return 0
+
+
+Measured = dict[str, Any]
+"""Of a case: `seconds` of each step, `peakBytes`, and what only some of them measure."""
+
+
+def in_turns(name: str, base: str, steps: int) -> tuple[Measured, Measured]:
+    """Two cases side by side: one trains while the other waits. Who begins changes from step to step."""
+    with Child(name, steps) as one, Child(base, steps) as other:
+        for child in (one, other):
+            child.wait()
+        for step in range(WARM_UP_STEPS + steps):
+            for child in (one, other) if step % 2 else (other, one):
+                child.step()
+        return one.found, other.found
+
+
+class Child:
+    """A process that trains one case, a step at a time (rivals.InTurn)."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name = name
+        self.found: Measured = {}
+        command = [interpreter_of(name), __file__, "--child", name, str(steps)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def step(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it is ready for a step, or has found everything; libraries print lines of their own."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith(FOUND):
+                self.found = json.loads(line.removeprefix(FOUND))
+            if line.strip() == READY or self.found:
+                return
+        raise RuntimeError(f"{self.name} failed, see above.")
 
 
 def interpreter_of(name: str) -> str:
@@ -98,8 +154,8 @@ def interpreter_of(name: str) -> str:
     return str(BENCH_PYTHON) if name.startswith("SFTTrainer") else sys.executable
 
 
-def measure(name: str, steps: int) -> dict[str, Any]:
-    """Trains on batches in file order; seconds of each step after the first ones, and the process's peak."""
+def measure(name: str, steps: int) -> Measured:
+    """Trains on batches in file order: seconds of each step after the first, and the process's peak."""
     import torch
     from peft import LoraConfig
 
@@ -120,7 +176,7 @@ def measure(name: str, steps: int) -> dict[str, Any]:
         for i in range(BATCH_ROWS * all_steps)
     ]
     lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
-    found: dict[str, Any] = {}
+    found: Measured = {}
     if case.config:
         found = train(case, loaded, lora, rows, all_steps)
     else:
@@ -143,10 +199,10 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> dict[str, Any]:
-    """With our trainer; for `standard` also what the cache would miss of the KL, and the canary's time."""
+def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> Measured:
+    """With our trainer; once also what the cache would miss of the KL, and the canary's time."""
     from peft import get_peft_model
-    from rivals import InOrder
+    from rivals import InOrder, InTurn
 
     from safe_finetuning.anchors import anchor_prompts, compliances, refusals
     from safe_finetuning.canary import make_canary
@@ -198,13 +254,14 @@ def train(case: Case, loaded: Any, lora: Any, rows: list[Any], steps: int) -> di
         objective = Objective(config, model, rows, anchors, safety_tokens, loaded.fingerprint)
         trainer = Ours(config, RunFolder(folder / "run"), model, loaded.tokenizer, objective)
         keep(case, objective, model, trainer.collate)
+        watch = InTurn()
+        trainer.add_callback(watch)
         trainer.train()
-        events = map(json.loads, (folder / "run" / "events.jsonl").read_text("utf-8").splitlines())
         peak = peak_bytes()
-        found: dict[str, Any] = {"seconds": [e["stepSeconds"] for e in events if e["type"] == "batch"]}
-        if config.method == "standard":
+        found: Measured = {"seconds": watch.seconds}
+        if case is CASES[NONE_RISKY]:
             found["peakBytes"] = peak  # before the divergences
-            found["canarySeconds"] = [seconds(lambda: canary.margins(model)) for _ in range(3)]
+            found["canarySeconds"] = [seconds(lambda: canary.margins(model)) for _ in range(CANARIES)]
             found["klExact"], found["klCached"] = divergences(model, trainer.collate, rows[:32])
         cache = list((folder / "reference").glob("*.sqlite"))
         if cache:
@@ -255,41 +312,45 @@ def divergences(model: Any, collate: Any, rows: list[Any]) -> tuple[float, float
     return sums[0], sums[1]
 
 
-def report(found: dict[str, list[dict[str, Any]]], output: Path, turns: int) -> int:
+def report(pairs: dict[str, tuple[Measured, Measured]]) -> list[dict[str, Any]]:
+    """`pairs`: of each case, it and `standard` beside it."""
     from safe_finetuning.config import CanaryConfig
 
+    standards = [standard for _, standard in pairs.values()]
+    found = {name: [case] for name, (case, _) in pairs.items()} | {"standard": standards}
+    time_ratios = {"standard": 1.0}
+    for name, (case, standard) in pairs.items():
+        both = zip(case["seconds"], standard["seconds"], strict=True)
+        time_ratios[name] = statistics.median(mine / its for mine, its in both)
+
     def median(name: str) -> float:
-        return statistics.median(s for turn in found[name] for s in turn["seconds"])
+        return statistics.median(s for process in found[name] for s in process["seconds"])
 
-    def peak(name: str) -> int:
-        return max(turn["peakBytes"] for turn in found[name])
-
-    def ratios(name: str, base: str) -> tuple[float, float]:
-        return median(name) / median(base), peak(name) / peak(base)
+    def peak(name: str) -> float:
+        return statistics.median(process["peakBytes"] for process in found[name])
 
     results = []
-    for name, case in CASES.items():
-        for base, most in (case.goals or {"standard": (None, None)}).items():
-            if base != name:
-                for what, ratio, goal in zip(("time", "memory"), ratios(name, base), most, strict=True):
-                    results.append(result(f"{name}: {what} / {base}", ratio, "ratio", goal))
+    for name in CASES:
+        goals = CASES[name].goals or ({} if name == "standard" else {"standard": (None, None)})
+        for base, (most_time, most_memory) in goals.items():
+            ratio = time_ratios[name] / time_ratios[base]
+            results.append(result(f"{name}: time / {base}", ratio, "ratio", most_time))
+            results.append(result(f"{name}: memory / {base}", peak(name) / peak(base), "ratio", most_memory))
         results.append(result(f"{name}: median step", median(name), "s", None))
         results.append(result(f"{name}: peak memory", peak(name) / 1e9, "GB", None))
-    exact, cached = (sum(turn[x] for turn in found["standard"]) for x in ("klExact", "klCached"))
+    once, beside = pairs[NONE_RISKY]
+    exact, cached = once["klExact"], once["klCached"]
     results.append(
         result("KL missed by the cache, of the exact KL", 1 - cached / exact, "share", MOST_CACHE_ERROR)
     )
     every = CanaryConfig().every_steps
-    asking = statistics.median(s for turn in found["standard"] for s in turn["canarySeconds"])
-    share = asking / (every * median("standard"))
-    results.append(result(f"canary every {every} steps: time / standard", share, "share", MOST_CANARY_TIME))
+    asking = statistics.median(once["canarySeconds"]) / statistics.median(beside["seconds"])
+    results.append(
+        result(f"canary every {every} steps: time / standard", asking / every, "share", MOST_CANARY_TIME)
+    )
     size = found["kl, later"][0]["cacheBytesPerToken"]
     results.append(result("size of the cache", size, "bytes per supervised token", None))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    if turns == TURNS:
-        update_section(ROOT / "docs" / "results.md", "bench-trainer", page(results))
-    return 0
+    return results
 
 
 def page(results: list[dict[str, Any]]) -> str:
@@ -298,8 +359,9 @@ def page(results: list[dict[str, Any]]) -> str:
         "## What the methods cost",
         "",
         "`npm run bench -- trainer`: the example model in fp32 on a CPU, batches of 8 rows of the example "
-        "data, one in eight of risk 0.97 where the name does not say otherwise. Ratios are of median steps "
-        "and of peak memory. `first` is an epoch in which the reference is asked about each row for the "
+        "data, one in eight of risk 0.97 where the name does not say otherwise. Each case trains beside "
+        f"`standard`, step by step in turns: its ratio of time is the median over {STEPS} pairs of steps, "
+        "that of memory of peaks. `first` is an epoch in which the reference is asked about each row for the "
         "first time, `later` one in which the cache has it. SFTTrainer (TRL) trains on the same tokenised "
         "batches: *matched*, in fp32 without checkpointing, and with both as it sets them itself. The "
         "released scheme asks a second model in every step, about all rows, with logits at all positions. "
