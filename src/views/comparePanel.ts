@@ -15,42 +15,33 @@ import { runLabel, statusWord } from './describe';
 import { saveCsv, savePicture } from './exportChart';
 import { SeriesFeed } from './monitorModel';
 import { PanelPage } from './panelPage';
+import { PanelTabs } from './panelTabs';
 import { readable, stepsIn } from './seriesLines';
 
-export class ComparePanels extends Disposable implements vscode.WebviewPanelSerializer<CompareState | undefined> {
-  static readonly viewType = 'safeFinetuning.compareRuns';
-
-  private readonly open = new Map<string, ComparePanel>();
-  private readonly extensionUri: vscode.Uri;
-  private readonly log: Log;
+export class ComparePanels extends Disposable {
+  private readonly tabs: PanelTabs<CompareState>;
 
   constructor(
     { context, log, registerCommand }: Services,
     private readonly registry: RunRegistry,
   ) {
     super();
-    this.extensionUri = context.extensionUri;
-    this.log = log;
-    this.register(vscode.window.registerWebviewPanelSerializer(ComparePanels.viewType, this));
+    this.tabs = this.register(
+      new PanelTabs<CompareState>(
+        {
+          viewType: 'safeFinetuning.compareRuns',
+          foldersOf: state => (Array.isArray(state?.folders) && state.folders.length > 1 ? state.folders.slice(0, mostRuns) : undefined),
+          fill: (panel, folders) => new ComparePanel(folders, panel, context.extensionUri, registry, log),
+        },
+        registry,
+      ),
+    );
     this.register(
       registerCommand('safeFinetuning.compareRuns', async (item, selected) => {
         const chosen = selected && selected.length > 1 ? selected.flatMap(({ runId }) => registry.byId(runId) ?? []) : await this.pick(item?.runId);
         if (chosen) this.show(chosen);
       }),
     );
-  }
-
-  async deserializeWebviewPanel(panel: vscode.WebviewPanel, state: CompareState | undefined): Promise<void> {
-    if (!Array.isArray(state?.folders) || state.folders.length < 2) {
-      panel.dispose(); // closed before the page knew what it is about
-      return;
-    }
-    await this.registry.scan();
-    const folders = state.folders.slice(0, mostRuns);
-    const open = this.open.get(keyOf(folders));
-    if (!open) return this.follow(folders, panel);
-    panel.dispose(); // a tab is restored when it is first looked at, and meanwhile the runs have got another one
-    open.reveal();
   }
 
   private async pick(already: string | undefined): Promise<Run[] | undefined> {
@@ -74,24 +65,9 @@ export class ComparePanels extends Disposable implements vscode.WebviewPanelSeri
       throw new UserError(l10n.t`${runs.length} runs were chosen; two to ${mostRuns} can be compared.`, [{ title: l10n.t('Choose Again'), command: 'safeFinetuning.compareRuns' }]);
     }
     const folders = runs.map(({ folder }) => folder);
-    const open = this.open.get(keyOf(folders));
-    if (open) return open.reveal();
-    this.follow(folders, vscode.window.createWebviewPanel(ComparePanels.viewType, l10n.t`Compare ${runs.length} Runs`, vscode.ViewColumn.Active));
-  }
-
-  private follow(folders: readonly string[], panel: vscode.WebviewPanel): void {
-    const key = keyOf(folders);
-    this.open.set(key, new ComparePanel(folders, panel, this.extensionUri, this.registry, this.log));
-    panel.onDidDispose(() => this.open.delete(key));
-  }
-
-  override dispose(): void {
-    for (const panel of this.open.values()) panel.dispose();
-    super.dispose();
+    this.tabs.show(folders, l10n.t`Compare ${runs.length} Runs`);
   }
 }
-
-const keyOf = (folders: readonly string[]): string => JSON.stringify([...folders].sort());
 
 class ComparePanel extends PanelPage<FromCompare, ToCompare> {
   private runs: (Run | undefined)[] = [];

@@ -13,6 +13,7 @@ import { saveCsv, savePicture } from './exportChart';
 import { batchMessage, fileNames, rangeOf, RunFeed, thresholdOf } from './monitorModel';
 import { monitorCommands } from './monitorProtocol';
 import { PanelPage } from './panelPage';
+import { PanelTabs } from './panelTabs';
 import { panelSeries, type FromPanel, type PanelSeries, type PanelState, type ToPanel } from './panelProtocol';
 import { aggregateRows, likelihoodWeight } from './rangeRows';
 import { RiskMapFeed } from './riskMap';
@@ -23,56 +24,26 @@ import { showRowOf } from './showRow';
 const mostStepsRead = 2000;
 const mostRowsListed = 200;
 
-export class RunPanels extends Disposable implements vscode.WebviewPanelSerializer<PanelState | undefined> {
-  static readonly viewType = 'safeFinetuning.runPanel';
-
-  private readonly open = new Map<string, RunPanel>();
-  private readonly extensionUri: vscode.Uri;
-  private readonly log: Log;
-
-  constructor(
-    { context, log, registerCommand }: Services,
-    private readonly registry: RunRegistry,
-  ) {
+export class RunPanels extends Disposable {
+  constructor({ context, log, registerCommand }: Services, registry: RunRegistry) {
     super();
-    this.extensionUri = context.extensionUri;
-    this.log = log;
-    this.register(vscode.window.registerWebviewPanelSerializer(RunPanels.viewType, this));
+    const tabs = this.register(
+      new PanelTabs<PanelState>(
+        {
+          viewType: 'safeFinetuning.runPanel',
+          foldersOf: state => (typeof state?.folder === 'string' ? [state.folder] : undefined),
+          fill: (panel, [folder]) => new RunPanel(folder!, panel, context.extensionUri, registry, log),
+        },
+        registry,
+      ),
+    );
     this.register(
       registerCommand('safeFinetuning.openRunPanel', async item => {
         if (!item && !registry.current) await registry.scan();
-        this.show(needRun(item ? registry.byId(item.runId) : registry.current));
+        const run = needRun(item ? registry.byId(item.runId) : registry.current);
+        tabs.show([run.folder], runLabel(run));
       }),
     );
-  }
-
-  async deserializeWebviewPanel(panel: vscode.WebviewPanel, state: PanelState | undefined): Promise<void> {
-    if (typeof state?.folder !== 'string') {
-      panel.dispose(); // closed before the page knew what it is about
-      return;
-    }
-    await this.registry.scan();
-    const open = this.open.get(state.folder);
-    if (!open) return this.follow(state.folder, panel);
-    panel.dispose(); // a tab is restored when it is first looked at, and meanwhile the run has got another one
-    open.reveal();
-  }
-
-  private show(run: Run): void {
-    const open = this.open.get(run.folder);
-    if (open) return open.reveal();
-    const panel = vscode.window.createWebviewPanel(RunPanels.viewType, runLabel(run), vscode.ViewColumn.Active);
-    this.follow(run.folder, panel);
-  }
-
-  private follow(folder: string, panel: vscode.WebviewPanel): void {
-    this.open.set(folder, new RunPanel(folder, panel, this.extensionUri, this.registry, this.log));
-    panel.onDidDispose(() => this.open.delete(folder));
-  }
-
-  override dispose(): void {
-    for (const panel of this.open.values()) panel.dispose();
-    super.dispose();
   }
 }
 
