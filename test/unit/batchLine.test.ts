@@ -5,6 +5,7 @@ import { LineScan } from '../../src/protocol/lineScan';
 import type { Batch } from '../../src/protocol/messages';
 import { parseEvent } from '../../src/trainerHost/eventTail';
 import { batch } from './batches';
+import { inputs } from './inputs';
 
 const scanned = (text: string): Batch | undefined => {
   const bytes = Buffer.from(text);
@@ -49,7 +50,7 @@ describe('scanBatch', () => {
         if (found) assert.ok(Object.is(found.epoch, JSON.parse(told)), told);
         else assert.ok(/e[-+]?\d{3}|\d{16}/.test(told), told);
       }),
-      { numRuns: 20_000 },
+      { numRuns: inputs(20_000) },
     );
   });
 
@@ -74,7 +75,7 @@ describe('scanBatch', () => {
         assert.ok('event' in parsed, text);
         assert.deepStrictEqual(plain(found), parsed.event);
       }),
-      { numRuns: 5000 },
+      { numRuns: inputs(5000) },
     );
     assert.ok(quick > 500 && refused > 500, `${quick} ${refused}`);
   });

@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { ScoreCache, type RowScore } from '../../src/risk/cache';
+import { inputs } from './inputs';
 
 const hash = fc.stringMatching(/^[0-9a-f]{16}$/);
 const score = fc.record<RowScore>(
@@ -47,7 +48,7 @@ describe('the score cache', () => {
         for (const [key, value] of Object.entries(scores)) assert.deepEqual(next.get(key), value);
         rmSync(path.dirname(file), { recursive: true, force: true });
       }),
-      { numRuns: 30 },
+      { numRuns: inputs(30) },
     );
     assert.deepEqual(warnings, []);
   });

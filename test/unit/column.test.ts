@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { blockLength, Column } from '../../src/trainerHost/column';
+import { inputs } from './inputs';
 
 const bytesIn = (column: Column, blocks: number): number[] =>
   Array.from({ length: blocks }, (_, number) => column.stored(number, blockLength)?.bytes.length ?? 0);
@@ -37,7 +38,7 @@ describe('an exact column', () => {
         });
         assert.equal(column.get(0), 0);
       }),
-      { numRuns: 50 },
+      { numRuns: inputs(50) },
     );
   });
 

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import type { AnyEvent, Warned } from '../../src/protocol/messages';
 import { EventTail, LineDecoder, type TailedEvent } from '../../src/trainerHost/eventTail';
 import { until } from './until';
+import { inputs } from './inputs';
 
 const warning = (seq: number, message = 'm'): Warned => ({ v: 1, seq, ts: seq, type: 'warning', code: 'test', message });
 const line = (event: AnyEvent) => `${JSON.stringify(event)}\n`;
@@ -166,7 +167,7 @@ describe('EventTail', () => {
         assert.deepStrictEqual(sequence(), expected);
         assert.strictEqual(bad.length, entries.length - expected.length);
       }),
-      { numRuns: 40 },
+      { numRuns: inputs(40) },
     );
   });
 });

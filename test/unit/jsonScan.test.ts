@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { findValue, JsonError, type JsonPath } from '../../src/datasets/jsonScan';
+import { inputs } from './inputs';
 
 const parses = (text: string): boolean => {
   try {
@@ -41,7 +42,7 @@ describe('scanning JSON', () => {
           error => error instanceof JsonError && error.offset >= 0 && error.offset <= candidate.length,
         );
       }),
-      { numRuns: 5000 },
+      { numRuns: inputs(5000) },
     );
   });
 
@@ -65,7 +66,7 @@ describe('scanning JSON', () => {
           assert.ok(tails.some(tail => parses(good + tail)), JSON.stringify([text, offset]));
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: inputs(2000) },
     );
   });
 

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { findUndecodable, readDocument } from '../../src/datasets/reading';
 import { readText, sourceOf } from './documents';
+import { inputs } from './inputs';
 
 const row = (prompt: string): string =>
   JSON.stringify({ messages: [{ role: 'user', content: prompt }, { role: 'assistant', content: 'Yes.' }] });
@@ -69,7 +70,7 @@ describe('reading a document', () => {
           const padded = parts.map(part => part.replaceAll('X', `X${long}`)).join(file.endsWith('.json') ? `${long}\n` : '\n');
           assert.deepEqual(await starts(padded, file), await starts(parts.join('\n'), file));
         }),
-        { numRuns: 150 },
+        { numRuns: inputs(150) },
       );
     }
   }).timeout(60_000);

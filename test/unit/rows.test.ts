@@ -14,6 +14,7 @@ import { readJson, spanInJson } from '../../src/datasets/formats/jsonRecord';
 import type { Reading } from '../../src/datasets/reading';
 import { hashOf, pairsOf } from '../../src/datasets/rows';
 import { readBytes, readText } from './documents';
+import { inputs } from './inputs';
 
 const folder = path.join(__dirname, '../fixtures/rows');
 const expected = JSON.parse(readFileSync(path.join(folder, 'expected.json'), 'utf8')) as Record<string, object[]>;
@@ -70,7 +71,7 @@ describe('rows of a dataset', () => {
         assert.ok(offset >= 0 && offset <= text.length, `offset ${offset}`);
         assert.match(reason, /\.$/);
       }
-    }), { numRuns: 1000 });
+    }), { numRuns: inputs(1000) });
   });
 
   it('reads every conversation as a row or says what is wrong, and the mutated line too', () => {

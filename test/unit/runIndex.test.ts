@@ -9,6 +9,7 @@ import { eventsFile, indexFile } from '../../src/trainerHost/runFolder';
 import { KeptLines, readIndex, writeIndex } from '../../src/trainerHost/runIndex';
 import { RunState } from '../../src/trainerHost/runState';
 import { attempt, batch } from './batches';
+import { inputs } from './inputs';
 
 /** A run as it is read, from its beginning or from where its index ends. */
 class Reader {
@@ -169,7 +170,7 @@ describe('the index of a run', () => {
         fs.writeFileSync(indexFile(folder), damaged);
         assert.strictEqual(await readIndex(folder), undefined);
       }),
-      { numRuns: 400 },
+      { numRuns: inputs(400) },
     );
     for (let length = 0; length < bytes.length; length += 7) {
       fs.writeFileSync(indexFile(folder), bytes.subarray(0, length));
@@ -234,7 +235,7 @@ describe('the index of a run', () => {
         for (const each of readers) each.dispose();
         readers = [];
       }),
-      { numRuns: 60 },
+      { numRuns: inputs(60) },
     );
   });
 });

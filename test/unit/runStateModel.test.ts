@@ -10,6 +10,7 @@ import { detailsView, SeriesFeed } from '../../src/views/monitorModel';
 import { drawnSeries } from '../../src/views/monitorProtocol';
 import type { Run } from '../../src/trainerHost/run';
 import { attempt, batch } from './batches';
+import { inputs } from './inputs';
 
 /** What a run's events come to, told as simply as can be. */
 function reference(events: readonly AnyEvent[]): { steps: Batch[]; repeated: number; attempt: number } {
@@ -141,7 +142,7 @@ describe('a run that is read from odd events', () => {
         tail.dispose();
         assertAs(state(), entries);
       }),
-      { numRuns: 100 },
+      { numRuns: inputs(100) },
     );
   });
 
@@ -166,7 +167,7 @@ describe('a run that is read from odd events', () => {
         tail.dispose();
         assertAs(state(), after);
       }),
-      { numRuns: 60 },
+      { numRuns: inputs(60) },
     );
   });
 

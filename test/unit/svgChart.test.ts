@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { svgChart, svgChartStyle, type ChartSpec } from '../../src/report/svgChart';
 import { parseXml } from './strictParsers';
+import { inputs } from './inputs';
 
 const line = (values: (number | null)[], more: Partial<ChartSpec['lines'][number]> = {}): ChartSpec['lines'][number] => ({ label: 'loss', colour: 'blue', values, ...more });
 const chart = (values: (number | null)[], more: Partial<ChartSpec> = {}): string =>
@@ -109,7 +110,7 @@ describe('a chart as SVG', function () {
         assert.doesNotMatch(/<desc>[^<]*/.exec(svg)![0], /(from|to|lowest|highest) −?(NaN|Infinity)/);
         drawn.push(svgChart(given));
       }),
-      { numRuns: 500 },
+      { numRuns: inputs(500) },
     );
     parseXml(drawn);
   });

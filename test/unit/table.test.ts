@@ -11,6 +11,7 @@ import { moveOnDisk } from '../../src/datasets/table/moveOnDisk';
 import { LineFile, openSource } from '../../src/datasets/table/sources';
 import { Table } from '../../src/datasets/table/table';
 import type { JudgedRow, TableWorkerData } from '../../src/datasets/table/tableProtocol';
+import { inputs } from './inputs';
 
 const FIXTURES = path.join(__dirname, '../fixtures/rows');
 
@@ -70,7 +71,7 @@ describe('the table of a dataset file', function () {
         assert.deepEqual(rows.map(row => [row.line, row.prompt.slice(0, 4)]), texts.map((_, index) => [index + 1, `${index}é👋`]));
         assert.equal(table.summary().counts.malformed, 0);
       }),
-      { numRuns: 40 },
+      { numRuns: inputs(40) },
     );
   });
 
@@ -182,7 +183,7 @@ describe('rows of a file that no document holds', function () {
         assert.equal(readFileSync(quarantine, 'utf8'), '');
         await Promise.all([again.forget(), back.forget()]);
       }),
-      { numRuns: 150 },
+      { numRuns: inputs(150) },
     );
     rmSync(quarantine, { force: true });
     assert.deepEqual(readdirSync(folder), ['large.jsonl']);
