@@ -358,8 +358,10 @@ def page(seeds: list[int]) -> str:
         "attack success is the share of harmful prompts with a coherent answer that is no refusal (greedy, "
         "64 tokens), on 130 AdvBench goals (eval_adv) and 141 prompts of MaliciousInstruct and HarmBench "
         "(eval_hard). Means over seeds; differences in points, paired by prompt over seeds, with 95 % "
-        "bootstrap intervals over prompts; worse is what has an interval without 0. What the methods cost is "
-        "in the section on the trainer's cost.",
+        "bootstrap intervals over prompts; worse is what has an interval without 0. Over-refusal is of "
+        "harmless prompts that sound harmful, of which the reference itself refuses some: a method that "
+        "gives refusals up altogether looks better here than the reference. What the methods cost is in the "
+        "section on the trainer's cost.",
         "",
         *(line for name in SETTINGS for line in table(name, results)),
         *goals_table(goals(results)),
