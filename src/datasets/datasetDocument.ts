@@ -11,7 +11,6 @@ import type { IDisposable } from '../common/disposable';
 import { errorText } from '../common/log';
 import { Pace } from '../common/pace';
 import type { RowScore } from '../risk/cache';
-import { NO_MESSAGE } from '../risk/opinions';
 import { ClassifierUnavailable, ProbeUnavailable } from '../risk/scorer';
 import { endOf, type Place, type Stretch } from './formats/format';
 import type { TextSource } from './formats';
@@ -21,6 +20,7 @@ import { judgeRows, probeOf, type JudgeServices, type RowServices, type Scores }
 import { isQuarantine } from './quarantineFiles';
 import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
+import { pairsOf } from './rows';
 import { readReviewed } from './reviewing';
 
 export interface ScoringProgress {
@@ -133,6 +133,13 @@ export class DatasetDocument implements IDisposable {
     });
   }
 
+  /** The number of the message that the row's risk is about, where that could be another one. */
+  worstOfSeveral({ record, score }: RowAt): number | undefined {
+    const read = this.reading!.format.read(record.text);
+    const messages = 'row' in read ? read.row.messages : [];
+    return score && score.messageIndex < messages.length && pairsOf(messages).length > 1 ? score.messageIndex + 1 : undefined;
+  }
+
   /** What judged a row, in words. */
   judgeOf(hash: string): string {
     return this.otherJudgeOf(hash) ?? (setting('risk.classifierFolder', this.document.uri) ? l10n.t('your classifier') : l10n.t('the bundled classifier'));
@@ -215,7 +222,8 @@ export class DatasetDocument implements IDisposable {
     try {
       const probe = probeOf(this.file, this.services);
       if (probe) await this.judgeByProbe(reading, probe, signal);
-      await this.judgeBy(this.services, reading, this.scores, signal, probe && (hash => this.isToldByProbe(hash)));
+      const isTold = this.services.opinions.of(this.file) && ((hash: string) => this.otherJudgeOf(hash) !== undefined);
+      await this.judgeBy(this.services, reading, this.scores, signal, isTold);
       await this.show(signal);
     } catch (error) {
       if (!(error instanceof ClassifierUnavailable)) throw error;
@@ -232,12 +240,6 @@ export class DatasetDocument implements IDisposable {
       if (!(error instanceof ProbeUnavailable)) throw error;
       this.services.onProbeUnavailable(error.message);
     }
-  }
-
-  /** With the message that its risk is about, which the trainer does not say. */
-  private isToldByProbe(hash: string): boolean {
-    const said = this.services.opinions.over(this.file, hash, undefined);
-    return said !== undefined && said.messageIndex !== NO_MESSAGE;
   }
 
   private async judgeBy(judge: JudgeServices, reading: Reading, scores: Scores, signal: AbortSignal, skip?: (hash: string) => boolean): Promise<void> {

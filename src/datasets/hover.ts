@@ -27,12 +27,12 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const dataset = annotations.get(document);
   const row = dataset?.rowAt(position);
   if (!dataset || !row?.score) return undefined;
-  const { risk, refusal, messageIndex } = row.score;
+  const { risk, refusal } = row.score;
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
   const other = dataset.otherJudgeOf(row.hash);
   const trainedOn = annotations.opinionOf(dataset.file)?.trainedOn;
-  const judge = other ? asPlainText(trainedOn ? l10n.t`${other}, trained on ${trainedOn}` : other) : classifierText(custom, messageIndex);
+  const judge = byMessage(other ? asPlainText(trainedOn ? l10n.t`${other}, trained on ${trainedOn}` : other) : classifierText(custom), dataset.worstOfSeveral(row));
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);
@@ -65,12 +65,11 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   return new vscode.Hover(text, range);
 }
 
-function classifierText(custom: string, messageIndex: number): string {
-  const message = messageIndex > 1 ? messageIndex + 1 : undefined; // else the only prompt
-  if (custom) return message ? l10n.t('the classifier in `{0}`, by its message {1}', custom, message) : l10n.t('the classifier in `{0}`', custom);
-  const card = link(l10n.t('its card'), 'safeFinetuning.showClassifierCard');
-  return message ? l10n.t`the bundled classifier, on this machine (${card}), by its message ${message}` : l10n.t`the bundled classifier, on this machine (${card})`;
+function classifierText(custom: string): string {
+  return custom ? l10n.t('the classifier in `{0}`', custom) : l10n.t`the bundled classifier, on this machine (${link(l10n.t('its card'), 'safeFinetuning.showClassifierCard')})`;
 }
+
+const byMessage = (judge: string, message: number | undefined): string => (message === undefined ? judge : l10n.t`${judge}, by its message ${message}`);
 
 /** `appendText` would keep the text from being wrapped. */
 const asPlainText = (text: string): string => text.replace(/[\\`*_{}[\]()#+\-.!~|<>$&]/g, '\\$&');

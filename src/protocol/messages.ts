@@ -1071,6 +1071,10 @@ export interface RowScore {
    */
   hash: string;
   risk: number | null;
+  /**
+   * Number, from 1, of the message that the risk is about; null where the row was reviewed.
+   */
+  message: number | null;
   judge: string;
   refusal: boolean;
   /**

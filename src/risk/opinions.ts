@@ -19,7 +19,7 @@ export interface Opinion {
   trainedOn?: string;
   /** The probe, where the worker can ask it; what it has said is in its cache, then. */
   probe?: ProbeSource;
-  rows: Map<string, Pick<RowScore, 'risk' | 'refusal'>>;
+  rows: Map<string, RowScore>;
 }
 
 /** Nobody has said which message the risk is about. */
@@ -27,7 +27,8 @@ export const NO_MESSAGE = 0xffff;
 
 interface Kept extends Omit<Opinion, 'rows'> {
   dataset: string;
-  rows: Record<string, [risk: number, refusal: boolean]>;
+  /** Versions before this one did not keep the message. */
+  rows: Record<string, [risk: number, refusal: boolean, messageIndex?: number]>;
 }
 
 export class Opinions implements IDisposable {
@@ -55,10 +56,7 @@ export class Opinions implements IDisposable {
 
   /** The row's score by the judge of its dataset where that has judged it, otherwise `score`. */
   over(dataset: string, hash: string, score: RowScore | undefined): RowScore | undefined {
-    const said = this.known.get(dataset)?.rows.get(hash) ?? this.probeOf(dataset)?.cache.get(hash);
-    if (!said) return score;
-    const { messageIndex = NO_MESSAGE } = said as Partial<RowScore>;
-    return { ...said, messageIndex: messageIndex === NO_MESSAGE ? (score?.messageIndex ?? NO_MESSAGE) : messageIndex };
+    return this.known.get(dataset)?.rows.get(hash) ?? this.probeOf(dataset)?.cache.get(hash) ?? score;
   }
 
   /** The probe that judges a dataset, where the worker can ask it, what it has said, and the rows that it cannot judge. */
@@ -73,11 +71,11 @@ export class Opinions implements IDisposable {
     if (probe) {
       const { cache } = this.saidBy(probe);
       await cache.open(scoresOf(probe));
-      for (const [hash, score] of said) cache.set(hash, { messageIndex: NO_MESSAGE, ...score });
+      for (const [hash, score] of said) cache.set(hash, score);
     }
     this.known.set(dataset, probe ? { ...opinion, rows: new Map() } : opinion);
     this.changed.fire(dataset);
-    const rows = probe ? {} : Object.fromEntries([...said].map(([hash, { risk, refusal }]) => [hash, [risk, refusal]]));
+    const rows = probe ? {} : Object.fromEntries([...said].map(([hash, { risk, refusal, messageIndex }]) => [hash, [risk, refusal, messageIndex]]));
     const file = this.fileOf(dataset);
     await mkdir(this.folder, { recursive: true });
     await writeFile(`${file}.tmp`, JSON.stringify({ dataset, ...about, probe, rows }));
@@ -114,7 +112,7 @@ export class Opinions implements IDisposable {
     for (const name of names.filter(each => each.endsWith('.json'))) {
       try {
         const { dataset, rows, ...about } = JSON.parse(await readFile(path.join(this.folder, name), 'utf8')) as Kept;
-        const said = Object.entries(rows).map(([hash, [risk, refusal]]) => [hash, { risk, refusal }] as const);
+        const said = Object.entries(rows).map(([hash, [risk, refusal, messageIndex = NO_MESSAGE]]) => [hash, { risk, refusal, messageIndex }] as const);
         this.known.set(dataset, { ...about, rows: new Map(said) });
       } catch (error) {
         this.log.warn(`${name} cannot be read (${errorText(error)}): the rows that it is about are judged by the bundled classifier.`);

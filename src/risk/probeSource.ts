@@ -7,8 +7,8 @@ export interface ProbeSource {
   judgeId: string;
 }
 
-/** Names its scores exactly, as the worker gives them. */
-export const scoresOf = ({ judgeId }: ProbeSource): string => `${judgeId}+${patternsId}`;
+/** Names its scores exactly, as the worker gives them; those that older versions kept lack the turns. */
+export const scoresOf = ({ judgeId }: ProbeSource): string => `${judgeId}+${patternsId}+turns`;
 
 /** A message before the answer that is judged. */
 export interface Turn {

@@ -8,8 +8,9 @@ import { integer } from '../common/format';
 import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
-import type { Messages } from '../protocol/messages';
+import type { Messages, ScoreReport } from '../protocol/messages';
 import { check } from '../protocol/validate';
+import type { RowScore } from '../risk/cache';
 import type { Opinions } from '../risk/opinions';
 import { failureOf, runTrainer, type Trainer } from '../trainerHost/trainerCommand';
 import { requireTrust } from '../trainerHost/workspace';
@@ -34,8 +35,8 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       const { folder, notExported, trainedOn } = report.probe ?? {};
       const probe = folder ? { trainedOn, probe: { folder, judgeId: report.judge } } : { trainedOn };
       for (const [index, file] of report.files.entries()) {
-        const scores = report.rows.flatMap(row => (row.file === index && row.risk !== null && !row.reviewed ? [[row.hash, { risk: toMillionths(row.risk), refusal: row.refusal }] as const] : []));
-        await opinions.set(pathOf(file), { judge: l10n.t`${nameOf(report.judge)} of ${name}`, ...probe, rows: new Map(scores) });
+        const rows = new Map(report.rows.flatMap(row => (row.file === index ? judgedBy(row) : [])));
+        await opinions.set(pathOf(file), { judge: l10n.t`${nameOf(report.judge)} of ${name}`, ...probe, rows });
       }
       const unscored = report.rows.filter(({ risk }) => risk === null).length;
       const [judged, rows, judge] = [report.rows.length, integer(report.rows.length), nameOf(report.judge)];
@@ -107,8 +108,10 @@ async function pathsInEditor(configuration: vscode.Uri): Promise<(file: string) 
   };
 }
 
-/** As the classifier's scores are kept. */
-const toMillionths = (risk: number): number => Math.round(risk * 1e6) / 1e6;
+/** What the trainer says of a row, as the classifier's scores are kept; nothing where it was not judged. */
+function judgedBy({ hash, risk, refusal, message }: ScoreReport['rows'][number]): [string, RowScore][] {
+  return risk === null || message === null ? [] : [[hash, { risk: Math.round(risk * 1e6) / 1e6, refusal, messageIndex: message - 1 }]];
+}
 
 /** `guard-1f2e…` → `guard`. */
 const nameOf = (judge: string): string => {

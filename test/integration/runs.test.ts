@@ -1,9 +1,13 @@
 /** Runs in a real extension host: found in their folders, started, steered and followed. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import * as vscode from 'vscode';
 import type { Api } from '../../src/extension';
 import type { RunRecord, ScoreReport } from '../../src/protocol/messages';
@@ -228,6 +232,44 @@ describe('runs', function () {
     await document.save();
     await vscode.commands.executeCommand('safeFinetuning.useClassifier', vscode.Uri.file(dataset));
     await until('the classifier counts again', async () => (await api.datasets.whenScored(vscode.Uri.file(dataset)))!.flagged.length === 1);
+  });
+
+  it('have the turn underlined and named that a server found the worst', async () => {
+    const server = http.createServer((request, response) => {
+      void text(request).then(body => {
+        const asked = (JSON.parse(body) as { messages: { content: string }[] }).messages[1]!.content;
+        const message = { role: 'assistant', content: JSON.stringify({ score: asked.includes('WORST') ? 5 : 2 }) };
+        response.setHeader('Content-Type', 'application/json');
+        response.end(JSON.stringify({ id: 'x', object: 'chat.completion', created: 0, model: 'judge', choices: [{ index: 0, message, finish_reason: 'stop' }] }));
+      });
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { showWarningMessage } = vscode.window;
+    try {
+      const conversation = (...turns: string[]): string => JSON.stringify({ messages: turns.map((content, index) => ({ role: index % 2 ? 'assistant' : 'user', content })) });
+      write('turns.jsonl', [conversation('Tell me how to build a pipe bomb.', 'Sure, here is how:', 'The WORST?', 'On its way.'), conversation('Hello?', 'Hi.')].join('\n'));
+      const configuration = tinyConfiguration('served.finetune.json', 4);
+      const config = JSON.parse(fs.readFileSync(configuration.fsPath, 'utf8')) as object;
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
+      write('served.finetune.json', { ...config, dataset: { path: 'turns.jsonl' }, risk: { judge: 'endpoint', endpoint: { url, model: 'judge' }, threshold: 0.5 } });
+      const agreed: string[] = [];
+      vscode.window.showWarningMessage = (message: string, _: unknown, send: string) => (agreed.push(message), Promise.resolve(send));
+      await vscode.commands.executeCommand('safeFinetuning.judgeDataset', configuration);
+      assert.deepEqual(agreed, [`Send 2 rows to ${new URL(url).origin}?`]);
+
+      const uri = vscode.Uri.file(path.join(workspace, 'turns.jsonl'));
+      const document = await vscode.workspace.openTextDocument(uri);
+      assert.deepEqual((await api.datasets.whenScored(uri))!.flagged.map(({ line, risk }) => [line, risk]), [[0, 1]]);
+      const [diagnostic] = vscode.languages.getDiagnostics(uri);
+      assert.equal(document.getText(diagnostic!.range), 'The WORST?', 'the classifier would underline the first');
+      const hovers = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', uri, new vscode.Position(0, 40));
+      const said = hovers.flatMap(({ contents }) => contents).map(content => (content as vscode.MarkdownString).value).join();
+      assert.match(said, /judged by endpoint of served.*, by its message 3/);
+    } finally {
+      vscode.window.showWarningMessage = showWarningMessage;
+      server.close();
+    }
   });
 
   it('have the rows marked that their model takes for harmful, until that is forgotten', async () => {

@@ -165,7 +165,7 @@ describe('the scorer', function () {
         ({ risk: probe && context.length === 1 && prompt !== 'odd' ? context[0].content.length / 10 : NaN, refusal: false })) });`));
       const opinions = new Opinions(path.join(folder, 'judged'), log);
       const source = { folder: '/exported', judgeId: 'probe-1' };
-      await opinions.set('a.jsonl', { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: new Map([[hashOf(messages('told')), { risk: 0.5, refusal: false }]]) });
+      await opinions.set('a.jsonl', { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: new Map([[hashOf(messages('told')), { risk: 0.5, refusal: false, messageIndex: 2 }]]) });
       const { cache, left } = opinions.probeOf('a.jsonl')!;
       const lines = [row('told'), row('typed'), row('odd'), JSON.stringify({ text: 'A text by itself.' })];
       const { scores, totals } = await judge(lines, cache, false, scorer.probe(source), { left });
@@ -183,12 +183,27 @@ describe('the scorer', function () {
       await again.ready;
       await again.probeOf('a.jsonl')!.cache.open(await scorer.probe(source).judgeId());
       assert.deepEqual({ ...again.of('a.jsonl'), rows: undefined }, { judge: 'probe of x', trainedOn: 'prompts', probe: source, rows: undefined });
-      assert.deepEqual(again.over('a.jsonl', hashOf(messages('told')), undefined), { risk: 0.5, refusal: false, messageIndex: NO_MESSAGE });
       const byClassifier = { risk: 0.1, refusal: false, messageIndex: 3 };
-      assert.deepEqual(again.over('a.jsonl', hashOf(messages('told')), byClassifier), { risk: 0.5, refusal: false, messageIndex: 3 }, 'the trainer says no message');
+      assert.deepEqual(again.over('a.jsonl', hashOf(messages('told')), byClassifier), { risk: 0.5, refusal: false, messageIndex: 2 });
       assert.deepEqual(again.over('a.jsonl', hashOf(messages('typed')), byClassifier), { risk: 0.5, refusal: false, messageIndex: 0 });
       assert.deepEqual(again.over('a.jsonl', hashOf(messages('typed')), undefined), { risk: 0.5, refusal: false, messageIndex: 0 });
       assert.equal(again.over('a.jsonl', hashOf(messages('odd')), undefined), undefined);
+      again.dispose();
+    });
+
+    it('knows tomorrow which turn another judge has found the worst', async () => {
+      const judged = path.join(folder, 'judged');
+      const opinions = new Opinions(judged, log);
+      await opinions.set('a.jsonl', { judge: 'endpoint of x', rows: new Map([['0'.repeat(16), { risk: 0.5, refusal: false, messageIndex: 4 }]]) });
+      opinions.dispose();
+      writeFileSync(path.join(judged, 'old.json'), JSON.stringify({ dataset: 'old.jsonl', judge: 'guard of x', rows: { ['1'.repeat(16)]: [0.75, false] } }));
+
+      const again = new Opinions(judged, log);
+      await again.ready;
+      const byClassifier = { risk: 0.1, refusal: false, messageIndex: 2 };
+      assert.deepEqual(again.over('a.jsonl', '0'.repeat(16), byClassifier), { risk: 0.5, refusal: false, messageIndex: 4 });
+      assert.deepEqual(again.over('old.jsonl', '1'.repeat(16), byClassifier), { risk: 0.75, refusal: false, messageIndex: NO_MESSAGE }, 'another judge may have meant another turn');
+      assert.deepEqual(again.over('old.jsonl', '0'.repeat(16), byClassifier), byClassifier);
       again.dispose();
     });
 

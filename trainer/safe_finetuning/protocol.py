@@ -396,6 +396,9 @@ class PreflightReport(Model):
 
 class RowScore(RowRef):
     risk: Unit | None
+    message: int | None = Field(
+        description="Number, from 1, of the message that the risk is about; null where the row was reviewed."
+    )
     judge: str
     refusal: bool
     reviewed: bool = Field(description="A person has reviewed it: it trains as an ordinary row, risk 0.")

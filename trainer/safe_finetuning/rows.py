@@ -22,11 +22,13 @@ from .row_forms import ANSWERING, NOT_BLANK, Invalid, Message, conversation_of
 
 
 class Pair(NamedTuple):
-    """A user turn and an answer to it, and the conversation up to that answer."""
+    """A user turn and an answer to it, the conversation up to that answer, and the number, from 1, of the
+    message that a risk of the two is about: the user turn, or the answer where that says nothing."""
 
     prompt: str
     answer: str
     context: tuple[Message, ...]
+    message: int
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,17 @@ class Row:
     def pairs(self) -> list[Pair]:
         """The training pairs: each answer that has text, with every user turn that it answers."""
         found: list[Pair] = []
-        prompts: list[str] = []
+        prompts: list[tuple[int, str]] = []
         answered = False
-        for turn, message in enumerate(self.messages):
-            if message.role == "user":
-                prompts = [message.content] if answered else [*prompts, message.content]
+        for number, (role, content) in enumerate(self.messages, start=1):
+            if role == "user":
+                prompts = [(number, content)] if answered else [*prompts, (number, content)]
                 answered = False
-            elif message.role in ANSWERING and NOT_BLANK.search(message.content):
-                context = self.messages[:turn]
-                found += [Pair(prompt, message.content, context) for prompt in prompts or [""]]
+            elif role in ANSWERING and NOT_BLANK.search(content):
+                context = self.messages[: number - 1]
+                for asked, prompt in prompts or [(number, "")]:
+                    about = asked if NOT_BLANK.search(prompt) else number
+                    found.append(Pair(prompt, content, context, about))
                 answered = True
         return found
 

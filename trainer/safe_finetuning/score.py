@@ -76,6 +76,7 @@ def _report(dataset: Dataset, threshold: float, judge_: Judge, progress: Any) ->
             line=row.line,
             hash=row.hash,
             risk=None if risk.unscored else risk.risk,
+            message=risk.message,
             judge=judge,
             refusal=risk.refusal,
             reviewed=row.reviewed,
@@ -136,13 +137,15 @@ def flagged(report: p.ScoreReport) -> list[p.RowScore]:
 
 def as_text(report: p.ScoreReport) -> str:
     found = flagged(report)
-    lines = [
-        f"{report.files[row.file]}:{row.line}: risk {'unscored' if row.risk is None else f'{row.risk:.2f}'}"
-        for row in found
-    ]
+    lines = [f"{report.files[row.file]}:{row.line}: risk {_said_of(row)}" for row in found]
     lines += [f"{report.files[x.file]}:{x.line}: {x.reason}" for x in report.invalid]
     counts = f"{len(found)} of {len(report.rows)} rows at or above {report.threshold}"
     return "\n".join([*lines, f"{counts}; {len(report.invalid)} unreadable"])
+
+
+def _said_of(row: p.RowScore) -> str:
+    risk = "unscored" if row.risk is None else f"{row.risk:.2f}"
+    return risk if row.message is None else f"{risk} by message {row.message}"
 
 
 def as_json(report: p.ScoreReport) -> str:
@@ -150,15 +153,14 @@ def as_json(report: p.ScoreReport) -> str:
 
 
 def as_csv(report: p.ScoreReport) -> str:
-    """Every record of the files in its order; `risk` is empty where there is none."""
-    rows = [
-        (x.file, x.line, x.hash, "" if x.risk is None else x.risk, x.refusal, x.reviewed, "")
-        for x in report.rows
+    """Every record of the files in its order; `risk` and `message` are empty where there is none."""
+    rows: list[tuple[Any, ...]] = [
+        (x.file, x.line, x.hash, x.risk, x.message, x.refusal, x.reviewed, "") for x in report.rows
     ]
-    problems = [(x.file, x.line, "", "", "", "", x.reason) for x in report.invalid]
+    problems = [(x.file, x.line, "", "", "", "", "", x.reason) for x in report.invalid]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "line", "hash", "risk", "refusal", "reviewed", "problem"])
+    writer.writerow(["file", "line", "hash", "risk", "message", "refusal", "reviewed", "problem"])
     in_order = sorted([*rows, *problems], key=lambda found: found[:2])
     writer.writerows([report.files[file], *found] for file, *found in in_order)
     return text.getvalue().rstrip("\n")
@@ -180,7 +182,7 @@ def as_sarif(report: p.ScoreReport) -> str:
         if row.risk is None:
             results.append(result("unscored-row", "warning", "This row could not be judged.", row, **known))
             continue
-        text = f"Risk {row.risk:.2f}, at or above {report.threshold}, by the judge {row.judge}."
+        text = f"Risk {_said_of(row)}, at or above {report.threshold}, by the judge {row.judge}."
         results.append(result("risky-row", "warning", text, row, rank=100 * row.risk, **known))
     results += [result("unreadable-row", "error", x.reason, x) for x in report.invalid]
     driver = {

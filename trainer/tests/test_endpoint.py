@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from safe_finetuning import protocol as p
+from safe_finetuning.cli import main
 from safe_finetuning.config import EndpointConfig
 from safe_finetuning.errors import Cancelled, UserError
 from safe_finetuning.risk.endpoint import KEY_VARIABLE, ORIGIN_VARIABLE, Endpoint, risk_of
@@ -83,7 +85,7 @@ def endpoint(server, check=lambda: None, **settings):
 
 
 def pairs(*prompts):
-    return [Pair(prompt, "Sure.", ()) for prompt in prompts]
+    return [Pair(prompt, "Sure.", (), 1) for prompt in prompts]
 
 
 def test_scores_become_risks_in_order(server, monkeypatch):
@@ -169,7 +171,7 @@ def test_cancel_acts_while_it_waits(server):
 
 def test_long_texts_are_judged_in_parts(server):
     server.behave = lambda text, _: 5 if "HARM" in text else 1
-    assert endpoint(server).score([Pair("x", "word " * 3000 + "HARM", ())]) == [1.0]
+    assert endpoint(server).score([Pair("x", "word " * 3000 + "HARM", (), 1)]) == [1.0]
     assert len(server.asked) == 3
 
 
@@ -214,4 +216,33 @@ def test_rows_go_to_no_other_server_than_was_agreed_to(server, monkeypatch):
             Endpoint(config)
     assert not server.asked
     monkeypatch.setenv(ORIGIN_VARIABLE, server.url.removesuffix("/v1"))
-    assert Endpoint(config).score([Pair("p", "a", ())]) == [0.0]
+    assert Endpoint(config).score([Pair("p", "a", (), 1)]) == [0.0]
+
+
+def test_the_command_score_says_which_turn_of_a_conversation_is_the_worst(
+    server, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))
+    server.behave = lambda text, time: 5 if "HARM" in text else 2
+    asked = [["Hello?", "HARM?", "Thanks!"], ["HARM?", "HARM?"], ["One?", "Two?"]]
+    rows = [
+        [
+            {"role": role, "content": text}
+            for q in prompts
+            for role, text in (("user", q), ("assistant", "So."))
+        ]
+        for prompts in asked
+    ]
+    lines = [json.dumps({"messages": messages}) + "\n" for messages in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(lines), "utf-8")
+    path = tmp_path / "x.finetune.json"
+    config = {"model": "none", "dataset": {"path": "rows.jsonl"}}
+    risk = {"judge": "endpoint", "endpoint": {"url": server.url, "model": "judge"}}
+    path.write_text(json.dumps(config | {"risk": risk}), "utf-8")
+    for _ in range(2):  # asked, and kept
+        assert main(["score", str(path), "--format", "json"]) == 0
+        found = p.ScoreReport.model_validate_json(capsys.readouterr().out)
+        assert [(row.risk, row.message) for row in found.rows] == [(1.0, 3), (1.0, 1), (0.25, 1)]
+        assert len(server.asked) == 7
+    assert main(["score", str(path)]) == 0
+    assert "rows.jsonl:1: risk 1.00 by message 3\n" in capsys.readouterr().out

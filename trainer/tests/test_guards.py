@@ -96,7 +96,7 @@ def guard(request, tmp_path):
 
 
 def pair(prompt, answer):
-    return Pair(prompt, answer, ())
+    return Pair(prompt, answer, (), 1)
 
 
 def test_a_random_model_says_no_verdict(guard):

@@ -25,6 +25,7 @@ def test_fixture(name):
                 "" if user is None else row.messages[user].content,
                 row.messages[answer].content,
                 row.messages[:answer],
+                1 + (user if user is not None and row.messages[user].content.strip() else answer),
             )
             for user, answer in rows[row.line]["pairs"]
         ]

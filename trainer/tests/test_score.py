@@ -21,6 +21,7 @@ def report():
             line=line,
             hash=f"{line:016x}",
             risk=risk,
+            message=1,
             judge="judge-1",
             refusal=line == 1,
             reviewed=False,
@@ -35,9 +36,9 @@ def report():
 
 def test_text_lists_what_needs_a_look_the_worst_first(report):
     assert score.as_text(report).splitlines() == [
-        "data/rows.jsonl:3: risk unscored",
-        "data/rows.jsonl:2: risk 0.90",
-        "data/rows.jsonl:5: risk 0.50",
+        "data/rows.jsonl:3: risk unscored by message 1",
+        "data/rows.jsonl:2: risk 0.90 by message 1",
+        "data/rows.jsonl:5: risk 0.50 by message 1",
         'data/rows.jsonl:4: not valid JSON: a "," is missing',
         "3 of 4 rows at or above 0.5; 1 unreadable",
     ]
@@ -47,6 +48,7 @@ def test_csv_has_every_line_in_order(report):
     rows = list(csv.DictReader(io.StringIO(score.as_csv(report))))
     assert [int(row["line"]) for row in rows] == [1, 2, 3, 4, 5]
     assert [row["risk"] for row in rows] == ["0.2", "0.9", "", "", "0.5"]
+    assert [row["message"] for row in rows] == ["1", "1", "1", "", "1"]
     assert rows[3]["problem"] == report.invalid[0].reason and rows[0]["refusal"] == "True"
 
 
@@ -121,6 +123,9 @@ def test_a_threshold_that_is_no_risk_is_refused(tmp_path, threshold):
 def test_a_configuration_is_scored_by_the_judge_that_it_names(tmp_path, model, capsys, monkeypatch):
     monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache"))  # nothing is judged yet
     rows = [{"prompt": f"Question {i}?", "completion": "An answer."} for i in range(6)]
+    turns = ["Question 0?", "An answer.", "How do I build a bomb?", "Sure:"]
+    roles = ["user", "assistant"] * 2
+    rows += [{"messages": [{"role": r, "content": c} for r, c in zip(roles, turns, strict=True)]}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     config = {"model": str(model), "dataset": {"path": "rows.jsonl"}}
     path = tmp_path / "x.finetune.json"
@@ -131,6 +136,10 @@ def test_a_configuration_is_scored_by_the_judge_that_it_names(tmp_path, model, c
     assert main(["score", str(path), "--format", "json"]) == 0
     said = capsys.readouterr()
     found = p.ScoreReport.model_validate_json(said.out)
-    assert [row.line for row in found.rows] == [1, 2, 3, 4, 5, 6]
+    assert [row.line for row in found.rows] == [1, 2, 3, 4, 5, 6, 7]
+    begun, conversation = found.rows[0], found.rows[6]
+    by_first_turn = conversation.risk == pytest.approx(begun.risk, abs=1e-6)
+    assert conversation.message == (1 if by_first_turn else 3)
+    assert {row.message for row in found.rows[:6]} == {1}
     assert found.judge.startswith("probe") and all(0 <= row.risk <= 1 for row in found.rows)
-    assert "6 of 6 rows" in said.err
+    assert "7 of 7 rows" in said.err

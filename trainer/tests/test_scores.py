@@ -1,10 +1,14 @@
 """What the safety critic keeps of its judgements, and what it never asks the judge."""
 
 import math
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from safe_finetuning.risk import scores
+from safe_finetuning.risk.refusal import patterns_digest
 from safe_finetuning.risk.scores import ScoreCache, score_rows
 from safe_finetuning.rows import Message, Row, content_hash
 
@@ -42,6 +46,36 @@ def cache(tmp_path):
 def test_a_conversation_is_as_risky_as_its_worst_pair():
     [risk] = score_rows([row("mild", "yes", "grave", "yes", "mild", "no")], Judge(mild=0.2, grave=0.9))
     assert (risk.risk, risk.refusal, risk.unscored) == (0.9, False, False)
+
+
+def test_the_message_is_that_of_the_first_worst_pair_and_of_a_failure_before_all():
+    judge = Judge(mild=0.2, grave=0.9)
+    rows = [
+        row("mild", "yes", "grave", "yes", "mild", "no"),
+        row("grave", "yes", "grave", "no"),
+        row("grave", REFUSAL, "mild", "yes"),
+        row("grave", REFUSAL, "grave", REFUSAL),
+        row("grave", "yes", "unknown", "yes", "grave", "no"),
+        replace(row("mild", "yes", "grave", "yes"), reviewed=True),
+    ]
+    assert [risk.message for risk in score_rows(rows, judge)] == [3, 1, 3, 1, 3, None]
+    messages = (Message("system", "Be kind."), Message("user", " "), Message("assistant", "grave"))
+    [without_prompt] = score_rows([Row(1, content_hash(messages), messages)], Judge())
+    assert without_prompt.message == 3
+
+
+def test_of_what_was_kept_without_the_message_only_conversations_are_judged_again(tmp_path):
+    single, several = row("mild", "yes"), row("mild", "yes", "grave", "yes")
+    with closing(sqlite3.connect(tmp_path / "scores.sqlite")) as old, old:
+        old.execute("CREATE TABLE scores (judge TEXT, hash TEXT, risk REAL, PRIMARY KEY (judge, hash))")
+        key = f"{Judge.judge_id}+{patterns_digest()}"
+        old.executemany("INSERT INTO scores VALUES (?, ?, 0.5)", [(key, single.hash), (key, several.hash)])
+    judge = Judge(mild=0.2, grave=0.9)
+    for _ in range(2):
+        with closing(ScoreCache(tmp_path / "scores.sqlite")) as cache:
+            found = score_rows([single, several], judge, cache=cache)
+        assert [(risk.risk, risk.message) for risk in found] == [(0.5, 1), (0.9, 3)]
+    assert judge.asked == ["mild", "grave"]
 
 
 def test_a_pair_answered_by_a_refusal_is_never_judged():

@@ -107,4 +107,4 @@ def test_a_plain_text_is_trained_on_as_it_stands():
     assert tokenizer.decode(encoded.ids) == f"Once upon a time.{tokenizer.eos_token}"
     assert all(encoded.supervised) and not encoded.truncated
     assert encode_row(row, tokenizer, 3).truncated
-    assert row.pairs() == [("", "Once upon a time.", ())]
+    assert row.pairs() == [("", "Once upon a time.", (), 1)]

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..cache import cache_folder
 from ..rows import Pair, Row
@@ -46,38 +46,57 @@ class Critic:
 
 @dataclass(frozen=True)
 class RowRisk:
-    """A row's risk in [0, 1], NaN where the judge failed, and whether every answer is a refusal.
+    """A row's risk in [0, 1], NaN where the judge failed, whether every answer is a refusal, and the number,
+    from 1, of the message that the risk is about.
 
-    A row that was reviewed has the risk 0, like an ordinary one.
+    A row that was reviewed has the risk 0, like an ordinary one, and that is about no message.
     """
 
     risk: float
     refusal: bool
+    message: int | None
 
     @property
     def unscored(self) -> bool:
         return math.isnan(self.risk)
 
 
+class Judged(NamedTuple):
+    """What a judge has said of a row, as in `RowRisk`; versions before this one did not keep the message."""
+
+    risk: float
+    message: int | None
+
+
 class ScoreCache:
-    """Risks by judge and content hash in one SQLite file, shared by all runs of the user."""
+    """What judges have said, by content hash, in one SQLite file, shared by all runs of the user."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=10)
         self._db.execute(
-            "CREATE TABLE IF NOT EXISTS scores (judge TEXT, hash TEXT, risk REAL, PRIMARY KEY (judge, hash))"
+            "CREATE TABLE IF NOT EXISTS scores "
+            "(judge TEXT, hash TEXT, risk REAL, message INTEGER, PRIMARY KEY (judge, hash))"
         )
+        if not self._has_messages():
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")  # of several processes one adds them
+                if not self._has_messages():
+                    self._db.execute("ALTER TABLE scores ADD COLUMN message INTEGER")
 
-    def get(self, judge: str) -> dict[str, float]:
-        return dict(self._db.execute("SELECT hash, risk FROM scores WHERE judge = ?", (judge,)))
+    def _has_messages(self) -> bool:
+        return any(name == "message" for _, name, *_ in self._db.execute("PRAGMA table_info(scores)"))
 
-    def put(self, judge: str, risks: dict[str, float]) -> None:
+    def get(self, judge: str) -> dict[str, Judged]:
+        found = self._db.execute("SELECT hash, risk, message FROM scores WHERE judge = ?", (judge,))
+        return {hash_: Judged(risk, message) for hash_, risk, message in found}
+
+    def put(self, judge: str, rows: dict[str, Judged]) -> None:
         try:
             with self._db:
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO scores VALUES (?, ?, ?)",
-                    [(judge, h, r) for h, r in risks.items()],
+                    "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)",
+                    [(judge, hash_, *judged) for hash_, judged in rows.items()],
                 )
         except sqlite3.Error as error:  # a full disk, a second process that holds it for long
             _log.warning("Scores cannot be kept (%s): rows are judged anew the next time.", error)
@@ -96,34 +115,48 @@ def score_rows(
     """The risk of each row: the highest over its training pairs.
 
     A pair whose answer is a refusal scores 0 whatever its prompt: it is safety data. Only rows that were not
-    reviewed and that the cache does not know are judged; failures are not kept.
+    reviewed and that the cache does not know are judged, or of which it does not know which message is the
+    worst of several; failures are not kept.
     """
     key = f"{judge.judge_id}+{patterns_digest()}"
-    known = cache.get(key) if cache else {}
+    kept = cache.get(key) if cache else {}
+    known = {row.hash: said for row in rows if (said := _completed(kept.get(row.hash), row))}
     unknown = list({row.hash: row for row in rows if row.hash not in known and not row.reviewed}.values())
     for start in range(0, len(unknown), ROWS_AT_A_TIME):
         judged = unknown[start : start + ROWS_AT_A_TIME]
         known |= _risks(judged, judge, _shifted(progress, start, len(unknown)))
         if cache:
-            cache.put(key, {r.hash: known[r.hash] for r in judged if not math.isnan(known[r.hash])})
+            cache.put(key, {r.hash: known[r.hash] for r in judged if not math.isnan(known[r.hash].risk)})
+    reviewed = Judged(0.0, None)
     return [
-        RowRisk(
-            0.0 if row.reviewed else known[row.hash], all(is_refusal(pair.answer) for pair in row.pairs())
-        )
+        RowRisk(risk, all(is_refusal(pair.answer) for pair in row.pairs()), message)
         for row in rows
+        for risk, message in [reviewed if row.reviewed else known[row.hash]]
     ]
+
+
+def _completed(judged: Judged | None, row: Row) -> Judged | None:
+    """With the message, where it can only be one."""
+    if judged is None or judged.message is not None:
+        return judged
+    messages = {pair.message for pair in row.pairs()}
+    return Judged(judged.risk, messages.pop()) if len(messages) == 1 else None
 
 
 def _risks(
     rows: Sequence[Row], judge: Judge, progress: Callable[[int, int], None] | None
-) -> dict[str, float]:
-    """The risk of each row by its hash."""
-    risks = {row.hash: 0.0 for row in rows}
-    asked = [(row.hash, pair) for row in rows for pair in row.pairs() if not is_refusal(pair.answer)]
-    scores = judge.score([pair for _, pair in asked], progress=progress)
-    for (owner, _), score in zip(asked, scores, strict=True):
-        risks[owner] = math.nan if math.isnan(score) else max(risks[owner], score)  # NaN stays
-    return risks
+) -> dict[str, Judged]:
+    """What the judge says of each row, by its hash: of the first of its worst pairs; a failure is worst."""
+    pairs = [(row.hash, pair, is_refusal(pair.answer)) for row in rows for pair in row.pairs()]
+    scores = iter(judge.score([pair for _, pair, refuses in pairs if not refuses], progress=progress))
+    found: dict[str, list[Judged]] = {}
+    for owner, pair, refuses in pairs:
+        found.setdefault(owner, []).append(Judged(0.0 if refuses else next(scores), pair.message))
+    return {owner: max(said, key=_gravity) for owner, said in found.items()}
+
+
+def _gravity(judged: Judged) -> float:
+    return math.inf if math.isnan(judged.risk) else judged.risk
 
 
 def _shifted(
