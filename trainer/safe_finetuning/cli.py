@@ -414,8 +414,8 @@ class Console:
             ]
             return (
                 f"  {event.rows} rows: {event.trained} trained, {event.held_out} held out, "
-                f"{event.flagged} flagged, {event.refusals} refusals, {event.filtered} filtered, "
-                + ", ".join(lists)
+                f"{event.flagged} flagged, {event.refusals} refusals, {event.unscored} unscored, "
+                f"{event.filtered} filtered, " + ", ".join(lists)
             )
         if isinstance(event, p.Batch):
             kl = "" if event.kl is None else f"  β·kl {event.kl:.3f}"

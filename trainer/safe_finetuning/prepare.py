@@ -53,6 +53,7 @@ def prepare(
         )
     run.phase("scoring", f"Judging {len(dataset.rows)} rows")
     _, risks = judge_rows(dataset.rows, judge, progress=run.progress("scoring", "rows"))
+    _refuse_failed_judge(dataset.rows, risks, run)
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, config.training.max_length)
     # Not by line: in a list, several rows may stand on one.
     risk_of = {(row.file, row.hash): risk for row, risk in zip(dataset.rows, risks, strict=True)}
@@ -71,6 +72,23 @@ def prepare(
         raise UserError(f"{dataset.path}: no row is left to train on.")
     truncated = [e for e in encoded if e.truncated]
     return PreparedRows(kept, held_out, len(usable) - len(kept), risks, truncated, unsupervised)
+
+
+def _refuse_failed_judge(rows: list[Row], risks: list[RowRisk], run: Run) -> None:
+    """Without a judge a run would hold every row to the reference, and learn nothing."""
+    unscored = sum(risk.unscored for risk in risks)
+    asked = sum(not row.reviewed and not risk.refusal for row, risk in zip(rows, risks, strict=True))
+    if unscored and unscored == asked:
+        raise UserError(
+            f"The judge failed on each of the {unscored} rows that it was asked about: there is no risk to "
+            "train by. Choose another judge (`risk`), or look at what this one answers with `score`."
+        )
+    if unscored:
+        run.warn(
+            "judge",
+            f"The judge failed on {unscored} of {len(risks)} rows. They count as risk 1 and are held to the "
+            "reference. Judge the dataset again before the next run, or choose another judge.",
+        )
 
 
 def encode_rows(

@@ -14,7 +14,8 @@ from safe_finetuning.cli import main
 from safe_finetuning.config import EndpointConfig
 from safe_finetuning.errors import Cancelled, UserError
 from safe_finetuning.risk.endpoint import KEY_VARIABLE, ORIGIN_VARIABLE, Endpoint, risk_of
-from safe_finetuning.rows import Pair
+from safe_finetuning.risk.scores import Ended, ScoreCache, score_rows
+from safe_finetuning.rows import Message, Pair, Row
 
 
 class Server:
@@ -23,6 +24,7 @@ class Server:
     def __init__(self):
         self.behave = lambda text, time: 1
         self.asked, self.keys = [], []
+        self.redirect = None
         self.at_once = self.most_at_once = 0
         lock = threading.Lock()
         outer = self
@@ -41,6 +43,7 @@ class Server:
                 with lock:
                     outer.at_once -= 1
                 status = said if isinstance(said, int) and said >= 100 else 200
+                status = 307 if outer.redirect else status
                 content = said if isinstance(said, str) else json.dumps({"score": said})
                 message = {"role": "assistant", "content": content}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -53,6 +56,8 @@ class Server:
                 }
                 data = b"<html>" if said == "html" else json.dumps(body if status == 200 else {}).encode()
                 self.send_response(status)
+                if outer.redirect:
+                    self.send_header("Location", outer.redirect)
                 if status == 429:
                     self.send_header("Retry-After", "0.1")
                 self.send_header("Content-Type", "application/json")
@@ -144,15 +149,58 @@ def test_no_more_requests_at_a_time_than_allowed(server):
 @pytest.mark.parametrize(("status", "advice"), [(401, KEY_VARIABLE), (403, "may not use"), (404, "`judge`")])
 def test_what_would_fail_on_every_row_is_said_at_once(server, status, advice):
     server.behave = lambda *_: status
-    with pytest.raises(UserError, match=f"answered {status}.*{advice}"):
+    with pytest.raises(Ended, match=f"answered {status}.*{advice}") as ended:
         endpoint(server, concurrency=1).score(pairs(*(f"row {i}" for i in range(20))))
+    assert isinstance(ended.value.cause, UserError)
     assert len(server.asked) < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("I like it.", 'it answered "I like it."'), (400, "it answered 400"), ("html", "protocol")],
+)
+def test_a_judge_that_never_gives_a_score_is_not_asked_about_every_row(server, said, reason):
+    server.behave = lambda *_: said
+    with pytest.raises(Ended, match=f"no score for the first 16 .*{reason}.*Choose a model"):
+        endpoint(server, concurrency=2, retries=0).score(pairs(*(f"row {i}" for i in range(40))))
+    assert len(server.asked) < 20
+
+
+def test_one_score_is_enough_to_go_on(server):
+    server.behave = lambda text, _: 5 if "row 0" in text else "no"
+    found = endpoint(server, concurrency=1).score(pairs(*(f"row {i}" for i in range(20))))
+    assert found[0] == 1.0 and all(map(math.isnan, found[1:]))
+
+
+def test_rows_are_not_sent_on_to_another_server(server):
+    other = Server()
+    server.redirect = f"{other.url}/chat/completions"
+    with pytest.raises(Ended, match=rf"sends on to another address \({other.url}.*not asked about"):
+        endpoint(server).score(pairs("a"))
+    assert not other.asked
+    other.http.shutdown()
+
+
+def test_no_answer_is_paid_for_twice(server, tmp_path):
+    rows = [
+        Row(i, f"{i:064x}", (Message("user", f"row {i}"), Message("assistant", "Sure."))) for i in range(30)
+    ]
+    cache = ScoreCache(tmp_path / "scores.sqlite")
+    server.behave = lambda text, _: 401 if "row 20" in text else 3
+    with pytest.raises(UserError, match="answered 401"):
+        score_rows(rows, endpoint(server, concurrency=1), cache=cache)
+    assert 20 <= len(server.asked) < 25
+    server.behave = lambda *_: 3
+    server.asked.clear()
+    assert {risk.risk for risk in score_rows(rows, endpoint(server), cache=cache)} == {0.5}
+    assert len(server.asked) <= 10
+    cache.close()
 
 
 def test_a_server_that_is_not_there_is_said(server):
     server.http.server_close()
     server.http.shutdown()
-    with pytest.raises(UserError, match=r"cannot be reached .*Start the server"):
+    with pytest.raises(Ended, match=r"cannot be reached .*Start the server"):
         endpoint(server, retries=0).score(pairs("a"))
 
 
@@ -164,8 +212,9 @@ def test_cancel_acts_while_it_waits(server):
         if time.monotonic() - began > 0.3:
             raise Cancelled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Ended) as ended:
         endpoint(server, check).score(pairs("a", "b"))
+    assert isinstance(ended.value.cause, Cancelled)
     assert time.monotonic() - began < 1.5
 
 

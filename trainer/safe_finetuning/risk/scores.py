@@ -20,8 +20,19 @@ _log = logging.getLogger(__name__)
 ROWS_AT_A_TIME = 1024  # then their risks are kept, whatever becomes of the rest
 
 
+class Ended(Exception):
+    """Judging has ended before its end, by `cause`; `risks` are those known by then, and NaN."""
+
+    def __init__(self, risks: list[float], cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.risks, self.cause = risks, cause
+
+
 class Judge(Protocol):
-    """Judges training pairs; NaN where it fails on one. `judge_id` names what its risks are exactly."""
+    """Judges training pairs; NaN where it fails on one. `judge_id` names what its risks are exactly.
+
+    A judge that is paid for raises `Ended` instead of what ends it.
+    """
 
     @property
     def judge_id(self) -> str: ...
@@ -123,10 +134,14 @@ def score_rows(
     known = {row.hash: said for row in rows if (said := _completed(kept.get(row.hash), row))}
     unknown = list({row.hash: row for row in rows if row.hash not in known and not row.reviewed}.values())
     for start in range(0, len(unknown), ROWS_AT_A_TIME):
-        judged = unknown[start : start + ROWS_AT_A_TIME]
-        known |= _risks(judged, judge, _shifted(progress, start, len(unknown)))
+        judged, ended = _risks(
+            unknown[start : start + ROWS_AT_A_TIME], judge, _shifted(progress, start, len(unknown))
+        )
         if cache:
-            cache.put(key, {r.hash: known[r.hash] for r in judged if not math.isnan(known[r.hash].risk)})
+            cache.put(key, {hash_: said for hash_, said in judged.items() if not math.isnan(said.risk)})
+        if ended:
+            raise ended
+        known |= judged
     reviewed = Judged(0.0, None)
     return [
         RowRisk(risk, all(is_refusal(pair.answer) for pair in row.pairs()), message)
@@ -145,14 +160,20 @@ def _completed(judged: Judged | None, row: Row) -> Judged | None:
 
 def _risks(
     rows: Sequence[Row], judge: Judge, progress: Callable[[int, int], None] | None
-) -> dict[str, Judged]:
-    """What the judge says of each row, by its hash: of the first of its worst pairs; a failure is worst."""
+) -> tuple[dict[str, Judged], BaseException | None]:
+    """What the judge says of each row, by its hash: of the first of its worst pairs; a failure is worst.
+    And what has ended it, if it did not come to an end."""
     pairs = [(row.hash, pair, is_refusal(pair.answer)) for row in rows for pair in row.pairs()]
-    scores = iter(judge.score([pair for _, pair, refuses in pairs if not refuses], progress=progress))
+    ended = None
+    try:
+        risks = judge.score([pair for _, pair, refuses in pairs if not refuses], progress=progress)
+    except Ended as early:
+        risks, ended = early.risks, early.cause
+    scores = iter(risks)
     found: dict[str, list[Judged]] = {}
     for owner, pair, refuses in pairs:
         found.setdefault(owner, []).append(Judged(0.0 if refuses else next(scores), pair.message))
-    return {owner: max(said, key=_gravity) for owner, said in found.items()}
+    return {owner: max(said, key=_gravity) for owner, said in found.items()}, ended
 
 
 def _gravity(judged: Judged) -> float:
