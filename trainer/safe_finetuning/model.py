@@ -44,6 +44,14 @@ class Loaded:
     fingerprint: str
     source: str
 
+    @property
+    def tokenizer_digest(self) -> str:
+        """Names how text becomes tokens (64 hex digits): vocabulary, rules, chat template."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        rules = backend.to_str() if backend else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        template = json.dumps(self.tokenizer.chat_template)
+        return hashlib.sha256((rules + template).encode()).hexdigest()
+
 
 def resolve_device(name: str) -> torch.device:
     """The device for `auto` (CUDA, then MPS, then the CPU), `cuda`, `mps` or `cpu`.

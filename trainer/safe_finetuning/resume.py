@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .column_names import FILE as COLUMN_NAMES
 from .column_names import column_names
 from .config import RunConfig
 from .errors import UserError
-from .files import sha256_of
+from .files import sha256_of, write_atomically
 from .reviewed import reviewed_file, reviewed_hashes
 from .rows import dataset_files
 
@@ -25,6 +25,10 @@ FREE = (
     "training.reportTo",
 )
 """Settings that change time and memory but not what is learned; the first remedy for a full memory."""
+
+
+IDENTITY = "identity.json"
+"""What the weights, the tokens and the risks of a run come from, beside its files and settings."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,31 @@ def resume_point(folder: Path, config: RunConfig, base: Path) -> ResumePoint:
         + (f" (damaged: {', '.join(x.name for x in damaged)})" if damaged else "")
         + ". Start a new run."
     )
+
+
+def hold_identity(folder: Path, warn: Callable[[str, str], None], **now: str) -> None:
+    """Writes down what a run begins with (`model`, `tokenizer`, `judge`), or holds a resumed one to it.
+
+    Raises:
+        UserError: its weights were trained on another model, or with another tokenizer.
+    """
+    path = folder / IDENTITY
+    if not path.exists():
+        write_atomically(path, json.dumps(now, indent=1) + "\n")
+        return
+    then = json.loads(path.read_text("utf-8"))
+    for name in ("model", "tokenizer"):
+        if then[name] != now[name]:
+            raise UserError(
+                f"{folder}: the {name} has changed since the run began; what was trained does not fit it. "
+                f"Put the {name}'s files back as they were, or start a new run."
+            )
+    if then["judge"] != now["judge"]:
+        warn(
+            "judge",
+            f"The run began with the judge {then['judge']} and goes on with {now['judge']}: risks of rows "
+            "may have changed. Where that matters, start a new run.",
+        )
 
 
 def read_record(folder: Path) -> p.RunRecord:

@@ -25,7 +25,7 @@ from .files import write_atomically
 from .judge import Work, configured_judge, load_reference, read_probe
 from .prepare import PreparedRows, encode_rows, prepare, problem_rows, read_held_out, truncation
 from .processes import Processes
-from .resume import ResumePoint
+from .resume import ResumePoint, hold_identity
 from .rows import Dataset, read_dataset
 from .run_folder import FollowedRun, Run, RunFolder
 from .tokens import EncodedRow
@@ -151,6 +151,8 @@ def _prepare(
 ) -> tuple[PreparedRows, Aids]:
     """Everything that the reference and the judge are asked before training."""
     judge = configured_judge(config, base, lambda: loaded, run)
+    identity = {"model": loaded.fingerprint, "tokenizer": loaded.tokenizer_digest, "judge": judge.judge_id}
+    hold_identity(run.folder, run.warn, **identity)
     rows = prepare(config, dataset, held_out, loaded.tokenizer, judge, run)
     aids = _aids(config, base, loaded, rows, run)._replace(canary=_canary(config, base, loaded, run))
     if config.evaluation.enabled:

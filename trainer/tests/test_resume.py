@@ -11,7 +11,7 @@ from safe_finetuning import checkpoints
 from safe_finetuning import protocol as p
 from safe_finetuning.config import RunConfig
 from safe_finetuning.errors import UserError
-from safe_finetuning.resume import resume_point
+from safe_finetuning.resume import hold_identity, resume_point
 
 CONFIG = {
     "model": "m",
@@ -121,3 +121,17 @@ def test_it_does_not_go_on_with_other_columns(run):
     (run.parent / "dataset_info.json").write_text(json.dumps({"rows": entry}))
     with pytest.raises(UserError, match=r"dataset_info\.json: the file has changed since the run began"):
         resume_point(run, config(), run.parent)
+
+
+def test_it_goes_on_with_the_model_and_the_tokenizer_that_it_began_with(tmp_path):
+    warned = []
+    began = {"model": "a", "tokenizer": "b", "judge": "c"}
+    for _ in range(2):
+        hold_identity(tmp_path, lambda *told: warned.append(told), **began)
+    assert not warned
+    for name in ("model", "tokenizer"):
+        with pytest.raises(UserError, match=rf"the {name} has changed since the run began.*start a new run"):
+            hold_identity(tmp_path, lambda *told: warned.append(told), **{**began, name: "other"})
+    hold_identity(tmp_path, lambda *told: warned.append(told), **{**began, "judge": "other"})
+    ((code, said),) = warned
+    assert code == "judge" and "began with the judge c and goes on with other" in said

@@ -260,11 +260,18 @@ def test_pause_stop_and_resume(workspace):
     assert found and found[1] == events(run, "batch")[-1]["step"]
 
     before = (run / "events.jsonl").read_text(), (run / "run.json").read_text()
-    (workspace / "rows.jsonl").write_text((workspace / "rows.jsonl").read_text() * 2)
+    rows = (workspace / "rows.jsonl").read_text()
+    (workspace / "rows.jsonl").write_text(rows * 2)
     process = start(workspace, "train", str(config), "--run-folder", str(run), "--resume")
     assert "has changed since the run began" in finish(process)
     assert process.returncode == 1
     assert ((run / "events.jsonl").read_text(), (run / "run.json").read_text()) == before
+
+    (workspace / "rows.jsonl").write_text(rows)
+    make_tiny_model(workspace / "model", seed=7)
+    process = start(workspace, "train", str(config), "--run-folder", str(run), "--resume")
+    assert "the model has changed since the run began" in finish(process)
+    assert process.returncode == 1 and len(events(run, "batch")) == found[1]
 
 
 def test_settings_change_and_checkpoints_are_made_while_it_trains(workspace):
