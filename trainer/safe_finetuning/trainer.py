@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -288,10 +290,12 @@ class SafeTrainer(Trainer):
             ),
         )
         super().log({**logs, **reported(step)} if self.args.report_to else logs, start_time)
-        if not math.isfinite(record.loss):
+        gradient = logs.get("grad_norm")
+        if not math.isfinite(record.loss) or not (gradient is None or math.isfinite(gradient)):
+            what = "gradient" if math.isfinite(record.loss) else "loss"
             raise UserError(
-                f"The loss is not finite at step {self.state.global_step}. Look at the rows of that step in "
-                "the monitor, or lower `training.learningRate`; then start a new run."
+                f"The {what} is not finite at step {self.state.global_step}. Look at the rows of that step "
+                "in the monitor, or lower `training.learningRate`; then start a new run."
             )
         self.watch.after_step(self.state.global_step, canary)
 
@@ -406,6 +410,7 @@ class RunCallback(TrainerCallback):
         self.trainer, self.config = trainer, trainer.config
         self.run, self.processes = trainer.run, trainer.processes
         self.last_saved = time.monotonic()
+        self.random_state = random_state()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self.trainer.watch.begin()
@@ -420,6 +425,7 @@ class RunCallback(TrainerCallback):
         return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self.random_state = random_state()  # not that at the next one's beginning: an epoch may lie between
         every = max(1, state.max_steps // (self.config.checkpoints_at_least + 1))
         minutes = (time.monotonic() - self.last_saved) / 60
         save, measure, stop = self.processes.from_first(
@@ -442,9 +448,28 @@ class RunCallback(TrainerCallback):
         self.last_saved = time.monotonic()  # after measuring, which may take longer than the interval
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.processes.count == 1:  # several stop together, at the end of a step
-            control.should_training_stop |= self.run.stop_requested
+        if self.processes.count == 1 and self.run.stop_requested:  # several stop at the end of a step
+            control.should_training_stop = True
+            set_random_state(self.random_state)  # the step is not finished, and begins anew when resumed
         return control
+
+
+RandomState = tuple[Any, Any, Tensor, list[Tensor]]
+
+
+def random_state() -> RandomState:
+    """That of everything which is saved with a checkpoint."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+
+
+def set_random_state(state: RandomState) -> None:
+    python, numpy, cpu, cuda = state
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(cpu)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)
 
 
 def training_arguments(

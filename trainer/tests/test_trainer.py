@@ -7,9 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from safe_finetuning import collate
+from safe_finetuning import checkpoints, collate
 from safe_finetuning.collate import Collator, TrainingRow
 from safe_finetuning.config import RunConfig
+from safe_finetuning.errors import UserError
 from safe_finetuning.objective import Objective
 from safe_finetuning.reference import reference_logits
 from safe_finetuning.rows import Message, Row, content_hash
@@ -239,3 +240,66 @@ def test_a_resumed_run_goes_on_with_the_risk_of_its_steps(parts, tmp_path):
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoints" / "checkpoint-3"))
     again = trainable(parts[0])
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_step_that_a_stop_cuts_short_begins_anew_with_the_same_dropout(parts, tmp_path):
+    training = {"batchSize": 6, "microBatchSize": 2, "maxSteps": 6, "learningRate": 1e-2}
+    training["sections"] = {"checkpoints": {"atLeast": 1}}  # none of its own at step 2
+    set_dropout(parts[0], 0.5)
+    before = trainable(parts[0])
+    torch.manual_seed(1)
+    trainer(parts, tmp_path / "whole", **training).train()
+    whole = trainable(parts[0])
+
+    parts[0].load_state_dict(before, strict=False)
+    torch.manual_seed(1)
+    stopped = trainer(parts, tmp_path / "stopped", **training)
+    passes = []
+
+    def stop_in_the_third_step(*_):
+        passes.append(stopped.state.global_step)
+        stopped.run.stop_requested |= passes.count(2) == 2
+
+    stopped.model.register_forward_pre_hook(stop_in_the_third_step)
+    stopped.train()
+    assert stopped.state.global_step == 2
+    stopped.run.stop_requested = False
+    stopped.save_now()
+    parts[0].load_state_dict(before, strict=False)
+    torch.manual_seed(7)
+    resumed = trainer(parts, tmp_path / "stopped", **training)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / "checkpoints" / "checkpoint-2"))
+    again = trainable(parts[0])
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def set_dropout(model, probability: float) -> None:
+    for layers in (module.lora_dropout for module in model.modules() if hasattr(module, "lora_dropout")):
+        for name in layers:
+            layers[name] = torch.nn.Dropout(probability)
+
+
+def test_a_gradient_that_is_none_is_said_before_it_is_saved(parts, tmp_path):
+    made = trainer(parts, tmp_path, maxSteps=4, learningRate=1e-2)
+    weight = next(x for x in made.model.parameters() if x.requires_grad)
+    weight.register_hook(lambda gradient: gradient * (float("nan") if made.state.global_step == 1 else 1))
+    with pytest.raises(UserError, match=r"The gradient is not finite at step 2\. Look at the rows"):
+        made.train()
+    saved = sorted(x.name for x in (tmp_path / "checkpoints").glob("checkpoint-*"))
+    assert saved == ["checkpoint-1"]
+
+
+def test_a_loss_that_is_none_is_said_and_what_was_saved_is_kept(parts, tmp_path):
+    made = trainer(parts, tmp_path, maxSteps=4, learningRate=1e-2)
+    weight = next(x for x in made.model.parameters() if x.requires_grad)
+
+    def spoil(*_):
+        if made.state.global_step == 2:
+            weight.data.fill_(float("nan"))
+
+    made.model.register_forward_pre_hook(spoil)
+    with pytest.raises(UserError, match=r"The loss is not finite at step 3\."):
+        made.train()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").open()]
+    assert [e["total"] for e in events if e["type"] == "batch"][2] is None
+    assert checkpoints.latest(tmp_path / "checkpoints")[1] == 2
