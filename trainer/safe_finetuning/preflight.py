@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import protocol as p
+from .cache import cache_folder
 from .config import RunConfig
 from .config_file import read_config
 from .errors import LocatedError, UserError
@@ -18,7 +19,8 @@ from .trackers import check_trackers, leaving
 from .train import check_prompts
 
 BYTES_OF_A_WEIGHT = 4  # trained weights are fp32
-OTHER_BYTES = 100_000_000  # events, the reference's cache, tokenizer files
+BYTES_OF_AN_OUTCOME = 8  # of a token's distribution: the token and its probability
+OTHER_BYTES = 100_000_000  # events, tokenizer files
 
 
 def preflight(config_path: Path, runs_folder: Path | None = None) -> p.PreflightReport:
@@ -30,14 +32,17 @@ def preflight(config_path: Path, runs_folder: Path | None = None) -> p.Preflight
     found = look_at(config_path, report)
     if found is None:
         return report
-    config, model, dataset = found.config, found.model, found.dataset
+    config, model, dataset, tokens = found.config, found.model, found.dataset, None
     if config.training.report_to:
         attempt(report, "trackers", "Trackers", lambda: _trackers(config))
     if model is not None and dataset is not None:
-        attempt(report, "rows", "Trained tokens", lambda: _rows(config, dataset, model.tokenizer, report))
+        tokens = attempt(
+            report, "rows", "Trained tokens", lambda: _rows(config, dataset, model.tokenizer, report)
+        )
     n_trained = model.n_trained if model is not None else 0
-    bytes_written = _bytes_written(config, n_trained)
-    attempt(report, "disk", "Disk space", lambda: _disk(runs_folder or found.base, bytes_written))
+    attempt(
+        report, "disk", "Disk space", lambda: _disk(config, runs_folder or found.base, n_trained, tokens or 0)
+    )
     return report
 
 
@@ -187,7 +192,7 @@ def _problems_of(dataset: Dataset, message: str) -> LocatedError:
 
 def _rows(
     config: RunConfig, dataset: Dataset, tokenizer: Any, report: p.PreflightReport
-) -> tuple[bool, str, str]:
+) -> tuple[int, str, str]:
     limit = config.training.max_length
     encoded, unsupervised = encode_rows(dataset.rows, tokenizer, limit)
     truncated = [truncation(e, limit) for e in encoded if e.truncated]
@@ -200,7 +205,7 @@ def _rows(
         parts.append(f"{len(truncated)} rows are longer than {limit} tokens and will be cut")
     if unsupervised:
         parts.append(f"{len(unsupervised)} rows have no trained token and will be left out")
-    return True, "warning" if truncated or unsupervised else "ok", "; ".join(parts) + "."
+    return tokens, "warning" if truncated or unsupervised else "ok", "; ".join(parts) + "."
 
 
 def _bytes_written(config: RunConfig, n_trained: int) -> int:
@@ -210,21 +215,55 @@ def _bytes_written(config: RunConfig, n_trained: int) -> int:
     return (checkpoints + 1) * n_trained * BYTES_OF_A_WEIGHT + OTHER_BYTES
 
 
-def _disk(runs_folder: Path, needed: int) -> tuple[bool, str, str]:
-    """The folder itself need not exist yet, but it must be possible to make it."""
-    candidates = [runs_folder, *runs_folder.absolute().parents]
-    there = next((path for path in candidates if os.path.exists(path)), None)
+def _bytes_cached(config: RunConfig, n_tokens: int) -> int:
+    """What the reference's answers take where it is asked about every row; of risky ones nobody knows yet."""
+    from .losses import TOP_K
+
+    holds_all = config.method in ("kl", "constrained") or config.regularisation.beta_min > 0
+    asks_all = holds_all or config.safety_tokens or config.lora is None
+    cached = config.regularisation.reference == "cached"
+    return n_tokens * TOP_K * BYTES_OF_AN_OUTCOME if asks_all and cached else 0
+
+
+def _disk(config: RunConfig, runs_folder: Path, n_trained: int, n_tokens: int) -> tuple[bool, str, str]:
+    """The folders themselves need not exist yet, but it must be possible to make that of the runs."""
+    there = _existing(runs_folder)
     if there is None or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = f"{there} is not a folder that can be written to" if there else "this drive is not there"
         raise UserError(
             f"{runs_folder}: runs cannot be kept here: {reason}. "
             "Mend access, or set `safeFinetuning.runs.folder` to another folder."
         )
-    free = shutil.disk_usage(there).free
+    free, needed = shutil.disk_usage(there).free, _bytes_written(config, n_trained)
     if free < needed:
         raise UserError(
             f"{runs_folder}: only {free / 1e9:.1f} GB are free; this run needs up to {needed / 1e9:.1f} GB "
             "for checkpoints and what it trains. Free some space, set `safeFinetuning.runs.folder` to "
             "another disk, or lower `checkpoints.keep`."
         )
-    return True, "ok", f"{free / 1e9:.0f} GB free; the run needs up to {needed / 1e9:.1f} GB"
+    enough = f"{free / 1e9:.0f} GB free; the run needs up to {needed / 1e9:.1f} GB"
+    return _cache_room(config, enough, _bytes_cached(config, n_tokens))
+
+
+def _cache_room(config: RunConfig, enough: str, needed: int) -> tuple[bool, str, str]:
+    """Is there room for what the reference says?"""
+    store = _existing(cache_folder())
+    free = shutil.disk_usage(store).free if store else 0
+    if free >= needed:
+        return (
+            True,
+            "ok",
+            enough + (f", and {needed / 1e9:.1f} GB in {cache_folder()}" if needed > 1e8 else ""),
+        )
+    lack = (
+        f"{cache_folder()}: only {free / 1e9:.1f} GB are free; the reference's answers take up to "
+        f"{needed / 1e9:.1f} GB"
+    )
+    if config.lora is None:
+        raise UserError(f"{lack}, and without an adapter they must be kept. Free some space there.")
+    return True, "warning", f"{enough}. {lack}; what does not fit is asked anew, which takes longer."
+
+
+def _existing(path: Path) -> Path | None:
+    """The folder, or the one nearest above it that is there."""
+    return next((x for x in (path, *path.absolute().parents) if os.path.exists(x)), None)

@@ -72,3 +72,27 @@ def test_the_disk_must_hold_what_the_run_writes(tmp_path, model, monkeypatch, lo
         status, said = checks(tmp_path, model, lora=lora)["disk"]
         assert status == expected
         assert f"needs up to {needed / 1e9:.1f} GB" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        ({"method": "adaptive"}, "ok"),
+        ({"method": "kl"}, "warning"),
+        ({"method": "adaptive", "preset": "paper"}, "warning"),
+        ({"method": "kl", "regularisation": {"reference": "exact"}}, "ok"),
+        ({"method": "kl", "lora": None}, "error"),
+    ],
+)
+def test_the_cache_must_hold_what_the_reference_says_of_every_row(
+    tmp_path, model, monkeypatch, settings, status
+):
+    monkeypatch.setenv("SAFE_FINETUNING_CACHE", str(tmp_path / "cache" / "deep"))
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setattr(
+        "safe_finetuning.preflight.shutil.disk_usage",
+        lambda path: SimpleNamespace(free=1000 if path.name == "cache" else 10**12),
+    )
+    found, said = checks(tmp_path, model, **settings)["disk"]
+    assert found == status
+    assert ("only 0.0 GB are free; the reference's answers take up to" in said) == (status != "ok")
