@@ -623,7 +623,7 @@ export interface RunConfig {
    */
   method: 'recommended' | 'adaptive' | 'safety-tokens' | 'standard' | 'kl' | 'constrained' | 'mix-safety' | 'filter';
   /**
-   * Defaults of the method `adaptive`: `paper` as published (one β per step, 0.1 to 0.9), `released-code` as its authors' code maps risk to β. Settings given here go before them.
+   * Defaults of the method `adaptive`: `paper` as published (one β per step, 0.1 to 0.9), `released-code` as its authors' code does it (one β per forward pass, which there has one row). Settings given here go before them.
    */
   preset: ('paper' | 'released-code') | null;
   risk: RiskConfig;

@@ -386,10 +386,16 @@ Method = Literal[
     "recommended", "adaptive", "safety-tokens", "standard", "kl", "constrained", "mix-safety", "filter"
 ]
 
-_PUBLISHED = {"granularity": "batch", "betaMin": 0.1, "betaMax": 0.9}
+_PUBLISHED = {"betaMin": 0.1, "betaMax": 0.9}
 DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {"risk": {"floor": 0.0}, "regularisation": {**_PUBLISHED, "mapping": "linear"}},
-    "released-code": {"risk": {"floor": 0.0}, "regularisation": {**_PUBLISHED, "mapping": "clamped"}},
+    "paper": {
+        "risk": {"floor": 0.0},
+        "regularisation": {**_PUBLISHED, "mapping": "linear", "granularity": "batch"},
+    },
+    "released-code": {
+        "risk": {"floor": 0.0},
+        "regularisation": {**_PUBLISHED, "mapping": "clamped", "granularity": "sample"},
+    },
     "kl": {"regularisation": {"weight": 0.3}},
     "recommended": {"anchors": {}},
     "mix-safety": {"anchors": {}},
@@ -419,7 +425,8 @@ class RunConfig(ConfigModel):
     preset: Literal["paper", "released-code"] | None = Field(
         None,
         description="Defaults of the method `adaptive`: `paper` as published (one β per step, 0.1 to 0.9), "
-        "`released-code` as its authors' code maps risk to β. Settings given here go before them.",
+        "`released-code` as its authors' code does it (one β per forward pass, which there has one "
+        "row). Settings given here go before them.",
     )
     risk: RiskConfig = Field(default_factory=RiskConfig, description="How rows are judged.")
     regularisation: RegularisationConfig = Field(

@@ -147,7 +147,7 @@ def naive_weights(case: RunConfig, risk: float, mean: float) -> tuple[float, flo
     if case.preset == "paper":
         beta = 0.1 + 0.8 * mean
     elif case.preset == "released-code":
-        beta = min(max(((1 + 4 * mean) - 2) / 3, 0.1), 0.9)
+        beta = min(max(((1 + 4 * s) - 2) / 3, 0.1), 0.9)
     else:
         beta = r.beta_min + (r.beta_max - r.beta_min) * (s if s >= case.risk.floor else 0.0)
     return (1.0, r.weight * beta) if r.form == "additive" else (1 - beta, beta)
