@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 TOP_K = 512
@@ -122,6 +123,7 @@ class _LogProbs(torch.autograd.Function):
         return log_q[positions, tokens], kl
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_kl: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
         log_q, positions, tokens, held, log_p = ctx.saved_tensors
         of_position = log_q.new_zeros(len(log_q)).index_add_(0, positions, -grad)

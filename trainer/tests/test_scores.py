@@ -117,3 +117,10 @@ def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, monkeypatch, capl
     _, [judged] = scores.judge_rows([row("grave", "yes")])
     assert judged.risk == 0.9
     assert "scores.sqlite" in caplog.text and "judged anew" in caplog.text
+
+
+def test_a_cache_that_breaks_later_costs_no_more(cache, caplog):
+    cache._db.execute("DROP TABLE scores")
+    [judged] = score_rows([row("grave", "yes")], Judge(grave=0.9), cache=cache)
+    assert judged.risk == 0.9
+    assert "cannot be read" in caplog.text and "cannot be kept" in caplog.text

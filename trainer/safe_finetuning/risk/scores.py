@@ -99,8 +99,12 @@ class ScoreCache:
         return any(name == "message" for _, name, *_ in self._db.execute("PRAGMA table_info(scores)"))
 
     def get(self, judge: str) -> dict[str, Judged]:
-        found = self._db.execute("SELECT hash, risk, message FROM scores WHERE judge = ?", (judge,))
-        return {hash_: Judged(risk, message) for hash_, risk, message in found}
+        try:
+            found = self._db.execute("SELECT hash, risk, message FROM scores WHERE judge = ?", (judge,))
+            return {hash_: Judged(risk, message) for hash_, risk, message in found}
+        except sqlite3.Error as error:  # a damaged page, say
+            _log.warning("Scores that were kept cannot be read (%s): rows are judged anew.", error)
+            return {}
 
     def put(self, judge: str, rows: dict[str, Judged]) -> None:
         try:
