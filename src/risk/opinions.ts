@@ -17,6 +17,8 @@ export interface Opinion {
   judge: string;
   /** What a probe was trained on, in words. */
   trainedOn?: string;
+  /** The share of ordinary rows that a probe flags, where its card says that it is a high one. */
+  flagsOrdinary?: number;
   /** The probe, where the worker can ask it; what it has said is in its cache, then. */
   probe?: ProbeSource;
   rows: Map<string, RowScore>;
