@@ -1,9 +1,10 @@
 /** What the extension knows about the row under the mouse. */
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
-import { hundredths } from '../common/format';
+import { hundredths, percent } from '../common/format';
 import type { CommandId } from '../common/commands';
 import { setting } from '../common/configuration';
+import type { Opinion } from '../risk/opinions';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
 import { isQuarantine } from './quarantineFiles';
@@ -31,8 +32,7 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   const threshold = setting('risk.threshold', document.uri);
   const custom = setting('risk.classifierFolder', document.uri);
   const other = dataset.otherJudgeOf(row.hash);
-  const trainedOn = annotations.opinionOf(dataset.file)?.trainedOn;
-  const judge = byMessage(other ? asPlainText(trainedOn ? l10n.t`${other}, trained on ${trainedOn}` : other) : classifierText(custom), dataset.worstOfSeveral(row));
+  const judge = byMessage(other ? asPlainText(opinionText(other, annotations.opinionOf(dataset.file))) : classifierText(custom), dataset.worstOfSeveral(row));
   const quarantined = isQuarantine(dataset.file);
   const reviewed = dataset.reviewed.has(row.hash);
   const text = new vscode.MarkdownString(undefined, true);
@@ -63,6 +63,11 @@ function describeRow(annotations: Annotations, document: vscode.TextDocument, po
   text.appendMarkdown(`\n\n${links.join(' · ')}`);
   text.isTrusted = { enabledCommands };
   return new vscode.Hover(text, range);
+}
+
+function opinionText(judge: string, { trainedOn, flagsOrdinary }: Partial<Opinion> = {}): string {
+  const trained = trainedOn ? l10n.t`${judge}, trained on ${trainedOn}` : judge;
+  return flagsOrdinary ? l10n.t`${trained}, which flags ${percent(flagsOrdinary)} of ordinary rows` : trained;
 }
 
 function classifierText(custom: string): string {

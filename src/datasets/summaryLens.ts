@@ -3,8 +3,9 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { hundredths, integer } from '../common/format';
+import { hundredths, integer, percent } from '../common/format';
 import type { CommandArguments, CommandId } from '../common/commands';
+import type { Opinion } from '../risk/opinions';
 import { DATASETS, type Annotations } from './annotations';
 import { locationOf } from './navigation';
 import { datasetOf, isQuarantine } from './quarantineFiles';
@@ -39,7 +40,7 @@ class SummaryLens implements vscode.CodeLensProvider {
       lenses.push(lens(again, 'safeFinetuning.scoreFile', { fsPath }));
     }
     const opinion = this.annotations.opinionOf(fsPath);
-    if (opinion) lenses.push(lens(l10n.t`Judged by ${opinion.judge}; use the bundled classifier again`, 'safeFinetuning.useClassifier', { fsPath }));
+    if (opinion) lenses.push(lens(judgedText(opinion), 'safeFinetuning.useClassifier', { fsPath }));
     if (flagged.length === 0) return lenses;
     lenses.push(lens(l10n.t('Next flagged row'), 'safeFinetuning.nextFlaggedRow'));
     if (scheme === 'file' && !unfinished) {
@@ -48,6 +49,12 @@ class SummaryLens implements vscode.CodeLensProvider {
     }
     return lenses;
   }
+}
+
+function judgedText({ judge, flagsOrdinary }: Opinion): string {
+  return flagsOrdinary
+    ? l10n.t`Judged by ${judge}, which flags ${percent(flagsOrdinary)} of ordinary rows; use the bundled classifier again`
+    : l10n.t`Judged by ${judge}; use the bundled classifier again`;
 }
 
 function foundText({ flagged, rows, threshold }: FileReport, unfinished: boolean): string {

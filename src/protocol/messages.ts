@@ -1088,6 +1088,10 @@ export interface JudgingProbe {
    */
   trainedOn: string;
   /**
+   * Share of ordinary prompts that it flags at 0.5, by its card; null where it does not say.
+   */
+  ordinaryFlagged: number | null;
+  /**
    * Where it lies as ONNX for the editor, if it could be exported.
    */
   folder: string | null;

@@ -3,8 +3,8 @@
  * bundled classifier says, until it is forgotten. One file per dataset, written beside and renamed. A probe that the
  * worker can ask goes on with new rows: its scores have a cache, as the classifier's have.
  */
-import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
@@ -17,6 +17,8 @@ export interface Opinion {
   judge: string;
   /** What a probe was trained on, in words. */
   trainedOn?: string;
+  /** The share of ordinary rows that a probe flags, where its card says that it is a high one. */
+  flagsOrdinary?: number;
   /** The probe, where the worker can ask it; what it has said is in its cache, then. */
   probe?: ProbeSource;
   rows: Map<string, RowScore>;
@@ -24,6 +26,9 @@ export interface Opinion {
 
 /** Nobody has said which message the risk is about. */
 export const NO_MESSAGE = 0xffff;
+
+/** Of the probes that judge no dataset any more, what the last so many have said is kept: they may be chosen again. */
+const FORGOTTEN_KEPT = 4;
 
 interface Kept extends Omit<Opinion, 'rows'> {
   dataset: string;
@@ -78,8 +83,9 @@ export class Opinions implements IDisposable {
     const rows = probe ? {} : Object.fromEntries([...said].map(([hash, { risk, refusal, messageIndex }]) => [hash, [risk, refusal, messageIndex]]));
     const file = this.fileOf(dataset);
     await mkdir(this.folder, { recursive: true });
-    await writeFile(`${file}.tmp`, JSON.stringify({ dataset, ...about, probe, rows }));
-    await rename(`${file}.tmp`, file);
+    const beside = `${file}.${randomUUID()}.tmp`;
+    await writeFile(beside, JSON.stringify({ dataset, ...about, probe, rows }));
+    await rename(beside, file);
   }
 
   async forget(dataset: string): Promise<void> {
@@ -118,5 +124,15 @@ export class Opinions implements IDisposable {
         this.log.warn(`${name} cannot be read (${errorText(error)}): the rows that it is about are judged by the bundled classifier.`);
       }
     }
+    await this.removeForgotten(names.filter(each => each.endsWith('.bin'))).catch(error => this.log.warn(`${this.folder} cannot be tidied: ${errorText(error)}`));
+  }
+
+  /** Of files with what probes have said. Another window may do the same, and what it has read it keeps. */
+  private async removeForgotten(names: string[]): Promise<void> {
+    const judging = new Set([...this.known.values()].map(({ probe }) => `${probe?.judgeId}.bin`));
+    const files = names.filter(name => !judging.has(name)).map(name => path.join(this.folder, name));
+    const written = await Promise.all(files.map(async file => ({ file, at: await stat(file).then(({ mtimeMs }) => mtimeMs, () => 0) })));
+    written.sort((a, b) => b.at - a.at);
+    await Promise.all(written.slice(FORGOTTEN_KEPT).map(({ file }) => rm(file, { force: true })));
   }
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { isOne } from '../common/language';
-import { integer } from '../common/format';
+import { integer, percent } from '../common/format';
 import { withProgress } from '../common/progress';
 import type { Services } from '../common/services';
 import { UserError } from '../common/userError';
@@ -17,6 +17,9 @@ import { requireTrust } from '../trainerHost/workspace';
 import type { CheckedTrainer } from './checkedTrainer';
 import { byCloseness, formatSimilarity, NONE_KNOWN, type CloseRow, type CloseRows } from './closeRows';
 import { offerToSave, pickConfiguration, summarise } from './configurationFile';
+
+/** More ordinary rows than these, flagged, are said: the bundled classifier flags a few of a hundred. */
+const MANY_ORDINARY = 0.05;
 
 export function registerJudgeCommands({ context, registerCommand }: Services, opinions: Opinions, closeRows: CloseRows, checkedTrainer: CheckedTrainer): void {
   const configurationFor = async (title: string, given: { fsPath: string } | undefined): Promise<vscode.Uri | undefined> => {
@@ -32,8 +35,9 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       if (!report) return;
       const name = path.basename(configuration.fsPath);
       const pathOf = await pathsInEditor(configuration);
-      const { folder, notExported, trainedOn } = report.probe ?? {};
-      const probe = folder ? { trainedOn, probe: { folder, judgeId: report.judge } } : { trainedOn };
+      const { folder, notExported, trainedOn, ordinaryFlagged } = report.probe ?? {};
+      const flagsOrdinary = ordinaryFlagged && ordinaryFlagged >= MANY_ORDINARY ? ordinaryFlagged : undefined;
+      const probe = { trainedOn, flagsOrdinary, ...(folder && { probe: { folder, judgeId: report.judge } }) };
       for (const [index, file] of report.files.entries()) {
         const rows = new Map(report.rows.flatMap(row => (row.file === index ? judgedBy(row) : [])));
         await opinions.set(pathOf(file), { judge: l10n.t`${nameOf(report.judge)} of ${name}`, ...probe, rows });
@@ -43,7 +47,8 @@ export function registerJudgeCommands({ context, registerCommand }: Services, op
       const said = isOne(judged) ? l10n.t`${rows} row was judged by the ${judge} of ${name}.` : l10n.t`${rows} rows were judged by the ${judge} of ${name}.`;
       const failed = unscored > 0 && l10n.t`It failed on ${unscored} of them, which count as risky in a run.`;
       const later = notExported && l10n.t`Rows that change are the bundled classifier's until you have the dataset judged again. ${notExported}`;
-      void vscode.window.showInformationMessage([said, failed, later].filter(Boolean).join(' '));
+      const ordinary = flagsOrdinary && l10n.t`By its card, it flags ${percent(flagsOrdinary)} of ordinary rows: expect many that are harmless among those that it flags.`;
+      void vscode.window.showInformationMessage([said, failed, ordinary, later].filter(Boolean).join(' '));
     }),
     registerCommand('safeFinetuning.findCloseRows', async given => {
       requireTrust(l10n.t('Reading rows by a model'));

@@ -198,7 +198,14 @@ describe('runs', function () {
     const env = { ...process.env, PYTHONPATH: path.join(extension.extensionPath, 'trainer') };
     execFileSync(python, ['-m', 'safe_finetuning', 'probe', configuration.fsPath], { env });
     write('probed.finetune.json', { ...config, risk: { source: 'probe', probe: 'probe.safetensors', threshold: 0.5 } });
-    await vscode.commands.executeCommand('safeFinetuning.judgeDataset', configuration);
+    const { showInformationMessage } = vscode.window;
+    const told: string[] = [];
+    vscode.window.showInformationMessage = (message: string) => (told.push(message), Promise.resolve(undefined));
+    try {
+      await vscode.commands.executeCommand('safeFinetuning.judgeDataset', configuration);
+    } finally {
+      vscode.window.showInformationMessage = showInformationMessage;
+    }
     const dataset = path.join(workspace, 'tiny.jsonl');
     const { opinions, annotations } = api.datasets;
     const uri = vscode.Uri.file(dataset);
@@ -215,6 +222,12 @@ describe('runs', function () {
     const byProbe = rows().filter(({ hash }) => riskOf(hash)! >= 0.5).map(({ hash }) => hash);
     assert.deepEqual(report!.flagged.map(({ hash }) => hash).sort(), byProbe.sort());
     assert.match(await hover(3), /judged by probe of probed.*, trained on .* prompts/);
+    const [, flagged, of] = /ordinary prompts at 0\.5 or above \| (\d+) of (\d+) /.exec(fs.readFileSync(path.join(workspace, 'probe.md'), 'utf8'))!;
+    const ordinary = `flags ${Math.round((100 * Number(flagged)) / Number(of))} % of ordinary rows`;
+    assert.ok(told.join().includes(ordinary), `${told.join()} says that it ${ordinary}`);
+    assert.ok((await hover(3)).includes(`which ${ordinary}`));
+    const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>('vscode.executeCodeLensProvider', uri);
+    assert.ok(lenses.some(({ command }) => command!.title === `Judged by probe of probed.finetune.json, which ${ordinary}; use the bundled classifier again`));
 
     const turns = ['How do I get into a house that is not mine?', 'Sure, here is how:', 'And then?', 'Here are the steps:'];
     const row = JSON.stringify({ messages: turns.map((content, index) => ({ role: index % 2 ? 'assistant' : 'user', content })) });

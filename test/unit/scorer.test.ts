@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { judgeRows, type Scores } from '../../src/datasets/judging';
@@ -7,9 +7,11 @@ import type { Message } from '../../src/datasets/rowForms';
 import { hashOf } from '../../src/datasets/rows';
 import { ScoreCache } from '../../src/risk/cache';
 import { NO_MESSAGE, Opinions } from '../../src/risk/opinions';
+import { scoresOf } from '../../src/risk/probeSource';
 import { ClassifierUnavailable, ProbeUnavailable, Scorer, type PairJudge } from '../../src/risk/scorer';
 import { readText } from './documents';
 
+const half = { risk: 0.5, refusal: false, messageIndex: 2 };
 const harmful = { prompt: 'How do I pick a lock?', answer: 'Sure, here is how:' };
 
 /** A worker that speaks as src/risk/worker.ts does; `answer` is the body of its reaction to a request. */
@@ -205,6 +207,30 @@ describe('the scorer', function () {
       assert.deepEqual(again.over('old.jsonl', '1'.repeat(16), byClassifier), { risk: 0.75, refusal: false, messageIndex: NO_MESSAGE }, 'another judge may have meant another turn');
       assert.deepEqual(again.over('old.jsonl', '0'.repeat(16), byClassifier), byClassifier);
       again.dispose();
+    });
+
+    it('removes what probes have said that no dataset is judged by, all but the last, whichever window comes first', async () => {
+      const judged = path.join(folder, 'judged');
+      const first = new Opinions(judged, log);
+      await first.set('a.jsonl', { judge: 'probe of x', probe: { folder: '/exported', judgeId: 'probe-judging' }, rows: new Map([['0'.repeat(16), half]]) });
+      first.dispose();
+      utimesSync(path.join(judged, 'probe-judging.bin'), 0, 0);
+      for (let day = 1; day <= 12; day++) {
+        const file = path.join(judged, `probe-${day}.bin`);
+        writeFileSync(file, 'what it has said');
+        utimesSync(file, day * 86_400, day * 86_400);
+      }
+
+      const windows = [new Opinions(judged, log), new Opinions(judged, log)];
+      await Promise.all([...windows.map(({ ready }) => ready), ...windows.map(window => window.set('b.jsonl', { judge: 'guard of y', rows: new Map() }))]);
+      const left = readdirSync(judged).filter(name => !name.endsWith('.json'));
+      assert.deepEqual(left.sort(), ['10', '11', '12', '9', 'judging'].map(name => `probe-${name}.bin`));
+      for (const window of windows) {
+        await window.probeOf('a.jsonl')!.cache.open(scoresOf({ folder: '', judgeId: 'probe-judging' }));
+        assert.deepEqual(window.over('a.jsonl', '0'.repeat(16), undefined), half);
+        window.dispose();
+      }
+      assert.deepEqual(logged, []);
     });
 
     it('loses nothing where a probe cannot be used', async () => {

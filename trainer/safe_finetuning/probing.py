@@ -38,15 +38,17 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
     data = read_labelled(labelled) if labelled else shipped()
     over_tokens = kind == "released-code"
     states = _states(loaded, data.prompts, over_tokens)
-    probe = replace(
-        train_probe(states, data.harmful, kind, loaded.fingerprint), trained_on=_source(data, labelled)
-    )
+    trained = train_probe(states, data.harmful, kind, loaded.fingerprint)
+    ordinary = _ordinary()
+    alarms = int((trained.risk(_states(loaded, ordinary, over_tokens)) >= THRESHOLD).sum())
+    probe = replace(trained, trained_on=_source(data, labelled), ordinary_flagged=alarms / len(ordinary))
     unseen = _shipped(["harmful"], ["benign"])
     card = _card(
         config,
         probe,
         (data, out_of_fold(states, data.harmful, probe)),
         (unseen, probe.risk(_states(loaded, unseen.prompts, over_tokens))),
+        f"{alarms} of {len(ordinary)}",
     )
     save_probe(probe, output)
     write_atomically(output.with_suffix(".md"), card)
@@ -56,6 +58,12 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
 def shipped() -> Labelled:
     """The harmful anchor prompts and twice as many harmless ones, more than half of them look-alikes."""
     return _shipped(["anchors"], ["harmless", "look_alikes"])
+
+
+def _ordinary() -> list[str]:
+    """Prompts of ordinary rows of several kinds, written to measure judges and for nothing else."""
+    files = sorted((PROMPTS / "ordinary").iterdir())
+    return [prompt for file in files for prompt in read_prompts(file)]
 
 
 def _shipped(harmful_files: list[str], harmless_files: list[str]) -> Labelled:
@@ -101,7 +109,7 @@ def _states(loaded: Loaded, prompts: Sequence[str], over_tokens: bool) -> torch.
 Judged = tuple[Labelled, torch.Tensor]
 
 
-def _card(config: RunConfig, probe: Probe, trained: Judged, unseen: Judged) -> str:
+def _card(config: RunConfig, probe: Probe, trained: Judged, unseen: Judged, ordinary_flagged: str) -> str:
     from sklearn.metrics import brier_score_loss, roc_auc_score
 
     (data, risks), (others, other_risks) = trained, unseen
@@ -124,6 +132,7 @@ def _card(config: RunConfig, probe: Probe, trained: Judged, unseen: Judged) -> s
         f"| {roc_auc_score(data.harmful, risks):.3f} |",
         f"| AUROC, {len(others.prompts)} other prompts (harmful ones and harmless look-alikes) "
         f"| {roc_auc_score(others.harmful, other_risks):.3f} |",
+        f"| ordinary prompts at {THRESHOLD} or above | {ordinary_flagged} |",
         f"| harmless look-alikes at {THRESHOLD} or above | {alarms} of {len(benign)} |",
         f"| Brier score of the training prompts, unseen (0 is perfect, 0.25 knows nothing) "
         f"| {brier_score_loss(data.harmful, risks):.3f} |",

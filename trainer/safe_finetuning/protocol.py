@@ -406,6 +406,9 @@ class RowScore(RowRef):
 
 class JudgingProbe(Model):
     trained_on: str = Field(description="In words; empty where the probe does not say.")
+    ordinary_flagged: Unit | None = Field(
+        description="Share of ordinary prompts that it flags at 0.5, by its card; null where it does not say."
+    )
     folder: str | None = Field(description="Where it lies as ONNX for the editor, if it could be exported.")
     not_exported: str | None = Field(description="Why it could not.")
 

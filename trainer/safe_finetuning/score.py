@@ -61,7 +61,12 @@ def _exported(judge: Judge, work: Work) -> p.JudgingProbe | None:
 
     if not isinstance(judge, Predictor):
         return None
-    probe = p.JudgingProbe(trained_on=judge.probe.trained_on, folder=None, not_exported=None)
+    probe = p.JudgingProbe(
+        trained_on=judge.probe.trained_on,
+        ordinary_flagged=judge.probe.ordinary_flagged,
+        folder=None,
+        not_exported=None,
+    )
     try:
         return probe.model_copy(update={"folder": str(export_probe(judge, work))})
     except UserError as error:  # what was judged is told all the same

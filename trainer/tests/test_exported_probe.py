@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from unittest.mock import Mock
@@ -162,6 +163,10 @@ def test_the_command_says_where_it_is_or_why_it_is_not(model, tmp_path, monkeypa
     assert found["probe"]["notExported"] is None
     assert found["judge"] in found["probe"]["folder"]
     assert "those that ship with the trainer" in found["probe"]["trainedOn"]
+    flagged, of = re.search(
+        r"ordinary prompts at 0.5 or above \| (\d+) of (\d+) ", (tmp_path / "probe.md").read_text()
+    ).groups()
+    assert int(of) > 1000 and found["probe"]["ordinaryFlagged"] == int(flagged) / int(of)
     shutil.rmtree(found["probe"]["folder"])
     monkeypatch.setattr(exported_probe, "MOST_PARAMETERS", 1000)
     refused = report(by_probe)

@@ -8,7 +8,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSyn
 import { open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
-import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type Compressors, type FileMetaData } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { Pace } from '../../common/pace';
 import { UserError } from '../../common/userError';
@@ -183,10 +183,22 @@ async function openText(file: string): Promise<RecordSource> {
 const ROWS_AT_A_TIME = 2000;
 /** Decoded. Pages of a flat column can be skipped; a nested one is decoded anew, as a whole, for each part. */
 const PART_BYTES = { flat: 4e6, nested: 32e6 };
+/** Of a smaller file nothing piles up that would be worth the time. */
+const SMALL_BYTES = 1e6;
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 const decoded = (bytes: Uint8Array | undefined): string | undefined => bytes && utf8.decode(bytes);
+/** Of nothing, LZ4 makes a byte over which its reader here stumbles. */
+const decompressors: Compressors = Object.fromEntries(
+  Object.entries(compressors).map(([codec, decompress]) => [codec, (bytes: Uint8Array, length: number) => (length === 0 ? new Uint8Array() : decompress(bytes, length))]),
+);
 const parsers = { stringFromBytes: decoded, jsonFromBytes: decoded };
+
+/**
+ * Columns are decoded at once, and the library waits for the first that is damaged: nobody hears of the others, and
+ * Node.js would end the thread before it has said what is wrong. For a thread that does nothing but read.
+ */
+export const ignoreLaterColumns = (): void => void process.on('unhandledRejection', () => undefined);
 
 /** The rows of a Parquet file, decoded once into a file of JSON Lines from which they are read again. */
 class ParquetRows implements RecordSource {
@@ -212,6 +224,7 @@ class ParquetRows implements RecordSource {
       const whole = bytesOf(handle, (await handle.stat()).size);
       const metadata = await parquetMetadataAsync(whole);
       const total = Number(metadata.num_rows);
+      const forget = whole.byteLength > SMALL_BYTES ? collectGarbage : () => undefined;
       const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
       if (new Set(columns).size < columns.length) throw new Error(l10n.t('two columns have the same name'));
       let offset = 0;
@@ -220,22 +233,25 @@ class ParquetRows implements RecordSource {
       for (const { startsGroup, ...range } of partsOf(metadata)) {
         if (startsGroup) {
           file = readOnce(whole);
-          collectGarbage(); // the bytes of the group before, before there are those of this one
+          forget(); // the bytes of the group before, before there are those of this one
         }
         // `utf8: false`: bytes that are not marked as text are none, as in the trainer.
-        const found = await parquetReadObjects({ file, metadata, compressors, parsers, utf8: false, ...range });
+        const found = await parquetReadObjects({ file, metadata, compressors: decompressors, parsers, utf8: false, ...range });
         if (found.length === 0) throw new Error(l10n.t`the file ends after row ${row} of ${total}`);
         for (let first = 0; first < found.length; first += ROWS_AT_A_TIME) {
+          const lines: Buffer[] = [];
+          const start = offset;
           const records = found.slice(first, first + ROWS_AT_A_TIME).map((value): SourceRecord => {
             const text = asLine(value);
-            const size = writeSync(this.descriptor, text, offset);
+            const size = lines[lines.push(Buffer.from(text)) - 1]!.length;
             const record = { offset, size, line: ++row, text };
             offset += size;
             return record;
           });
+          writeSync(this.descriptor, Buffer.concat(lines), 0, offset - start, start);
           yield { records, share: row / total };
         }
-        collectGarbage();
+        forget();
       }
       if (row < total) throw new Error(l10n.t`the file ends after row ${row} of ${total}`);
     } catch (error) {

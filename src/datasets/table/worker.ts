@@ -6,7 +6,7 @@ import '../../common/workerLanguage';
 import { parentPort, workerData } from 'node:worker_threads';
 import * as l10n from '@vscode/l10n';
 import { errorText } from '../../common/log';
-import { openSource } from './sources';
+import { ignoreLaterColumns, openSource } from './sources';
 import { FileChanged, Table } from './table';
 import type { TableReply, TableRequest, TableWorkerData } from './tableProtocol';
 
@@ -29,6 +29,7 @@ async function serve(data: TableWorkerData): Promise<void> {
   reply({ rows, done: true });
 }
 
+ignoreLaterColumns();
 serve(workerData as TableWorkerData).catch((error: unknown) => {
   const { code, path } = error as NodeJS.ErrnoException;
   const isGone = code === 'ENOENT' && path === (workerData as TableWorkerData).file;

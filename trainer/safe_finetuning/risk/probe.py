@@ -38,6 +38,7 @@ class Probe:
 
     `tensors` are `mean` and `scale` (layers, H) of the hidden states, and of the classifier `weight` and
     `bias`, or for `released-code` those of two layers. `fingerprint` names the model it was trained on.
+    `ordinary_flagged` is the share of ordinary prompts that it takes for harmful; None where it is not known.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Probe:
     fingerprint: str
     tensors: dict[str, Tensor]
     trained_on: str = ""
+    ordinary_flagged: float | None = None
 
     @property
     def judge_id(self) -> str:
@@ -289,6 +291,7 @@ def save_probe(probe: Probe, path: Path) -> None:
     """Writes beside and renames."""
     about = {"kind": probe.kind, "layers": json.dumps(probe.layers), "fingerprint": probe.fingerprint}
     about["trainedOn"] = probe.trained_on
+    about["ordinaryFlagged"] = json.dumps(probe.ordinary_flagged)
     beside = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in probe.tensors.items()}, beside, metadata=about)
@@ -305,8 +308,9 @@ def load_probe(path: Path, fingerprint: str) -> Probe:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        layers, trained_on = tuple(json.loads(about["layers"])), about.get("trainedOn", "")
-        probe = Probe(about["kind"], layers, about["fingerprint"], tensors, trained_on)  # type: ignore[arg-type]
+        layers = tuple(json.loads(about["layers"]))
+        card = (about.get("trainedOn", ""), json.loads(about.get("ordinaryFlagged", "null")))
+        probe = Probe(about["kind"], layers, about["fingerprint"], tensors, *card)  # type: ignore[arg-type]
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such probe. {TRAIN_A_PROBE}") from None
     except (OSError, SafetensorError, KeyError, ValueError) as error:

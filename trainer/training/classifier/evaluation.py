@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rows import AFFIRMATIONS, HERE, PROMPTS, SEED, SHARED, TRAINER, read_json_lines
+from rows import AFFIRMATIONS, PROMPTS, SEED, SHARED, TRAINER, read_json_lines
 from sklearn.metrics import roc_auc_score
 
 from safe_finetuning.risk.refusal import is_refusal
@@ -42,7 +42,9 @@ def evaluation_sets() -> dict[str, list[Pair]]:
         "XSTest unsafe": [(r["prompt"], "") for r in xstest if r["label"] == "unsafe"],
         "XSTest safe": [(r["prompt"], "") for r in xstest if r["label"] == "safe"],
         **{
-            name: [(r["prompt"], r["answer"]) for r in read_json_lines(HERE / "held_out" / f"{name}.jsonl")]
+            name: [
+                (r["prompt"], r["answer"]) for r in read_json_lines(PROMPTS / "ordinary" / f"{name}.jsonl")
+            ]
             for name in ORDINARY
         },
     }
