@@ -91,7 +91,7 @@ export async function runRecord(workspace, given) {
   const configPath = path.join(workspace, 'support.finetune.json');
   const resolve = 'import sys, pathlib; from safe_finetuning.config_file import read_config; print(read_config(pathlib.Path(sys.argv[1])).model_dump_json(by_alias=True))';
   const config = parse(await mustRun(python, ['-c', resolve, configPath], { env: { PYTHONPATH: inRoot('trainer') } }));
-  return { v: 1, id: 'bench', configPath, config, datasets: [], versions: {}, attempt: 1, message: '', parent: null, ...given };
+  return { v: 1, id: 'bench', configPath, config, script: null, datasets: [], versions: {}, attempt: 1, message: '', parent: null, ...given };
 }
 
 const stepsOfRun = 1_000_000;
