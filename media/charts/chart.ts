@@ -6,9 +6,11 @@ import { h, setText } from '../common/dom';
 import { integer, written } from '../../src/common/format';
 import type { Cell, ChartData, ChartSpec, Display, GroupOptions, LineSpec, Mark, Range } from './chartSpec';
 import { isRound, paddedRange, pointsOf, shortNumber, stroke, valueAt } from './drawing';
+import { linePath } from './linePath';
 import { lineSample } from './lineSample';
 import { pictureOf } from './picture';
 import { onThemeChange, recolour, themeColour } from './theme';
+import { Turns } from './turns';
 import { percentiles, positive } from './values';
 
 const outermost = [0.01, 0.99] as const;
@@ -18,12 +20,13 @@ const stepsBetweenTicks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e
 export class ChartGroup<Key extends string> {
   readonly element: HTMLElement;
   readonly options: Required<Pick<GroupOptions<Key>, 'heightPixels' | 'axisPixels' | 'tableRows' | 'axis'>> & GroupOptions<Key>;
+  readonly turns = new Turns();
   private readonly charts: Chart<Key>[];
   private data: ChartData<Key> | undefined;
   private extent: Range | null = null;
   private shown: Range | null = null;
-  private pending: number | undefined;
   private cursor: number | null = null;
+  private pointedAt: Chart<Key> | undefined;
   private selected: number | undefined;
   private marked: readonly Mark[] = [];
   private shownAs: Display = { logarithmic: false, clipped: false };
@@ -32,7 +35,7 @@ export class ChartGroup<Key extends string> {
     this.options = { heightPixels: 112, axisPixels: 38, tableRows: 8, axis: { title: l10n.t('Step'), word: l10n.t('step'), whole: true, format: String }, ...options };
     this.charts = specs.map(spec => new Chart(spec, this));
     this.element = h('div', { class: 'charts', hidden: true }, ...this.charts.map(chart => chart.element));
-    onThemeChange(() => this.redraw());
+    onThemeChange(() => this.charts.forEach(chart => chart.recolour()));
   }
 
   /** `extent`: what the whole reaches from and to, where the data are a part of it. */
@@ -41,8 +44,9 @@ export class ChartGroup<Key extends string> {
     this.data = data;
     this.extent = extent ?? null;
     const cursor = at === undefined ? -1 : data.x.indexOf(at);
-    this.show();
-    this.moveCursor(cursor < 0 ? null : cursor);
+    this.cursor = cursor < 0 ? null : cursor;
+    this.pointedAt = undefined;
+    this.show(false);
   }
 
   append(more: ChartData<Key>, extent?: Range): void {
@@ -54,18 +58,12 @@ export class ChartGroup<Key extends string> {
       if (more.smoothed) data.smoothed?.[key].push(...more.smoothed[key]);
     }
     this.extent = extent ?? null;
-    this.show();
-  }
-
-  redraw(): void {
-    this.charts.forEach(chart => chart.redraw());
+    this.show(true);
   }
 
   /** What a chart shows below its lines is new. */
   layerChanged(title: string): void {
-    const chart = this.charts.find(({ spec }) => spec.title === title);
-    chart?.redraw();
-    chart?.describe(this.cursor ?? this.lastIndex, this.cursor === null);
+    this.charts.find(({ spec }) => spec.title === title)?.redraw();
   }
 
   clear(): void {
@@ -87,7 +85,7 @@ export class ChartGroup<Key extends string> {
   mark(marks: readonly Mark[]): void {
     if (marks.length === 0 && this.marked.length === 0) return;
     this.marked = marks;
-    this.redraw();
+    this.charts.forEach(chart => chart.redraw());
   }
 
   /** A value that a chart's lines are held against: dashed, across it. */
@@ -101,7 +99,7 @@ export class ChartGroup<Key extends string> {
 
   markSelected(step: number | undefined): void {
     this.selected = step;
-    this.redraw();
+    this.charts.forEach(chart => chart.redraw());
   }
 
   select(index: number, chart: Chart<Key>): void {
@@ -112,10 +110,13 @@ export class ChartGroup<Key extends string> {
   /** Moves the cursor of all charts to a point; null takes it away. */
   moveCursor(index: number | null, from?: Chart<Key>): void {
     this.cursor = index;
-    for (const chart of this.charts) {
-      if (chart !== from) chart.placeCursor(index);
-      chart.describe(index ?? this.lastIndex);
-    }
+    this.pointedAt = from;
+    this.charts.forEach(chart => chart.tell());
+  }
+
+  /** In which the mouse has moved the cursor. */
+  get pointedChart(): Chart<Key> | undefined {
+    return this.pointedAt;
   }
 
   /** Which chart of the group an element is. */
@@ -170,12 +171,8 @@ export class ChartGroup<Key extends string> {
     if (next?.join() === this.shown?.join()) return;
     this.shown = next;
     this.options.onZoom?.(next);
-    // Wheels turn faster than charts are drawn.
-    this.pending ??= requestAnimationFrame(() => {
-      this.pending = undefined;
-      this.charts.forEach(chart => chart.showRange());
-      this.moveCursor(this.cursor);
-    });
+    this.charts.forEach(chart => chart.redraw());
+    this.moveCursor(this.cursor);
   }
 
   /** Zooms by a factor around a place. */
@@ -205,17 +202,15 @@ export class ChartGroup<Key extends string> {
 
   setDisplay(display: Display): void {
     this.shownAs = display;
-    this.charts.forEach(chart => chart.rebuild());
+    this.charts.forEach(chart => chart.redraw());
   }
 
-  private show(): void {
+  /** `isNews`: it is about steps that have come, and nobody has asked for it. */
+  private show(isNews: boolean): void {
     const { data } = this;
     this.element.hidden = !data?.x.length;
     if (!data?.x.length) return;
-    for (const chart of this.charts) {
-      chart.setData(data);
-      chart.describe(this.cursor ?? this.lastIndex, true);
-    }
+    for (const chart of this.charts) chart.setData(data, isNews);
   }
 }
 
@@ -236,12 +231,16 @@ export class Chart<Key extends string> {
   private readonly entries: HTMLElement[];
   private uplot: uPlot | undefined;
   private data: ChartData<Key> | undefined;
+  /** The lines that the data have something about. */
+  private named: readonly LineSpec<Key>[] = [];
   private level: number | null = null;
   private outside = 0;
   private built = '';
-  /** It is on the screen or nearly so: only then it is drawn, and what is new meanwhile when it comes there. */
+  /** It is on the screen or nearly so: only then what can be seen is kept up to date. */
   private isSeen = true;
   private isStale = false;
+  /** All that has not been told yet. */
+  private isNews = true;
 
   constructor(
     readonly spec: ChartSpec<Key>,
@@ -273,17 +272,16 @@ export class Chart<Key extends string> {
       h('div', { class: 'chart-foot' }, this.table, this.note),
     );
     new ResizeObserver(([entry]) => this.resize(entry?.contentRect.width ?? 0)).observe(this.plot);
-    new IntersectionObserver(entries => this.seen(entries.at(-1)!.isIntersecting), { rootMargin: `${group.options.heightPixels}px` }).observe(this.plot);
+    new IntersectionObserver(entries => this.seen(entries.at(-1)!.isIntersecting), { rootMargin: `${group.options.heightPixels}px` }).observe(this.element);
   }
 
-  setData(data: ChartData<Key>): void {
+  setData(data: ChartData<Key>, isNews: boolean): void {
     this.data = data;
+    this.named = this.spec.lines.filter(line => !line.optional || this.hasValues(line));
     this.element.hidden = !!this.spec.optional && !this.spec.lines.some(line => this.hasValues(line));
-    this.spec.lines.forEach((line, index) => ((this.entries[index] as HTMLElement).hidden = !this.isNamed(line)));
-    if (this.uplot && this.built !== this.shape()) this.destroy();
-    this.draw(plot => plot.setData(this.lines()));
-    if (!this.uplot) this.resize(this.plot.clientWidth);
-    this.afterChange();
+    this.spec.lines.forEach((line, index) => ((this.entries[index] as HTMLElement).hidden = !this.named.includes(line)));
+    this.redraw();
+    this.tell(isNews);
   }
 
   get levelShown(): number | null {
@@ -293,47 +291,71 @@ export class Chart<Key extends string> {
   setLevel(level: number | null): void {
     if (level === this.level) return;
     this.level = level;
-    this.draw(plot => plot.setData(this.lines()));
+    this.redraw();
   }
 
   redraw(): void {
-    this.draw(plot => plot.redraw(false, true));
+    this.isStale = true;
+    this.group.turns.ask(this);
+  }
+
+  recolour(): void {
     recolour(this.element);
+    this.redraw();
   }
 
-  /** Draws anew what the data are not all of: another kind of scale. */
-  rebuild(): void {
-    if (!this.data) return;
-    this.destroy();
-    this.setData(this.data);
+  /** Has the values at the cursor shown. */
+  tell(isNews = false): void {
+    this.isNews &&= isNews;
+    this.group.turns.ask(this);
   }
 
-  showRange(): void {
-    const [min, max] = this.group.range ?? this.ends();
-    this.draw(plot => plot.setScale('x', { min, max }));
-    this.afterChange();
+  get isUsed(): boolean {
+    return this.plot.matches(':hover, :focus');
   }
 
-  placeCursor(index: number | null): void {
+  /** Shows what has changed. */
+  update(): void {
+    const { data, group } = this;
+    if (!data) return;
+    if (this.isStale && (this.isSeen || !this.uplot)) this.draw();
+    if (group.pointedChart !== this) this.placeCursor(group.cursorIndex);
+    this.describe(data, group.cursorIndex ?? group.lastIndex);
+  }
+
+  private draw(): void {
+    this.isStale = false;
+    if (this.built !== this.shape()) this.destroy();
+    const { uplot } = this;
+    if (uplot) uplot.batch(() => uplot.setData(this.lines()));
+    else this.resize(this.plot.clientWidth);
+    this.fillTable();
+    // A new plot has its scales when it has been drawn.
+    queueMicrotask(() => this.tellLeftOut());
+  }
+
+  private placeCursor(index: number | null): void {
+    const { uplot } = this;
+    if (uplot?.status !== 1) return;
     const x = index === null ? undefined : this.group.x[index];
-    const left = x === undefined ? -10 : (this.uplot?.valToPos(x, 'x') ?? -10);
-    this.uplot?.setCursor({ left, top: left < 0 ? -10 : 4 }, false);
+    const left = x === undefined ? -10 : uplot.valToPos(x, 'x');
+    uplot.setCursor({ left, top: left < 0 ? -10 : 4 }, false);
   }
 
   /** Shows one point's values in the legend and to assistive technology, which is not told every new step. */
-  describe(index: number, isNews = false): void {
-    const { data, group } = this;
-    if (!data) return;
+  private describe(data: ChartData<Key>, index: number): void {
+    const { isNews } = this;
+    this.isNews = true;
     const texts = this.spec.lines.map(line => {
       const shown = (isAveraged(line) && data.smoothed) || data.values;
       return line.format(valueAt(shown[line.key], index, line.sparse));
     });
-    this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
+    if (this.isSeen) this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
     const x = data.x[index] ?? 0;
     const layer = this.spec.layer?.tell(x);
     if (isNews && document.activeElement === this.plot) return;
-    const { title, format } = group.options.axis;
-    const named = this.spec.lines.flatMap((line, at) => (this.isNamed(line) ? [`${line.title ?? line.label} ${texts[at]}`.trim()] : []));
+    const { title, format } = this.group.options.axis;
+    const named = this.spec.lines.flatMap((line, at) => (this.named.includes(line) ? [`${line.title ?? line.label} ${texts[at]}`.trim()] : []));
     if (layer) named.push(layer);
     this.plot.setAttribute('aria-valuemin', String(data.x[0] ?? 0));
     this.plot.setAttribute('aria-valuemax', String(data.x.at(-1) ?? 0));
@@ -341,27 +363,15 @@ export class Chart<Key extends string> {
     this.plot.setAttribute('aria-valuetext', `${title} ${format(x)}: ${named.join(', ')}`);
   }
 
-  private draw(anew: (plot: uPlot) => void): void {
-    if (!this.uplot) return;
-    if (this.isSeen) anew(this.uplot);
-    else this.isStale = true;
-  }
-
   private seen(isSeen: boolean): void {
     this.isSeen = isSeen;
-    if (!isSeen || !this.isStale) return;
-    this.isStale = false;
-    this.draw(plot => plot.setData(this.lines()));
+    if (isSeen) this.group.turns.ask(this);
   }
 
   private legendEntry(line: LineSpec<Key>, index: number): HTMLElement {
     const swatch = line.points ? h('span', { class: `swatch ${line.points}`, attributes: { 'data-colour': line.colour } }) : lineSample(line.colour, line.dash);
     swatch.style.color = themeColour(line.colour);
     return h('span', { class: 'legend-entry', title: line.title }, swatch, line.label, this.values[index]);
-  }
-
-  private isNamed(line: LineSpec<Key>): boolean {
-    return !line.optional || this.hasValues(line);
   }
 
   private hasValues({ key }: LineSpec<Key>): boolean {
@@ -485,8 +495,8 @@ export class Chart<Key extends string> {
       ],
       series: [
         {},
-        ...spec.lines.map(line => ({ ...this.lineOf(line), ...(this.data?.smoothed && isAveraged(line) && { alpha: 0.35, width: 1, dash: [] }) })),
-        ...(this.data?.smoothed ? spec.lines.filter(isAveraged).map(line => ({ ...this.lineOf(line), width: line.thin ? 1 : 2 })) : []),
+        ...spec.lines.map(line => (this.data?.smoothed && isAveraged(line) ? { ...this.lineOf(line, 1), alpha: 0.35, dash: [] } : this.lineOf(line, line.thin ? 1 : 1.5))),
+        ...(this.data?.smoothed ? spec.lines.filter(isAveraged).map(line => this.lineOf(line, line.thin ? 1 : 2)) : []),
       ],
       hooks: {
         setCursor: [
@@ -516,12 +526,12 @@ export class Chart<Key extends string> {
     return plot;
   }
 
-  private lineOf(line: LineSpec<Key>): uPlot.Series {
+  private lineOf(line: LineSpec<Key>, width: number): uPlot.Series {
     return {
       label: line.label,
       scale: line.ownScale ? 'own' : 'y',
       stroke: () => themeColour(line.colour),
-      width: line.points ? 0 : line.thin ? 1 : 1.5,
+      ...(line.points ? { width: 0 } : { width, paths: linePath(width) }),
       ...(line.dash && { dash: line.dash }),
       spanGaps: line.sparse ?? false,
       points: pointsOf(line),
@@ -577,12 +587,6 @@ export class Chart<Key extends string> {
       .flatMap(values => (values as Cell[]).filter(inside).filter(value => typeof value === 'number'));
   }
 
-  private afterChange(): void {
-    this.fillTable();
-    // The scales are set when the plot has been drawn.
-    queueMicrotask(() => this.tellLeftOut());
-  }
-
   /** How many of the drawn points are not to be seen. */
   private tellLeftOut(): void {
     const { data, group } = this;
@@ -634,7 +638,7 @@ export class Chart<Key extends string> {
 
   private lastSteps(data: ChartData<Key>): HTMLElement {
     const { axis, tableRows } = this.group.options;
-    const lines = this.spec.lines.filter(line => this.isNamed(line));
+    const lines = this.named;
     const [first, last] = [this.group.firstIndex, this.group.lastIndex];
     const indices = Array.from({ length: Math.min(tableRows, last - first + 1) }, (_, index) => last - index);
     const head = h('tr', {}, ...[axis.title, ...lines.map(line => line.label || this.spec.title)].map(text => h('th', { attributes: { scope: 'col' } }, text)));

@@ -28,7 +28,8 @@ export function valueAt(values: readonly Cell[], index: number, sparse = false):
 export function pointsOf({ points, marked, sparse, colour }: LineSpec<string>): uPlot.Series.Points {
   const stroke = () => themeColour(colour);
   if (points === 'ring') return { show: true, size: 7, width: 1, stroke, fill: 'transparent' };
-  if (points === 'dot') return { show: true, size: 3.5, width: 0, stroke, fill: stroke };
+  // There are many of them: a ring without a middle is drawn in a third of a disc's time.
+  if (points === 'dot') return { show: true, size: 3, width: 1, stroke, fill: 'transparent' };
   const dot = { size: 3.5, width: 0, stroke, fill: stroke };
   if (!marked) return { ...dot, show: false };
   return { ...dot, show: true, filter: (plot, series) => (sparse ? fewValues : loneValues)(plot.data[series] as Cell[]) };
