@@ -30,6 +30,9 @@ export interface LineSpec<Key extends string> {
   format: (value: number | null) => string;
 }
 
+/** Points are not, nor what has no noise. */
+export const isAveraged = ({ points, exact }: LineSpec<string>): boolean => !points && !exact;
+
 export interface ChartSpec<Key extends string> {
   title: string;
   /** What the title does not say. */

@@ -6,7 +6,7 @@ import { themeColour } from './theme';
 import type { Cell } from './values';
 
 /** A straight line between two points of the canvas, in device pixels. */
-export function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {
+function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {
   ctx.save();
   ctx.setLineDash(dash.map(length => length * devicePixelRatio));
   ctx.strokeStyle = themeColour(colour);
@@ -16,6 +16,20 @@ export function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [nu
   ctx.lineTo(...to);
   ctx.stroke();
   ctx.restore();
+}
+
+/** A line at a value, from one side to the other. */
+export function drawAcross(plot: uPlot, value: number, colour: string, dash: number[]): void {
+  const { left, width } = plot.bbox;
+  const y = Math.round(plot.valToPos(value, 'y', true));
+  stroke(plot, colour, dash, [left, y], [left + width, y]);
+}
+
+/** A line at a step, from top to bottom. */
+export function drawAtStep(plot: uPlot, step: number, colour: string, dash: number[]): void {
+  const x = Math.round(plot.valToPos(step, 'x', true));
+  const { left, top, width, height } = plot.bbox;
+  if (x >= left && x <= left + width) stroke(plot, colour, dash, [x, top], [x, top + height]);
 }
 
 /** Of a sparse line, the newest value up to there; where a line has no point, that of its point before. */

@@ -11,7 +11,7 @@ import { wholeRun, type Columns, type Look } from '../../src/views/chartProtocol
 import type { BatchRow, DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import type { ExportedColumns, FromPanel, PanelSeries, PanelState, ToPanel } from '../../src/views/panelProtocol';
 import { spokenStatus } from '../../src/trainerHost/words';
-import { ChartGroup } from '../charts/chart';
+import { ChartGroup } from '../charts/chartGroup';
 import type { ChartData, ChartSpec, Range } from '../charts/chartSpec';
 import { HeatMap } from '../charts/heatMap';
 import { Looking } from '../charts/looking';
