@@ -5,7 +5,7 @@ import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
 import { integer } from '../../src/common/format';
 import type { ChartGroup } from './chartGroup';
-import { isAveraged, type Cell, type ChartData, type ChartSpec, type LineSpec, type Range } from './chartSpec';
+import { hasValues, isAveraged, isShown, type Cell, type ChartData, type ChartSpec, type LineSpec, type Range } from './chartSpec';
 import { drawAcross, drawAtStep, valueAt } from './drawing';
 import { dragging, followMouse, onKey, showSelected } from './gestures';
 import { lineSample } from './lineSample';
@@ -70,8 +70,8 @@ export class Chart<Key extends string> {
 
   setData(data: ChartData<Key>, isNews: boolean): void {
     this.data = data;
-    this.named = this.spec.lines.filter(line => !line.optional || this.hasValues(line));
-    this.element.hidden = !!this.spec.optional && !this.spec.lines.some(line => this.hasValues(line));
+    this.named = this.spec.lines.filter(line => !line.optional || hasValues(line, data));
+    this.element.hidden = !isShown(this.spec, data);
     this.spec.lines.forEach((line, index) => ((this.entries[index] as HTMLElement).hidden = !this.named.includes(line)));
     this.redraw();
     this.tell(isNews);
@@ -166,10 +166,6 @@ export class Chart<Key extends string> {
     const swatch = line.points ? h('span', { class: `swatch ${line.points}`, attributes: { 'data-colour': line.colour } }) : lineSample(line.colour, line.dash);
     swatch.style.color = themeColour(line.colour);
     return h('span', { class: 'legend-entry', title: line.title }, swatch, line.label, this.values[index]);
-  }
-
-  private hasValues({ key }: LineSpec<Key>): boolean {
-    return this.data?.values[key].some(value => typeof value === 'number') ?? false;
   }
 
   private get isLogarithmic(): boolean {

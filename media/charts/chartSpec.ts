@@ -69,6 +69,10 @@ export interface ChartData<Key extends string> {
   smoothed: Record<Key, Cell[]> | null;
 }
 
+export const hasValues = <Key extends string>({ key }: LineSpec<Key>, { values }: Pick<ChartData<Key>, 'values'>): boolean => values[key].some(value => typeof value === 'number');
+
+export const isShown = <Key extends string>({ optional, lines }: ChartSpec<Key>, data: Pick<ChartData<Key>, 'values'>): boolean => !optional || lines.some(line => hasValues(line, data));
+
 /** Something that was done at a step. */
 export interface Mark {
   step: number;

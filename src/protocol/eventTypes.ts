@@ -2,4 +2,4 @@
 export const eventTypes: ReadonlySet<string> = new Set(['attempt_started', 'phase', 'progress', 'dataset', 'batch', 'checkpoint', 'evaluation', 'measurement', 'canary', 'budget', 'settings', 'command_acknowledged', 'activity', 'warning', 'heartbeat', 'finished']);
 
 /** Changes whenever a message does. */
-export const protocolFingerprint = '0a5aa17aded4b573';
+export const protocolFingerprint = '4df8de8550a1d48f';

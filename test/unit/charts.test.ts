@@ -1,9 +1,14 @@
 /** How charts are drawn, without a canvas. */
 import assert from 'node:assert';
 import fc from 'fast-check';
+import { isShown } from '../../media/charts/chartSpec';
 import { trace, type Line } from '../../media/charts/linePath';
+import { gpuChart } from '../../media/charts/specs';
 import { Turns } from '../../media/charts/turns';
 import type { Cell } from '../../media/charts/values';
+import { RunState } from '../../src/trainerHost/runState';
+import { SeriesFeed } from '../../src/views/monitorModel';
+import { at, batch } from './batches';
 
 type Step = ['M' | 'L', number, number];
 
@@ -15,6 +20,18 @@ function strokes(values: readonly Cell[], { perColumn = 1, ...options }: Partial
   const travelled = trace(pen, { from: 0, to: values.length - 1, ends: [0, x(values.length)], spanGaps: false, x, y: index => values[index], ...options });
   return { steps, travelled };
 }
+
+describe('the chart of the GPU', () => {
+  const shownFor = (...loads: (number | null)[]) => {
+    const state = new RunState();
+    loads.forEach((gpuLoad, index) => state.apply(at(batch(index + 1, { gpuLoad }))));
+    return isShown(gpuChart, { values: new SeriesFeed(['step', 'gpuLoad']).next(state)!.columns });
+  };
+
+  it('is there only where its load was read, if only once, and be it none', () => {
+    assert.deepStrictEqual([shownFor(null, null), shownFor(null, 0.93), shownFor(0)], [false, true, true]);
+  });
+});
 
 describe('the path of a line', () => {
   it('keeps the lowest and the highest value of every column of pixels, and where the line comes in and goes out', () => {
