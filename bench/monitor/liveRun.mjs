@@ -91,7 +91,7 @@ export async function runRecord(workspace, given) {
   const configPath = path.join(workspace, 'support.finetune.json');
   const resolve = 'import sys, pathlib; from safe_finetuning.config_file import read_config; print(read_config(pathlib.Path(sys.argv[1])).model_dump_json(by_alias=True))';
   const config = parse(await mustRun(python, ['-c', resolve, configPath], { env: { PYTHONPATH: inRoot('trainer') } }));
-  return { v: 1, id: 'bench', configPath, config, datasets: [], versions: {}, attempt: 1, message: '', parent: null, ...given };
+  return { v: 1, id: 'bench', configPath, config, script: null, datasets: [], versions: {}, attempt: 1, message: '', parent: null, ...given };
 }
 
 const stepsOfRun = 1_000_000;
@@ -105,6 +105,6 @@ function batch(number) {
   };
   return {
     type: 'batch', step: number, totalSteps: stepsOfRun, epoch: number / 1000, nll: loss, kl: 0.1, anchors: null, safetyTokens: null, total: loss + 0.1, riskMean: 0.5, riskMax: Math.random(), betaMean: 0.5, betaMax: 0.5,
-    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, etaSeconds: 10, canary: number % 10 ? null : 5, rows,
+    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, gpuLoad: null, etaSeconds: 10, canary: number % 10 ? null : 5, rows,
   };
 }

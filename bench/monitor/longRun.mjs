@@ -69,7 +69,7 @@ export function tail(random, rows) {
   const numbers = {
     riskMean: mean(risk), riskMax: Math.max(...risk), betaMean: mean(risk), betaMax: Math.max(...risk), learningRate: 1e-4 * random(),
     gradNorm: 2 * random(), tokens: 500 + Math.floor(300 * random()), tokensPerSecond: 1000 + 900 * random(), stepSeconds: 0.4 + 0.2 * random(),
-    memoryBytes: 3e9 + Math.floor(1e8 * random()),
+    memoryBytes: 3e9 + Math.floor(1e8 * random()), gpuLoad: 0.9 + 0.1 * random(),
   };
   const hash = () => list(() => Math.floor(random() * 16).toString(16)).join('').padEnd(16, '0').slice(0, 16);
   const columns = {

@@ -30,6 +30,9 @@ export interface LineSpec<Key extends string> {
   format: (value: number | null) => string;
 }
 
+/** Points are not, nor what has no noise. */
+export const isAveraged = ({ points, exact }: LineSpec<string>): boolean => !points && !exact;
+
 export interface ChartSpec<Key extends string> {
   title: string;
   /** What the title does not say. */
@@ -65,6 +68,10 @@ export interface ChartData<Key extends string> {
   /** The same, smoothed: drawn with the values behind. */
   smoothed: Record<Key, Cell[]> | null;
 }
+
+export const hasValues = <Key extends string>({ key }: LineSpec<Key>, { values }: Pick<ChartData<Key>, 'values'>): boolean => values[key].some(value => typeof value === 'number');
+
+export const isShown = <Key extends string>({ optional, lines }: ChartSpec<Key>, data: Pick<ChartData<Key>, 'values'>): boolean => !optional || lines.some(line => hasValues(line, data));
 
 /** Something that was done at a step. */
 export interface Mark {

@@ -6,7 +6,7 @@ import { themeColour } from './theme';
 import type { Cell } from './values';
 
 /** A straight line between two points of the canvas, in device pixels. */
-export function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {
+function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [number, number], to: [number, number]): void {
   ctx.save();
   ctx.setLineDash(dash.map(length => length * devicePixelRatio));
   ctx.strokeStyle = themeColour(colour);
@@ -16,6 +16,20 @@ export function stroke({ ctx }: uPlot, colour: string, dash: number[], from: [nu
   ctx.lineTo(...to);
   ctx.stroke();
   ctx.restore();
+}
+
+/** A line at a value, from one side to the other. */
+export function drawAcross(plot: uPlot, value: number, colour: string, dash: number[]): void {
+  const { left, width } = plot.bbox;
+  const y = Math.round(plot.valToPos(value, 'y', true));
+  stroke(plot, colour, dash, [left, y], [left + width, y]);
+}
+
+/** A line at a step, from top to bottom. */
+export function drawAtStep(plot: uPlot, step: number, colour: string, dash: number[]): void {
+  const x = Math.round(plot.valToPos(step, 'x', true));
+  const { left, top, width, height } = plot.bbox;
+  if (x >= left && x <= left + width) stroke(plot, colour, dash, [x, top], [x, top + height]);
 }
 
 /** Of a sparse line, the newest value up to there; where a line has no point, that of its point before. */
@@ -28,7 +42,8 @@ export function valueAt(values: readonly Cell[], index: number, sparse = false):
 export function pointsOf({ points, marked, sparse, colour }: LineSpec<string>): uPlot.Series.Points {
   const stroke = () => themeColour(colour);
   if (points === 'ring') return { show: true, size: 7, width: 1, stroke, fill: 'transparent' };
-  if (points === 'dot') return { show: true, size: 3.5, width: 0, stroke, fill: stroke };
+  // There are many of them: a ring without a middle is drawn in a third of a disc's time.
+  if (points === 'dot') return { show: true, size: 3, width: 1, stroke, fill: 'transparent' };
   const dot = { size: 3.5, width: 0, stroke, fill: stroke };
   if (!marked) return { ...dot, show: false };
   return { ...dot, show: true, filter: (plot, series) => (sparse ? fewValues : loneValues)(plot.data[series] as Cell[]) };

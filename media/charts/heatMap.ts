@@ -48,6 +48,7 @@ export class HeatMap implements Layer {
     const colours = [themeColour('--vscode-charts-blue'), themeColour('--vscode-charts-red')] as const;
     const outlined = /high-contrast/.test(document.body.className);
     const [low, high] = [plot.scales['x']!.min ?? 0, plot.scales['x']!.max ?? 0];
+    const edges = Array.from({ length: riskBins + 1 }, (_, bin) => Math.round(plot.valToPos(bin / riskBins, 'y', true)));
     ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
@@ -60,8 +61,7 @@ export class HeatMap implements Layer {
       const [from, to] = [Math.round(left), Math.max(Math.round(left) + 1, Math.round(left + width) - (width > 4 * devicePixelRatio ? 1 : 0))];
       counts.forEach((rows, bin) => {
         if (rows === 0) return;
-        const top = Math.round(plot.valToPos((bin + 1) / riskBins, 'y', true));
-        const bottom = Math.round(plot.valToPos(bin / riskBins, 'y', true)) - 1;
+        const [top, bottom] = [edges[bin + 1]!, edges[bin]! - 1];
         const colour = colours[(bin + 0.5) / riskBins >= this.threshold ? 1 : 0];
         ctx.globalAlpha = opacity(this.shareOf(rows));
         ctx.fillStyle = colour;

@@ -45,3 +45,12 @@ export const attackSuccessChart: ChartSpec<'attackSuccess'> = {
     { key: 'attackSuccess', label: '', colour: '--vscode-charts-red', marked: true, sparse: true, exact: true, format: value => percent(value === null ? null : value / 100) },
   ],
 };
+
+export const gpuChart: ChartSpec<'gpuLoad'> = {
+  title: l10n.t('GPU load'),
+  hint: l10n.t('Share of the time in which the GPU was at work, as its driver says once a second. Of several processes, that of the first.'),
+  optional: true,
+  range: [-0.04, 1.06],
+  axis: share => `${Math.round(100 * share)} %`,
+  lines: [{ key: 'gpuLoad', label: '', colour: '--vscode-charts-green', format: percent }],
+};

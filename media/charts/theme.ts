@@ -1,9 +1,21 @@
 /** Colours of the editor's theme, as canvases need them. */
 
-export const themeColour = (name: string): string =>
-  getComputedStyle(document.body).getPropertyValue(name).trim() ||
-  getComputedStyle(document.body).getPropertyValue('--vscode-foreground').trim() ||
-  'currentColor';
+/** Asking the style is slow, and charts ask for every line that they draw. */
+const known = new Map<string, string>();
+const listeners: (() => void)[] = [];
+let observer: MutationObserver | undefined;
+
+export function themeColour(name: string): string {
+  observeTheme();
+  const colour = known.get(name) ?? readColour(name);
+  known.set(name, colour);
+  return colour;
+}
+
+function readColour(name: string): string {
+  const style = getComputedStyle(document.body);
+  return style.getPropertyValue(name).trim() || style.getPropertyValue('--vscode-foreground').trim() || 'currentColor';
+}
 
 /** Gives what was coloured for another theme the colour of this one. */
 export function recolour(root: Element): void {
@@ -12,9 +24,18 @@ export function recolour(root: Element): void {
   });
 }
 
-/** VS Code changes the body's classes and the root's variables when the theme changes. */
 export function onThemeChange(listener: () => void): void {
-  const observer = new MutationObserver(listener);
+  observeTheme();
+  listeners.push(listener);
+}
+
+/** VS Code changes the body's classes and the root's variables when the theme changes. */
+function observeTheme(): void {
+  if (observer) return;
+  observer = new MutationObserver(() => {
+    known.clear();
+    listeners.forEach(listener => listener());
+  });
   observer.observe(document.body, { attributes: true, attributeFilter: ['class'] });
   observer.observe(document.documentElement, { attributes: true, attributeFilter: ['style'] });
 }

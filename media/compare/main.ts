@@ -9,7 +9,7 @@ import './compare.css';
 import * as l10n from '@vscode/l10n';
 import { wholeRun, type Look } from '../../src/views/chartProtocol';
 import type { ComparedRun, ComparedSeries, CompareState, FromCompare, ToCompare } from '../../src/views/compareProtocol';
-import { ChartGroup } from '../charts/chart';
+import { ChartGroup } from '../charts/chartGroup';
 import type { ChartSpec, GroupOptions, Range } from '../charts/chartSpec';
 import { Looking } from '../charts/looking';
 import { canaryHint } from '../charts/specs';

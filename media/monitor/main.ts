@@ -7,7 +7,7 @@ import './monitor.css';
 import * as l10n from '@vscode/l10n';
 import type { BatchRow, ChecksView, DatasetView, DetailsView, DrawnSeries, FromMonitor, MonitorCommand, RunView, SeriesColumns, ToMonitor } from '../../src/views/monitorProtocol';
 import { spokenStatus } from '../../src/trainerHost/words';
-import { ChartGroup } from '../charts/chart';
+import { ChartGroup } from '../charts/chartGroup';
 import type { ChartData, ChartSpec } from '../charts/chartSpec';
 import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
 import { checksCard, emptyPage } from './checks';

@@ -11,11 +11,11 @@ import { wholeRun, type Columns, type Look } from '../../src/views/chartProtocol
 import type { BatchRow, DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import type { ExportedColumns, FromPanel, PanelSeries, PanelState, ToPanel } from '../../src/views/panelProtocol';
 import { spokenStatus } from '../../src/trainerHost/words';
-import { ChartGroup } from '../charts/chart';
+import { ChartGroup } from '../charts/chartGroup';
 import type { ChartData, ChartSpec, Range } from '../charts/chartSpec';
 import { HeatMap } from '../charts/heatMap';
 import { Looking } from '../charts/looking';
-import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
+import { attackSuccessChart, canaryChart, gpuChart, lossChart, riskChart } from '../charts/specs';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
 import { h, icon, setText } from '../common/dom';
 import { bytes, decimal, duration, exponent, hundredths, integer, percent } from '../../src/common/format';
@@ -83,6 +83,7 @@ const charts: ChartSpec<Line>[] = [
     axis: value => bytes(value),
     lines: [{ key: 'memoryBytes', label: '', colour: '--vscode-charts-purple', exact: true, format: bytes }],
   },
+  gpuChart,
 ];
 
 const vscode = acquireVsCodeApi();

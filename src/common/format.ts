@@ -1,5 +1,5 @@
 /** Numbers as people read them, in the language of the messages around them. */
-import { language } from './language';
+import { decimalPoint, grouped } from './language';
 
 const missing = '–';
 
@@ -7,7 +7,7 @@ const isNumber = (value: number | null | undefined): value is number =>
   value !== null && value !== undefined && Number.isFinite(value);
 
 /** A number as programs write it, with the point of the language. */
-export const written = (text: string): string => text.replace('.', (0.5).toLocaleString(language().tag).charAt(1));
+export const written = (text: string): string => text.replace('.', decimalPoint());
 
 export const fixed = (value: number, digits: number): string => written(value.toFixed(digits));
 
@@ -32,7 +32,7 @@ export const exponent = (value: number | null | undefined): string =>
 export const tenths = (value: number | null | undefined): string => (isNumber(value) ? fixed(value, 1) : missing);
 
 export const integer = (value: number | null | undefined): string =>
-  isNumber(value) ? Math.round(value).toLocaleString(language().tag) : missing;
+  isNumber(value) ? grouped(Math.round(value)) : missing;
 
 export function bytes(value: number | null | undefined): string {
   if (!isNumber(value)) return missing;

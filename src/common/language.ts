@@ -10,14 +10,19 @@ export interface Language {
 const english: Language = { tag: 'en', messages: {} };
 
 let current = english;
-let plurals = new Intl.PluralRules('en');
+let rules = rulesOf(english);
+
+function rulesOf({ tag }: Language) {
+  const numbers = new Intl.NumberFormat(tag);
+  return { plurals: new Intl.PluralRules(tag), numbers, point: numbers.format(0.5).charAt(1) };
+}
 
 export const language = (): Language => current;
 
 /** To be called before the modules that have messages are loaded: some of them are made only once. */
 export function setLanguage(given: Language): void {
   current = given;
-  plurals = new Intl.PluralRules(given.tag);
+  rules = rulesOf(given);
   l10n.config({ contents: given.messages });
 }
 
@@ -33,4 +38,10 @@ export function inEnglish<T>(make: () => T): T {
 }
 
 /** Whether the message for one fits the number: 1 in English, 0 as well in French. */
-export const isOne = (count: number): boolean => plurals.select(count) === 'one';
+export const isOne = (count: number): boolean => rules.plurals.select(count) === 'one';
+
+/** A number in digits and groups, as the language has them. */
+export const grouped = (value: number): string => rules.numbers.format(value);
+
+/** What stands between the ones and the tenths. */
+export const decimalPoint = (): string => rules.point;

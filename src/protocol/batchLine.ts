@@ -70,6 +70,7 @@ const literals = [
   ',"tokensPerSecond":',
   ',"stepSeconds":',
   ',"memoryBytes":',
+  ',"gpuLoad":',
   ',"etaSeconds":',
   ',"canary":',
   ',"rows":{"file":',
@@ -125,24 +126,26 @@ export function scanBatch(scan: LineScan): Batch | undefined {
   scan.literal(literals[19]!);
   const memoryBytes = scan.integer();
   scan.literal(literals[20]!);
-  const etaSeconds = scan.numberOrNull();
+  const gpuLoad = scan.numberOrNull();
   scan.literal(literals[21]!);
-  const canary = scan.numberOrNull();
+  const etaSeconds = scan.numberOrNull();
   scan.literal(literals[22]!);
-  scan.list('integer');
+  const canary = scan.numberOrNull();
   scan.literal(literals[23]!);
   scan.list('integer');
   scan.literal(literals[24]!);
-  scan.list('string');
+  scan.list('integer');
   scan.literal(literals[25]!);
-  scan.list('numberOrNull');
+  scan.list('string');
   scan.literal(literals[26]!);
-  scan.list('number');
-  scan.literal(literals[27]!);
   scan.list('numberOrNull');
+  scan.literal(literals[27]!);
+  scan.list('number');
   scan.literal(literals[28]!);
   scan.list('numberOrNull');
   scan.literal(literals[29]!);
+  scan.list('numberOrNull');
+  scan.literal(literals[30]!);
   if (!scan.succeeded) return undefined;
-  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, etaSeconds, canary, rows: new BatchRows(scan.listsText, scan.places) };
+  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, gpuLoad, etaSeconds, canary, rows: new BatchRows(scan.listsText, scan.places) };
 }

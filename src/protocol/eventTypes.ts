@@ -2,4 +2,4 @@
 export const eventTypes: ReadonlySet<string> = new Set(['attempt_started', 'phase', 'progress', 'dataset', 'batch', 'checkpoint', 'evaluation', 'measurement', 'canary', 'budget', 'settings', 'command_acknowledged', 'activity', 'warning', 'heartbeat', 'finished']);
 
 /** Changes whenever a message does. */
-export const protocolFingerprint = 'be6bd3c67ce7b5bb';
+export const protocolFingerprint = '110cc66dcd9c6144';

@@ -222,6 +222,10 @@ export interface Batch {
    */
   memoryBytes: number;
   /**
+   * Share of the time, from 0 to 1, in which the first process's GPU was at work, as its driver said at most a second before; null without CUDA, and where that cannot be read: without nvidia-ml-py, say.
+   */
+  gpuLoad: number | null;
+  /**
    * Estimated time to the last step, without evaluation.
    */
   etaSeconds: number | null;

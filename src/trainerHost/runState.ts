@@ -41,6 +41,7 @@ export const seriesNames = [
   'tokensPerSecond',
   'stepSeconds',
   'memoryBytes',
+  'gpuLoad',
   'canary',
 ] as const satisfies readonly (keyof Batch)[];
 

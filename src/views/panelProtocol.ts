@@ -26,6 +26,7 @@ export const panelSeries = [
   'tokensPerSecond',
   'stepSeconds',
   'memoryBytes',
+  'gpuLoad',
   'canary',
   'attackSuccess',
 ] as const satisfies readonly SeriesName[];

@@ -75,6 +75,7 @@ describe('the run panel', () => {
     for (const title of ['Loss', 'Risk and β', 'Risk of the rows', 'Canary', 'KL to the reference', 'Regularised rows', 'Gradient norm', 'Learning rate', 'Tokens per second', 'Step time', 'Memory']) {
       await chart(title).locator('canvas').waitFor();
     }
+    assert.ok(await chart('GPU load').isHidden(), 'where none was read');
     assert.match(await chart('Loss').locator('.legend').innerText(), /total\s*\d/);
     assert.strictEqual(await plot('Loss').getAttribute('aria-valuemax'), String(steps));
     await workbench.screenshot('panel');

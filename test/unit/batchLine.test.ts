@@ -27,7 +27,7 @@ const columns = fc.integer({ min: 0, max: 9 }).chain(length => {
 const batches = fc.record({
   ...{ seq: fc.nat(), ts: usual, step: fc.integer({ min: 1 }), totalSteps: fc.integer(), epoch: value, nll: nullable, kl: nullable, anchors: nullable },
   ...{ safetyTokens: nullable, total: nullable, riskMean: value, riskMax: value, betaMean: value, betaMax: value, learningRate: value, gradNorm: nullable },
-  ...{ tokens: fc.integer(), tokensPerSecond: value, stepSeconds: value, memoryBytes: fc.integer({ min: 0, max: 1e12 }), etaSeconds: nullable, canary: nullable, rows: columns },
+  ...{ tokens: fc.integer(), tokensPerSecond: value, stepSeconds: value, memoryBytes: fc.integer({ min: 0, max: 1e12 }), gpuLoad: nullable, etaSeconds: nullable, canary: nullable, rows: columns },
 });
 const ordered = (values: Partial<Batch>) => JSON.stringify(batch(1, values));
 

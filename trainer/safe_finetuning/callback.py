@@ -25,6 +25,7 @@ from transformers import TrainerCallback
 from . import protocol as p
 from .config import RiskConfig
 from .errors import Cancelled, UserError
+from .gpu_load import GpuLoad
 from .prepare import problem_rows
 from .processes import Processes, processes_of_script
 from .risk.scores import judge_rows
@@ -63,6 +64,7 @@ class SafetyMonitorCallback(TrainerCallback):
         self.run_folder, self.name, self.dataset = run_folder, name, dataset
         self.run: RunFolder | None = None
         self._processes = Processes()
+        self._gpu_load: GpuLoad | None = None
         self._held = ExitStack()
         self._has_warned = False
         self._step = 0
@@ -76,6 +78,7 @@ class SafetyMonitorCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         self._end("failed", "It ended without a word: the script has begun another training.")
         self._processes = processes_of_script()
+        self._gpu_load = GpuLoad(args.device)
         self._step, self._tokens_seen = state.global_step, state.num_input_tokens_seen
         self._processes.from_first(lambda: self._safely(lambda: self._begin(state, model)))
 
@@ -211,6 +214,7 @@ class SafetyMonitorCallback(TrainerCallback):
             tokens_per_second=tokens / sum(seconds) if tokens > 0 else None,
             step_seconds=sum(seconds) / len(seconds),
             memory_bytes=memory_in_use(args.device),
+            gpu_load=self._gpu_load.latest() if self._gpu_load else None,
             eta_seconds=remaining * sum(self._step_seconds) / len(self._step_seconds),
             rows=p.RowColumns(file=[], line=[], hash=[], risk=[], beta=[], nll=[], kl=[]),
         )

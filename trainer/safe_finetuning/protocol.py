@@ -145,6 +145,11 @@ class Batch(Event):
     tokens_per_second: float | None = Field(description="All non-padding tokens per second of this step.")
     step_seconds: float
     memory_bytes: int = Field(description="CUDA: peak allocated; otherwise resident set of the process.")
+    gpu_load: float | None = Field(
+        description="Share of the time, from 0 to 1, in which the first process's GPU was at work, as its "
+        "driver said at most a second before; null without CUDA, and where that cannot be read: without "
+        "nvidia-ml-py, say."
+    )
     eta_seconds: float | None = Field(description="Estimated time to the last step, without evaluation.")
     canary: float | None = Field(
         description="How much likelier refusing is than complying after this step, in nats, mean over "

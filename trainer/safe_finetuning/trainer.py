@@ -24,6 +24,7 @@ from .canary import Canary
 from .collate import Collator, TrainingRow, parts_by_length
 from .config import RunConfig
 from .errors import UserError
+from .gpu_load import GpuLoad
 from .losses import token_nll
 from .objective import Objective, StepRisk, Terms
 from .processes import Processes
@@ -109,6 +110,7 @@ class SafeTrainer(Trainer):
             data_collator=self.collate,
             callbacks=[RunCallback(self)],
         )
+        self.gpu_load = GpuLoad(self.args.device)
         self.remove_callback(PrinterCallback)
         place_tracking(self.callback_handler.callbacks, run.folder)
         # The objective divides by the tokens of the whole step itself; Trainer must count them and not
@@ -273,6 +275,7 @@ class SafeTrainer(Trainer):
             "tokens_per_second": record.input_tokens / seconds,
             "step_seconds": seconds,
             "memory_bytes": memory_in_use(self.args.device),
+            "gpu_load": self.gpu_load.latest(),
             "eta_seconds": remaining * sum(self.step_seconds) / len(self.step_seconds),
             "canary": canary,
         }

@@ -53,6 +53,7 @@ def test_a_loss_that_is_not_finite_is_said(capsys):
         tokens_per_second=1,
         step_seconds=1,
         memory_bytes=1,
+        gpu_load=None,
         eta_seconds=None,
         rows=rows,
     )
