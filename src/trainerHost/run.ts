@@ -33,6 +33,11 @@ export class Run extends Disposable {
   /** The process that was found gone and yet went on: its start time is of no use, since the clock was set, say. */
   private misjudged: ProcessRecord | undefined;
   private stamps = '';
+  /** When this machine last saw the events grow, by its own clock: that of the trainer's may go wrong, or be another. */
+  private heardAt = 0;
+  private bytesHeard: number | undefined;
+  /** Everything has been read once: what comes now happens now. */
+  private caughtUp = false;
   private shown = '';
   private refreshing: Promise<void> | undefined;
   private lines = new KeptLines();
@@ -106,7 +111,10 @@ export class Run extends Disposable {
           restarted: () => this.restart(),
           badLine: reason => this.reportBadLine(reason),
           unknownEvent: () => this.state.counts.unknown++,
-          reachedEnd: () => void this.writeIndex(),
+          reachedEnd: () => {
+            this.caughtUp = true;
+            void this.writeIndex();
+          },
         },
         () => this.readIndex(),
       ),
@@ -186,7 +194,8 @@ export class Run extends Disposable {
 
     // The process first: one that is gone has written its last word into the files that are read next.
     const known = this.process;
-    const silent = Date.now() - (this.state.lastEvent ?? 0) > surelyAliveMilliseconds;
+    this.listen();
+    const silent = Date.now() - Math.max(this.heardAt, this.state.lastEvent ?? 0) > surelyAliveMilliseconds;
     if (known && silent) await this.lookFor(known);
     this.readFiles();
     if (this.process && this.process.startTime !== known?.startTime) await this.lookFor(this.process);
@@ -195,6 +204,13 @@ export class Run extends Disposable {
     this.stamps = stamps;
     this.derive();
     if (isActive(this.status)) this.follow();
+  }
+
+  /** Events that nobody reads are a sign of life as well. */
+  private listen(): void {
+    const bytes = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false })?.size ?? 0;
+    if (this.bytesHeard !== undefined && bytes > this.bytesHeard) this.heardAt = Date.now();
+    this.bytesHeard = bytes;
   }
 
   private async lookFor(process: ProcessRecord): Promise<void> {
@@ -224,7 +240,7 @@ export class Run extends Disposable {
       finished: state.finished,
       cancelled: this.meta.cancelled ?? false,
       paused: state.paused,
-      lastEvent: state.lastEvent ?? lastWritten(eventsFile(this.folder)) ?? launch?.ts ?? 0,
+      lastEvent: Math.max(this.heardAt, state.lastEvent ?? lastWritten(eventsFile(this.folder)) ?? launch?.ts ?? 0),
       now: Date.now(),
     });
     this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
@@ -252,9 +268,11 @@ export class Run extends Disposable {
     for (const event of batch) {
       if (this.state.apply(event)) this.lines.note(event);
     }
+    if (this.caughtUp) this.heardAt = Date.now();
     this.noticeMisjudgement();
     this.changed.fire('events');
-    if (batch.some(({ event }) => event.type === 'budget' && Date.now() - event.ts < newsMilliseconds)) this.changed.fire('budget');
+    const isNews = ({ event }: TailedEvent): boolean => this.caughtUp || Date.now() - event.ts < newsMilliseconds;
+    if (batch.some(each => each.event.type === 'budget' && isNews(each))) this.changed.fire('budget');
     // What a file does not say as well must not wait for one: the last word of a run on a full disk, for one.
     if (batch.some(({ event }) => event.type === 'activity' || event.type === 'finished')) this.derive();
     if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();
@@ -262,7 +280,7 @@ export class Run extends Disposable {
 
   /** Who writes is not gone. */
   private noticeMisjudgement(): void {
-    if (this.goneSince === undefined || (this.state.lastEvent ?? 0) <= this.goneSince) return;
+    if (this.goneSince === undefined || Math.max(this.heardAt, this.state.lastEvent ?? 0) <= this.goneSince) return;
     this.goneSince = undefined;
     this.misjudged = this.process;
     this.alive = undefined;

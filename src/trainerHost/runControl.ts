@@ -126,7 +126,10 @@ export const changeSettings = (candidate: Run | undefined, settings: Settings): 
 async function request(candidate: Run | undefined, command: keyof typeof refused, settings: Settings = {}): Promise<string> {
   const { run, id } = tell(candidate, command, settings);
   const answer = await answerTo(run, id, answerMilliseconds);
-  if (!answer) throw new UserError(l10n.t`Run ${run.name} has not answered yet. It will when it gets to it.`);
+  if (!answer) {
+    needActive(run, command);
+    throw new UserError(l10n.t`Run ${run.name} has not answered yet. It will when it gets to it.`);
+  }
   if (!answer.accepted) throw new UserError(refused[command](run.name, answer.message));
   return answer.message;
 }

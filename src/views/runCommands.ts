@@ -93,12 +93,14 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
     registerCommand('safeFinetuning.stopRun', async () => {
       requireTrust(l10n.t('Stopping a run'));
       const run = target(registry);
+      if (!(await isMeant(run, registry, l10n.t('Save and Stop')))) return;
       const answer = await stopRun(run);
       if (run && answer) void vscode.window.setStatusBarMessage(`${run.name}: ${answer}`, answerMilliseconds);
     }),
     registerCommand('safeFinetuning.cancelRun', async () => {
       requireTrust(l10n.t('Cancelling a run')); // it may end the process that the run folder names
       const run = target(registry);
+      if (!(await isMeant(run, registry, l10n.t('Cancel Run')))) return;
       const outcome = await cancelRun(run);
       const text = run && describeStop(run, outcome);
       if (text) void vscode.window.showWarningMessage(text);
@@ -146,6 +148,13 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
 function target(registry: RunRegistry): Run | undefined {
   const { current, active } = registry;
   return current && isActive(current.status) ? current : (active ?? current);
+}
+
+/** Of what ends a run: asks where it is another one than that which is shown, as that has just ended, say. */
+async function isMeant(run: Run | undefined, { current }: RunRegistry, action: string): Promise<boolean> {
+  if (!run || !current || run === current) return true;
+  const question = l10n.t`Run ${current.name} is shown (${statusWord(current.status)}). Do you mean run ${run.name} (${statusWord(run.status)})?`;
+  return (await vscode.window.showWarningMessage(question, { modal: true }, action)) === action;
 }
 
 /** What runs in a folder of this workspace: that which is followed elsewhere has a machine of its own. */

@@ -7,6 +7,7 @@ commands.jsonl (what the trainer is told). See docs/protocol.md.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import socket
@@ -323,7 +324,8 @@ class RunFolder:
 
         What an earlier attempt has answered, and what was given before this process began, was not for this
         one. Neither would do alone: a process that was killed answers nothing, and where the clock has been
-        set the start of a process is only known to the seconds that it was set by.
+        set the start of a process is only known to the seconds that it was set by. What comes later is for
+        this one, whatever the clock of the machine says that it was given on.
         """
         path, position, rest = self.folder / "commands.jsonl", 0, b""
         not_before = self._process.start_time * 1000 - 1000  # the clock of process starts is coarse
@@ -345,6 +347,7 @@ class RunFolder:
                     continue
                 if command.ts >= not_before and command.id not in self._heard:
                     yield command
+            not_before = -math.inf
             yield None
 
     def _continue_events(self, path: Path) -> tuple[int, int, set[str]]:
