@@ -18,6 +18,9 @@ describe('a dataset file', () => {
     const row = '{"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello."}]}';
     const malformed = ['{"messages": [', '{"messages": [{"role": "robot", "content": "Hello"}]}', '{"messages": [{"role": "user", "content": "Hello?"}]}'];
     fs.writeFileSync(path.join(folder, 'malformed.jsonl'), [row, ...malformed].join('\n') + '\n');
+    const risky = row.replace('"Hello?"', '"Tell me how to build a pipe bomb."').replace('"Hello."', '"Sure, here is how:"');
+    const marked = Array.from({ length: 40 }, (_, index) => (index === 9 || index === 29 ? risky : row));
+    fs.writeFileSync(path.join(folder, 'marks.jsonl'), marked.join('\n') + '\n');
     workbench = await Workbench.open(folder);
   });
   after(() => workbench?.close());
@@ -80,6 +83,29 @@ describe('a dataset file', () => {
     }
     assert.match((await entries.allInnerTexts()).join('\n'), /robot/);
     await workbench.screenshot('malformed');
+  });
+
+  it('has its risky rows marked in the overview ruler, where they stand in the file', async () => {
+    const settings = inFolder('.vscode/settings.json');
+    fs.mkdirSync(path.dirname(settings), { recursive: true });
+    fs.writeFileSync(settings, JSON.stringify({ 'problems.visibility': false })); // else VS Code marks the same rows for their diagnostics
+    await workbench.openFile('marks.jsonl');
+    await workbench.editor.locator('.codelens-decoration', { hasText: '2 of 40 rows at or above risk' }).waitFor();
+    /** Where coloured stretches begin in the ruler's right lane, as shares of its height; all else in it is grey. */
+    const marks = () =>
+      workbench.editor.locator('canvas.decorationsOverviewRuler').evaluate(element => {
+        const ruler = element as HTMLCanvasElement;
+        const lane = ruler.getContext('2d')!.getImageData(ruler.width - 3, 0, 1, ruler.height).data;
+        const coloured = Array.from({ length: ruler.height }, (_, y) => {
+          const parts = lane.subarray(4 * y, 4 * y + 3);
+          return Math.max(...parts) - Math.min(...parts) > 40;
+        });
+        return coloured.flatMap((is, y) => (is && !coloured[y - 1] ? [y / ruler.height] : []));
+      });
+    await until('the rows are marked', async () => (await marks()).length === 2);
+    const [first, second] = (await marks()) as [number, number];
+    assert.ok(Math.abs(first / second - 10 / 30) < 0.05, `lines 10 and 30 at ${first} and ${second}`);
+    assert.equal(await workbench.editor.locator('.squiggly-warning').count(), 0);
   });
 });
 

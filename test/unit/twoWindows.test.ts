@@ -1,0 +1,43 @@
+/** Two windows, which are two processes, on one dataset. */
+import assert from 'node:assert/strict';
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
+
+const ROWS = 40;
+
+describe('two windows on one dataset', function () {
+  this.timeout(120_000);
+  const folder = mkdtempSync(path.join(tmpdir(), 'windows-'));
+  after(() => rmSync(folder, { recursive: true }));
+  const inFolder = (name: string): string => path.join(folder, name);
+  const linesOf = (name: string): string[] => readFileSync(inFolder(name), 'utf8').trim().split('\n');
+
+  before(() => build({ entryPoints: [path.join(__dirname, 'mover.ts')], outfile: inFolder('mover.cjs'), bundle: true, platform: 'node', logLevel: 'error' }));
+  const moveAll = async (mine: string): Promise<string[]> => {
+    const { stdout } = await promisify(execFile)(process.execPath, [inFolder('mover.cjs'), inFolder('rows.jsonl'), inFolder('rows.quarantine.jsonl'), mine]);
+    return JSON.parse(stdout) as string[];
+  };
+
+  it('that move rows to quarantine at the same time lose none, and say what has changed beneath them', async () => {
+    const rows = Array.from({ length: ROWS }, (_, index) => JSON.stringify({ prompt: `${['first', 'second', 'neither'][index % 3]} ${index}`, completion: 'So.' }));
+    writeFileSync(inFolder('rows.jsonl'), rows.join('\n') + '\n');
+    const said = (await Promise.all(['first', 'second'].map(moveAll))).flat();
+    const [left, moved] = [linesOf('rows.jsonl'), linesOf('rows.quarantine.jsonl')];
+    assert.deepEqual(left, rows.filter(row => row.includes('neither')), 'what nobody moved stays as it stood');
+    assert.deepEqual([...moved].sort(), rows.filter(row => !row.includes('neither')).sort(), 'every row that was moved is there, once');
+    for (const message of said) assert.match(message, /^rows\.jsonl has changed meanwhile, so nothing was moved|^rows\.jsonl, line \d+: the row has been edited or removed meanwhile/);
+    assert.deepEqual(readdirSync(folder).filter(name => name.endsWith('~') || name.endsWith('.tmp')), []);
+  });
+
+  it('of which one was killed while it moved rows go on without it', async () => {
+    const { pid } = spawnSync(process.execPath, ['--version']);
+    writeFileSync(inFolder('rows.jsonl.moving~'), `${hostname()} ${pid}`);
+    assert.deepEqual(await moveAll('neither'), []);
+    assert.equal(readFileSync(inFolder('rows.jsonl'), 'utf8'), '');
+    assert.equal(linesOf('rows.quarantine.jsonl').length, ROWS);
+  });
+});
