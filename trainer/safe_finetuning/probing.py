@@ -20,6 +20,7 @@ from .risk.probe import Kind, Probe, out_of_fold, prompt_states, save_probe, tra
 PROMPTS = Path(__file__).with_name("prompts")
 THRESHOLD = 0.5
 CALIBRATION_BINS = 5
+ORDINARY_OF_A_KIND = 50  # prompts: their share that is flagged is known to 5 points or better
 
 
 class Labelled(NamedTuple):
@@ -63,7 +64,7 @@ def shipped() -> Labelled:
 def _ordinary() -> list[str]:
     """Prompts of ordinary rows of several kinds, written to measure judges and for nothing else."""
     files = sorted((PROMPTS / "ordinary").iterdir())
-    return [prompt for file in files for prompt in read_prompts(file)]
+    return [prompt for file in files for prompt in read_prompts(file)[:ORDINARY_OF_A_KIND]]
 
 
 def _shipped(harmful_files: list[str], harmless_files: list[str]) -> Labelled:

@@ -24,7 +24,6 @@ from .files import write_atomically
 if TYPE_CHECKING:
     from .trainer import SafeTrainer
 
-RAISED_AGAIN_AFTER = 5  # values beyond the budget, the first of which β was raised for
 ROLL_BACKS = 4
 """So often a run is rolled back at most: β's lower end is 15/16 of the way to the upper one then."""
 
@@ -70,11 +69,10 @@ class Budget:
     limit: float | None
     action: BudgetAction
     acted_at: float = -math.inf  # the value at which something was last done since it was kept
-    ignored: int = 0  # values beyond the limit since then
     kept_at: int = 0  # the last step after which it was seen to be kept
 
     def begin(self) -> None:
-        self.acted_at, self.ignored, self.kept_at = -math.inf, 0, 0
+        self.acted_at, self.kept_at = -math.inf, 0
 
     def allows(self, value: float) -> bool:
         """A value that is no number exceeds any budget."""
@@ -191,17 +189,12 @@ class SafetyWatch:
     # --- the budgets
 
     def _keep(self, budget: Budget, step: int, value: float) -> None:
-        """Acts when the budget is exceeded; and again when it is exceeded by more, or anew, or when a raised β
-        has not helped for a while."""
-        if budget.allows(value):
-            budget.begin()
-            budget.kept_at = step
-            return
+        """Acts when the budget is exceeded, and again when it is exceeded by more, or anew."""
         beyond = math.inf if math.isnan(value) else value
-        budget.ignored += 1
-        in_vain = budget.action == "raise-beta" and budget.ignored >= RAISED_AGAIN_AFTER
-        if beyond > budget.acted_at or in_vain:
-            budget.acted_at, budget.ignored = max(beyond, budget.acted_at), 0
+        if budget.allows(value):
+            budget.acted_at, budget.kept_at = -math.inf, step
+        elif beyond > budget.acted_at:
+            budget.acted_at = beyond
             self._act(budget, step, value)
 
     def _act(self, budget: Budget, step: int, value: float) -> None:

@@ -2,6 +2,7 @@
 told, and in whole runs."""
 
 import json
+import math
 import shutil
 import signal
 from pathlib import Path
@@ -255,6 +256,13 @@ def test_a_stopped_run_that_is_over_budget_keeps_a_checkpoint_to_go_back_to(mode
     go(trainer(model, run, lambda now, low: 9.0 if now >= 8 and low < 0.5 else 1.0, **ROLL_BACK, **keep))
     (exceeded,) = events(run, "budget")
     assert (exceeded["step"], exceeded["backTo"]) == (8, 6)
+
+
+def test_a_budget_that_is_exceeded_again_after_it_was_kept_is_acted_on_again(model, tmp_path):
+    drops = {3: 5.0, 6: 4.9, 9: 2.0, 12: 4.8, 15: 4.7, 18: math.nan, 21: math.nan, 24: 4.0, 27: 1.0, 30: 3.5}
+    budget = {"canary": {"maxDrop": 3, "onExceeded": "warn"}}
+    go(trainer(model, tmp_path / "run", lambda now, _: drops.get(now, 0.0), **budget))
+    assert [e["step"] for e in events(tmp_path / "run", "budget")] == [3, 12, 18, 30]
 
 
 def measured(share):
