@@ -11,6 +11,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from test_tokens import THINKING
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -20,10 +21,11 @@ from safe_finetuning.errors import UserError
 from safe_finetuning.losses import TOP_K
 from safe_finetuning.objective import Objective, StepRisk
 from safe_finetuning.reference import ReferenceStore, row_key, store_path
-from safe_finetuning.risk.probe import Probe, prompt_states
+from safe_finetuning.risk.probe import Predictor, Probe, prompt_states
+from safe_finetuning.risk.scores import score_rows
 from safe_finetuning.rows import Message, Row, content_hash
 from safe_finetuning.tokens import EncodedRow, encode_row
-from tiny import make_tiny_model
+from tiny import make_tiny_model, make_tiny_tokenizer
 
 RISKS = [0.0, 0.95, 0.05, 0.4, 0.0, float("nan")]
 N_ROWS, N_ANCHORS = len(RISKS), 3
@@ -341,6 +343,48 @@ def test_rows_weigh_by_what_the_policy_thinks_of_their_prompts(kind, model, toke
         TrainingRow(row.encoded, risk) for row, risk in zip(rows, found.risk[:N_ROWS].tolist(), strict=True)
     ]
     assert found.loss.item() == pytest.approx(naive_loss(case, model, judged, anchors).item(), rel=1e-6)
+
+
+def policy_risks(model, tokenizer, probe, *conversations) -> list[float]:
+    """Of rows, each the texts of its turns, whatever the reference thought of them."""
+    risk = {"source": "probe", "probe": "p.safetensors", "features": "policy"}
+    rows = []
+    for texts in conversations:
+        messages = tuple(Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts))
+        rows.append(TrainingRow(encode_row(Row(1, content_hash(messages), messages), tokenizer, 256), 0.5))
+    made = Objective(config("adaptive", risk=risk), model, rows, probe=probe)
+    return terms(made, model, tokenizer, range(len(rows))).risk.tolist()
+
+
+@pytest.mark.parametrize("thinking", THINKING)
+def test_the_policy_is_read_where_the_probe_was_trained(thinking, model):
+    """Also where the template puts empty thoughts before an answer."""
+    tokenizer, probe = make_tiny_tokenizer(), random_probe(model, "layer")
+    tokenizer.chat_template = THINKING[thinking]
+    prompts = ["Where is it?", "How do I get in, and where is it?"]
+    found = policy_risks(model, tokenizer, probe, *([prompt, "An answer."] for prompt in prompts))
+    states = prompt_states(model, tokenizer, [[{"role": "user", "content": prompt}] for prompt in prompts])
+    assert found == pytest.approx(probe.risk(states).tolist(), abs=1e-5)
+
+
+def test_a_turn_that_is_refused_counts_with_the_policy_as_with_the_reference(model, tokenizer):
+    probe, refusal = random_probe(model, "layer"), "I'm sorry, but I can't help with that."
+    harmful, harmless = "Do harm. " * 3, "Where is my parcel?"
+    asked = [harmful, "Sure.", harmless, "On its way."], [harmful, refusal, harmless, "On its way."]
+    complied, refused = policy_risks(model, tokenizer, probe, *asked)
+    of_turns = []
+    for texts in asked:
+        turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+        of_turns.append(probe.risk(prompt_states(model, tokenizer, [turns[:1], turns[:3]])))
+    assert complied == pytest.approx(float(of_turns[0].max()), abs=1e-5)
+    assert refused == pytest.approx(float(of_turns[1][1]), abs=1e-5)
+    assert of_turns[1][0] > of_turns[1][1] + 1e-3  # so that a mistake shows
+    reference = Predictor(probe, model, tokenizer)
+    messages = tuple(Message(("user", "assistant")[i % 2], text) for i, text in enumerate(asked[1]))
+    with model.disable_adapter():
+        [before] = score_rows([Row(1, content_hash(messages), messages)], reference)
+        states = prompt_states(model, tokenizer, [turns[:3]])
+    assert before.risk == pytest.approx(float(probe.risk(states)), abs=1e-5)
 
 
 # --- without an adapter -------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..rows import Pair
+from ..tokens import before_answer
 
 Kind = Literal["layer", "pooled", "released-code"]
 TRAIN_A_PROBE = "Train one with `python -m safe_finetuning probe CONFIGURATION`."
@@ -92,7 +93,7 @@ def prompt_states(
 
     At the last token, or with `over_tokens` the mean over all of them. `model` is the reference.
     """
-    texts = prompt_texts(tokenizer, conversations)
+    texts = [before_answer(messages, tokenizer) for messages in conversations]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     found: list[Tensor] = [torch.empty(0)] * len(texts)
     model.eval()
@@ -112,16 +113,6 @@ def prompt_states(
             found[i] = state
         progress(min(start + BATCH_PROMPTS, len(order)), len(order))
     return torch.stack(found)
-
-
-def prompt_texts(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> list[str]:
-    """Each conversation up to where the answer begins, as the model reads it."""
-    return [
-        tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for messages in conversations
-    ]
 
 
 def states_of(
