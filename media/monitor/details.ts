@@ -5,7 +5,7 @@ import { verdict } from '../../src/protocol/verdict';
 import type { DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import { button } from '../common/toolkit';
 import { h, icon } from '../common/dom';
-import { hundredths, integer, percent, signed } from '../../src/common/format';
+import { hundredths, integer, percent, signed, tenths } from '../../src/common/format';
 
 type Row = { file: number; line: number; hash: string };
 type Metrics = NonNullable<DetailsView['before']>;
@@ -133,6 +133,28 @@ function problemList(titleOf: (rows: number) => string, rows: DatasetView['inval
   });
   return h('details', { class: 'problems' }, h('summary', {}, titleOf(rows.length)), h('ul', {}, ...items));
 }
+
+/** What safety token regularisation holds, by the numbers that the tokens were chosen by. */
+export function safetyTokenTable(tokens: DetailsView['safetyTokens'], edit: () => void): HTMLElement | null {
+  if (tokens.length === 0) return null;
+  const heads = [
+    [l10n.t('Token'), ''],
+    [l10n.t('In refusals'), l10n.t('How likely the reference is to say it in the opening of an answer to a harmful prompt')],
+    [l10n.t('In other answers'), l10n.t('How likely the reference is to say it in the opening of an ordinary row’s answer')],
+  ].map(([text, title]) => h('th', { title, attributes: { scope: 'col' } }, text));
+  const rows = tokens.map(({ text, refusing, ordinary }) =>
+    h('tr', {}, h('th', { attributes: { scope: 'row' } }, h('code', {}, JSON.stringify(text))), h('td', {}, percentOf(refusing)), h('td', {}, percentOf(ordinary))),
+  );
+  const title = l10n.t('Copies the list into the run’s configuration (safetyTokens.tokens), for the next run');
+  return section(
+    l10n.t('Safety tokens'),
+    h('table', { class: 'numbers' }, h('thead', {}, h('tr', {}, ...heads)), h('tbody', {}, ...rows)),
+    h('div', { class: 'actions', title }, button({ label: l10n.t('Edit in Configuration'), icon: icon('copy'), onClick: edit })),
+  );
+}
+
+/** The chosen ones are rare in ordinary answers: a tenth of a percent counts. */
+const percentOf = (share: number): string => `${tenths(100 * share)}\u00a0%`;
 
 /** What was done while the run trained, newest first. */
 const happened = { budget: 'shield', settings: 'tools', measurement: 'gauge', note: 'note' } as const;

@@ -11,7 +11,7 @@ import { ChartGroup } from '../charts/chartGroup';
 import type { ChartData, ChartSpec } from '../charts/chartSpec';
 import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
 import { checksCard, emptyPage } from './checks';
-import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from './details';
+import { datasetSummary, endingNote, failureCard, interventionList, resultTable, safetyTokenTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
 import { decimal, exponent, integer } from '../../src/common/format';
 import { Header } from './header';
@@ -75,6 +75,7 @@ const resultBelow = new Place(resultTable);
 const warnings = new Place(warningList);
 const interventions = new Place(interventionList);
 const dataset = new Place<DatasetView>(view => datasetSummary(view, showRow));
+const safetyTokens = new Place<DetailsView['safetyTokens']>(tokens => safetyTokenTable(tokens, () => send({ type: 'editSafetyTokens' })));
 const spoken = h('div', { class: 'unseen', attributes: { 'aria-live': 'polite' } });
 const runPlace = h(
   'div',
@@ -88,6 +89,7 @@ const runPlace = h(
   resultBelow.element,
   warnings.element,
   dataset.element,
+  safetyTokens.element,
 );
 document.getElementById('monitor')?.append(checks.element, others.element, empty.element, runPlace, spoken);
 
@@ -100,7 +102,7 @@ function showRun(view: RunView): void {
     details = undefined;
     chartGroup.clear();
     rows.hide();
-    for (const place of [ending, resultAbove, resultBelow, interventions, warnings, dataset]) place.show(null);
+    for (const place of [ending, resultAbove, resultBelow, interventions, warnings, dataset, safetyTokens]) place.show(null);
   }
   speak(run, view);
   run = view;
@@ -158,6 +160,7 @@ function showDetails(view: DetailsView): void {
   chartGroup.mark(marks.map(({ step, kind }) => ({ step, alarm: kind === 'budget' })));
   warnings.show(view.warnings);
   dataset.show(view.dataset);
+  safetyTokens.show(view.safetyTokens);
   showEnding();
 }
 

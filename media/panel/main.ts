@@ -21,7 +21,7 @@ import { h, icon, setText } from '../common/dom';
 import { bytes, decimal, duration, exponent, hundredths, integer, percent } from '../../src/common/format';
 import { Place } from '../common/place';
 import { button } from '../common/toolkit';
-import { datasetSummary, endingNote, failureCard, interventionList, resultTable, warningList, type Ending } from '../monitor/details';
+import { datasetSummary, endingNote, failureCard, interventionList, resultTable, safetyTokenTable, warningList, type Ending } from '../monitor/details';
 import { Header } from '../monitor/header';
 import { BatchRows, spokenRows } from '../monitor/rows';
 import { Values } from '../monitor/values';
@@ -118,6 +118,7 @@ const result = new Place(resultTable);
 const warnings = new Place(warningList);
 const interventions = new Place(interventionList);
 const dataset = new Place<DatasetView>(view => datasetSummary(view, showRow));
+const safetyTokens = new Place<DetailsView['safetyTokens']>(tokens => safetyTokenTable(tokens, () => send({ type: 'editSafetyTokens' })));
 const gone = new Place<{ folder: string }>(({ folder }) => goneNote(folder));
 const waiting = h('p', { class: 'waiting note', hidden: true }, l10n.t('The charts begin with the first step.'));
 const spoken = h('div', { class: 'unseen', attributes: { 'aria-live': 'polite' } });
@@ -131,7 +132,7 @@ const runPlace = h(
   waiting,
   rangeRows.element,
   chartGroup.element,
-  h('div', { class: 'sections' }, result.element, interventions.element, dataset.element, warnings.element),
+  h('div', { class: 'sections' }, result.element, interventions.element, dataset.element, safetyTokens.element, warnings.element),
 );
 document.getElementById('panel')?.append(gone.element, runPlace, spoken);
 chartGroup.setDisplay(kept.drawing);
@@ -159,6 +160,7 @@ function showDetails(view: DetailsView): void {
   chartGroup.mark(view.interventions.map(({ step, kind }) => ({ step, alarm: kind === 'budget' })));
   warnings.show(view.warnings);
   dataset.show(view.dataset);
+  safetyTokens.show(view.safetyTokens);
   showEnding();
 }
 

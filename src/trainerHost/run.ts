@@ -8,7 +8,7 @@ import { errorText, type Log } from '../common/log';
 import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
 import { EventTail, parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { isAlive } from './processIdentity';
-import { currentProcess, deriveStatus, endOf, eventsFile, explainSilentEnd, hasExited, hasCheckpoint, isActive, isBeforeRecord, logTail, metaFile, readLaunchRecord, readMeta, readRunRecord, runFile, trainedFolder, updateMeta, type RunMeta, type RunStatus } from './runFolder';
+import { currentProcess, deriveStatus, endOf, eventsFile, explainSilentEnd, hasExited, hasCheckpoint, isActive, isBeforeRecord, logTail, metaFile, readLaunchRecord, readMeta, readRunRecord, readSafetyTokens, runFile, trainedFolder, updateMeta, type RunMeta, type RunStatus, type SafetyToken } from './runFolder';
 import { KeptLines, readIndex, writeIndex } from './runIndex';
 import { RunState } from './runState';
 
@@ -50,6 +50,8 @@ export class Run extends Disposable {
   record: RunRecord | undefined;
   launch: LaunchRecord | undefined;
   meta: RunMeta = {};
+  /** They are chosen before training, and stay. */
+  safetyTokens: readonly SafetyToken[] = [];
   status: RunStatus = 'starting';
   /** Why the run ended as it did. */
   message = '';
@@ -225,6 +227,7 @@ export class Run extends Disposable {
     try {
       this.launch ??= readLaunchRecord(this.folder);
       this.record = readRunRecord(this.folder) ?? this.record;
+      if (this.record?.config?.safetyTokens && this.safetyTokens.length === 0) this.safetyTokens = readSafetyTokens(this.folder);
     } catch (error) {
       this.log.error(errorText(error));
     }

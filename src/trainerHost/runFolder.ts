@@ -14,6 +14,7 @@ export const eventsFile = (folder: string) => path.join(folder, 'events.jsonl');
 export const indexFile = (folder: string) => path.join(folder, 'events.index');
 export const commandsFile = (folder: string) => path.join(folder, 'commands.jsonl');
 export const metaFile = (folder: string) => path.join(folder, 'meta.json');
+export const safetyTokensFile = (folder: string) => path.join(folder, 'safety_tokens.json');
 export const logFile = (folder: string) => path.join(folder, 'trainer.log');
 
 /** What the extension keeps about a run. */
@@ -155,6 +156,30 @@ export function readMeta(folder: string): RunMeta {
     return {}; // a convenience: the run does not depend on it
   }
 }
+
+/** A token that safety token regularisation holds, and how likely the reference is to say it in the opening of an answer. */
+export interface SafetyToken {
+  text: string;
+  /** On average over harmful prompts. */
+  refusing: number;
+  /** On average over ordinary rows of the dataset. */
+  ordinary: number;
+}
+
+/** Those of a run, the likeliest first; none before they are chosen. */
+export function readSafetyTokens(folder: string): SafetyToken[] {
+  try {
+    const listed = readJson(safetyTokensFile(folder));
+    return Array.isArray(listed) ? listed.filter(isSafetyToken) : [];
+  } catch {
+    return []; // a convenience, as above
+  }
+}
+
+const isSafetyToken = (value: unknown): value is SafetyToken => {
+  const { text, refusing, ordinary } = (value ?? {}) as Partial<Record<keyof SafetyToken, unknown>>;
+  return typeof text === 'string' && typeof refusing === 'number' && typeof ordinary === 'number';
+};
 
 /** A text without a step is about the run as a whole. */
 const asNotes = (value: unknown): RunNote[] =>

@@ -12,6 +12,7 @@ import { batchMessage, otherRun, RunFeed } from './monitorModel';
 import { drawnSeries, monitorCommands, type ChecksView, type DrawnSeries, type FromMonitor, type ToMonitor } from './monitorProtocol';
 import { loadPage } from './page';
 import { Sending } from './sending';
+import { editSafetyTokensOf } from './editSafetyTokens';
 import { showRowOf } from './showRow';
 
 /** The runs beside the one that is shown are told of so often. */
@@ -97,6 +98,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
         return;
       case 'showRow':
         return showRowOf(this.following?.run, message.row);
+      case 'editSafetyTokens':
+        return editSafetyTokensOf(this.following?.run);
       case 'fix':
         return this.fix.fire(message.check);
       case 'dismissChecks':

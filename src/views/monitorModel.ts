@@ -95,6 +95,7 @@ export function detailsView(run: Run): DetailsView {
       ...measurements.map(describeMeasurement),
       ...(run.meta.notes ?? []).map(({ step, text }): InterventionView => ({ step, kind: 'note', text })),
     ].sort((a, b) => a.step - b.step),
+    safetyTokens: run.safetyTokens,
     logTail: run.logTail,
   };
 }
@@ -155,9 +156,9 @@ function describeMeasurement({ step, metrics }: Measured): InterventionView {
 }
 
 /** What `details` depends on: it is sent again when this changes. */
-export const detailsStamp = ({ state, logTail, record, meta }: Run): string =>
+export const detailsStamp = ({ state, logTail, record, meta, safetyTokens }: Run): string =>
   [state.dataset, state.before, state.after, state.warnings.at(-1), state.measurements.at(-1)].map(event => event?.seq ?? '').join() +
-  `;${Object.values(state.counts).join()};${state.series.missing};${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.measurements.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
+  `;${Object.values(state.counts).join()};${state.series.missing};${safetyTokens.length};${logTail.join('\n')};${record?.datasets.length ?? ''};${state.warnings.length};${state.interventions.length};${state.measurements.length};${state.interventions.at(-1)?.seq ?? ''};${JSON.stringify(meta.notes)}`;
 
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 

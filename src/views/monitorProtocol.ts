@@ -4,7 +4,7 @@ import type { CommandId } from '../common/commands';
 import type { EvaluationMetrics, RowProblem } from '../protocol/messages';
 import type { StepRow } from '../trainerHost/batches';
 import type { Fix, PreflightCheck } from '../trainerHost/preflight';
-import type { RunStatus } from '../trainerHost/runFolder';
+import type { RunStatus, SafetyToken } from '../trainerHost/runFolder';
 import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
 import type { Columns, SeriesMessage } from './chartProtocol';
 
@@ -55,6 +55,7 @@ export interface DetailsView {
   after: EvaluationMetrics | null;
   warnings: { code: string; message: string }[];
   interventions: InterventionView[];
+  safetyTokens: readonly SafetyToken[];
   /** The log's last lines, of a run that failed. */
   logTail: string[];
 }
@@ -195,6 +196,7 @@ export type FromMonitor =
   | { type: 'selectStep'; step: number }
   | { type: 'selectRun'; id: string }
   | { type: 'showRow'; row: { file: number; line: number; hash: string } }
+  | { type: 'editSafetyTokens' }
   | { type: 'fix'; check: number }
   | { type: 'dismissChecks' }
   | { type: 'manageTrust' };

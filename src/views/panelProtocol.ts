@@ -78,6 +78,7 @@ export type FromPanel =
   | { type: 'selectStep'; step: number }
   | { type: 'selectRange'; from: number; to: number }
   | { type: 'showRow'; row: { file: number; line: number; hash: string } }
+  | { type: 'editSafetyTokens' }
   /** `range`: from and to, in steps; null is everything. */
   | { type: 'export'; title: string; columns: ExportedColumns; range: [number, number] | null }
   /** A chart as it is shown. */

@@ -19,6 +19,7 @@ import { aggregateRows, likelihoodWeight } from './rangeRows';
 import { RiskMapFeed } from './riskMap';
 import { needRun } from './runsTree';
 import { riskLines, seriesLines, stepsIn } from './seriesLines';
+import { editSafetyTokensOf } from './editSafetyTokens';
 import { showRowOf } from './showRow';
 
 const mostStepsRead = 2000;
@@ -104,6 +105,8 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
         return this.sendRange(message.from, message.to);
       case 'showRow':
         return showRowOf(this.run, message.row);
+      case 'editSafetyTokens':
+        return editSafetyTokensOf(this.run);
       case 'export':
         return this.export(message);
       case 'picture':

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .errors import LocatedError, UserError
 from .protocol import MeanEstimate, Proportion
 from .risk.refusal import is_refusal
+from .tokens import before_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -189,11 +190,7 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
     """A conversation through the chat template, up to where the next answer begins."""
-    # Templates of reasoning models know `enable_thinking`; 64 tokens of thought would be no answer.
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(before_answer(messages, tokenizer), add_special_tokens=False)["input_ids"]
 
 
 # --- judging ----------------------------------------------------------------------------------------

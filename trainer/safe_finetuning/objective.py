@@ -30,6 +30,8 @@ from .losses import (
 )
 from .reference import Needs, Reference
 from .risk.probe import Probe
+from .risk.refusal import is_refusal
+from .rows import ANSWERING, Row
 from .supervised_logits import place_in_answer, row_of_token, supervised_forward, supervised_targets
 from .tokens import EncodedRow
 
@@ -59,6 +61,12 @@ def row_weights(config: RunConfig, risk: Tensor) -> RowWeights:
     if settings.form == "additive":
         return RowWeights(ones, settings.weight * beta)
     return RowWeights(1 - beta, beta)
+
+
+def judged_answers(row: Row) -> list[bool]:
+    """Which of the answers of `row` count in its risk: those of its training pairs that are no refusals."""
+    judged = {len(pair.context) for pair in row.pairs() if not is_refusal(pair.answer)}
+    return [turn in judged for turn, message in enumerate(row.messages) if message.role in ANSWERING]
 
 
 class Terms(NamedTuple):
@@ -187,7 +195,8 @@ class Objective:
     def _risk_and_weights(self, index: Tensor, labels: Tensor, states: Tensor) -> tuple[Tensor, RowWeights]:
         """Those of the rows `index` (B,), where the method asks for it by their hidden states (T, layers, H).
 
-        An answer is as risky as the last prompt token before it makes it, a conversation as its riskiest.
+        An answer is as risky as the last prompt token before it makes it, and a conversation as the riskiest
+        of those that are no refusals.
         """
         of_dataset = index < self.n_dataset
         risk = torch.ones(len(index), dtype=self.risk.dtype)
@@ -196,8 +205,11 @@ class Objective:
         if not self.probe:
             return risk, known
         begins = place_in_answer(labels) == 0
-        of_answers = self.probe.risk_of_layers(states[begins].float().cpu())
-        now = torch.zeros_like(risk).scatter_reduce(0, row_of_token(labels)[begins].cpu(), of_answers, "amax")
+        owner = row_of_token(labels)[begins].cpu()
+        answers = [iter(judged_answers(self.rows[i].encoded.row)) for i in index.tolist()]
+        judged = torch.tensor([next(answers[row]) for row in owner.tolist()], dtype=torch.bool)
+        of_answers = torch.where(judged, self.probe.risk_of_layers(states[begins].float().cpu()), 0)
+        now = torch.zeros_like(risk).scatter_reduce(0, owner, of_answers, "amax")
         now = torch.where(
             of_dataset & (risk != 0), now, risk
         )  # a risk of 0 is that of a refusal or a reviewed row

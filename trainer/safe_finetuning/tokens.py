@@ -56,7 +56,10 @@ def encode_whole(row: Row, tokenizer: Any) -> EncodedRow:
         return EncodedRow(row, ids, [True] * len(ids), truncated=False)
     messages = [{"role": m.role, "content": m.content} for m in row.messages]
     _require_tool_turns(messages, tokenizer)
-    if "{% generation" in _template(tokenizer) or "{%- generation" in _template(tokenizer):
+    template = _template(tokenizer)
+    # A template that can think may count the thoughts that it leaves empty as the answer.
+    marked = "{% generation" in template or "{%- generation" in template
+    if marked and "enable_thinking" not in template:
         ids, supervised = _by_generation_mask(messages, tokenizer)
     else:
         ids, supervised = _by_prefix(messages, tokenizer)
@@ -100,7 +103,9 @@ def _by_prefix(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int
             continue
         through = _render(messages[: turn + 1], tokenizer)
         if turn:
-            before = _render(messages[:turn], tokenizer, add_generation_prompt=True)
+            before = before_answer(messages[:turn], tokenizer)
+            if not through.startswith(before):  # perhaps the answer begins with thoughts of its own
+                before = _render(messages[:turn], tokenizer, add_generation_prompt=True, enable_thinking=True)
         else:  # what stands before a first answer may be a default system turn: not its own
             before = through[: max(0, through.rfind(message["content"].strip()))]
         if not (whole.startswith(through) and through.startswith(before)):
@@ -115,10 +120,22 @@ def _by_prefix(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int
     return list(encoded["input_ids"]), supervised
 
 
-def _render(messages: list[dict[str, str]], tokenizer: Any, add_generation_prompt: bool = False) -> str:
+def before_answer(messages: list[dict[str, str]], tokenizer: Any) -> str:
+    """A conversation as the model reads it, up to where the next answer begins.
+
+    Templates of reasoning models know `enable_thinking`: where it is false, the answer begins behind thoughts
+    that are left empty.
+
+    Raises:
+        TemplateError: the template cannot render it.
+    """
+    return _render(messages, tokenizer, add_generation_prompt=True)
+
+
+def _render(messages: list[dict[str, str]], tokenizer: Any, **options: bool) -> str:
     try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            messages, tokenize=False, **{"enable_thinking": False, **options}
         )
     except Exception as error:  # Jinja raises whatever the template's author chose
         raise TemplateError(f"the chat template cannot render this row: {error}") from None

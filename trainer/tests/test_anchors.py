@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from safe_finetuning.anchors import LOOK_ALIKES, PROMPTS, _whole, anchor_prompts, compliances, refusals
 from safe_finetuning.config import AnchorConfig, SafetyTokenConfig
@@ -94,6 +96,15 @@ def test_safety_tokens_are_those_of_refusals(refusing):
     assert {token.text for token in listed} == {" I", "y"}
     with pytest.raises(UserError, match="No row of the dataset is below"):
         choose_safety_tokens(SafetyTokenConfig(), loaded.model, loaded.tokenizer, refusals, [])
+
+
+def test_a_tokenizer_that_knows_no_word_of_a_refusal_says_so(refusing):
+    loaded = load(refusing)
+    rows = [row(loaded.tokenizer, "Harm?", REFUSAL)], [row(loaded.tokenizer, "Parcel?", "On its way.")]
+    digits = Tokenizer(models.WordLevel({"0": 0, "1": 1}, unk_token="0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=digits, pad_token="1")
+    with pytest.raises(UserError, match=r"No token tells .* Name the tokens in `safetyTokens.tokens`"):
+        choose_safety_tokens(SafetyTokenConfig(), loaded.model, tokenizer, *rows)
 
 
 def test_a_text_of_several_tokens_is_no_safety_token(refusing):

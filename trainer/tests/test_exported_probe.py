@@ -17,7 +17,8 @@ from safe_finetuning.errors import Cancelled, UserError
 from safe_finetuning.model import load_model
 from safe_finetuning.risk import exported_probe
 from safe_finetuning.risk.exported_probe import TOLERANCE, export_probe, parameters_below
-from safe_finetuning.risk.probe import Predictor, prompt_states, prompt_texts, train_probe
+from safe_finetuning.risk.probe import Predictor, prompt_states, train_probe
+from safe_finetuning.tokens import before_answer
 from tiny import make_tiny_tokenizer
 
 KINDS = ["layer", "pooled", "released-code"]
@@ -54,7 +55,7 @@ def test_judges_as_pytorch_does_alone_and_in_a_batch(loaded, cache, kind):
         )
         return session.run(["risk"], {name: batch[name] for name in exported_probe.INPUTS})[0]
 
-    texts = prompt_texts(loaded.tokenizer, conversations)
+    texts = [before_answer(x, loaded.tokenizer) for x in conversations]
     for found in (risks(texts), np.concatenate([risks([text]) for text in texts])):
         assert np.abs(found - expected).max() <= TOLERANCE
         assert ((found >= 0.5) == (expected >= 0.5)).all()
@@ -189,7 +190,7 @@ def test_the_committed_one_is_read_and_judges_as_the_extension_is_held_to():
     tokenizer = make_tiny_tokenizer()
     session = onnxruntime.InferenceSession(fixture / "probe.onnx")
     for case in parity["cases"]:
-        [text] = prompt_texts(tokenizer, [case["messages"]])
+        text = before_answer(case["messages"], tokenizer)
         assert tokenizer(text, add_special_tokens=False)["input_ids"] == case["ids"]
         inputs = (np.array([case["ids"]]), np.ones((1, len(case["ids"])), np.int64))
         [[risk]] = session.run(["risk"], dict(zip(exported_probe.INPUTS, inputs, strict=True)))
@@ -197,4 +198,4 @@ def test_the_committed_one_is_read_and_judges_as_the_extension_is_held_to():
     spoken = [x["messages"] for x in parity["cases"] if x["messages"][0]["role"] == "user"]
     for template in parity["templates"]:
         tokenizer.chat_template = template["template"]
-        assert prompt_texts(tokenizer, spoken) == template["texts"]
+        assert [before_answer(x, tokenizer) for x in spoken] == template["texts"]

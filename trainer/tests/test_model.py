@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,15 @@ def test_damaged_weights_name_the_folder(folder, tmp_path):
     with pytest.raises(UserError, match="cannot be read from") as caught:
         load_model(str(folder), device=CPU, base_folder=tmp_path)
     assert str(folder) in str(caught.value)
+
+
+def test_a_model_that_was_quantised_by_a_library_which_is_missing_says_so(folder, tmp_path):
+    """Its head among the rest; what Transformers misses is named."""
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "lm_head": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r'`model`: ".*" cannot be read from .*(?i:gptq|optimum)'):
+        load_model(str(folder), device=CPU, base_folder=tmp_path)
 
 
 def test_pickled_weights_are_not_read(folder, tmp_path):

@@ -11,18 +11,21 @@ from contextlib import nullcontext
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from test_tokens import THINKING
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from safe_finetuning.collate import Collator, TrainingRow
 from safe_finetuning.config import RunConfig
 from safe_finetuning.errors import UserError
+from safe_finetuning.losses import TOP_K
 from safe_finetuning.objective import Objective, StepRisk
 from safe_finetuning.reference import ReferenceStore, row_key, store_path
-from safe_finetuning.risk.probe import Probe, prompt_states
+from safe_finetuning.risk.probe import Predictor, Probe, prompt_states
+from safe_finetuning.risk.scores import score_rows
 from safe_finetuning.rows import Message, Row, content_hash
 from safe_finetuning.tokens import EncodedRow, encode_row
-from tiny import make_tiny_model
+from tiny import make_tiny_model, make_tiny_tokenizer
 
 RISKS = [0.0, 0.95, 0.05, 0.4, 0.0, float("nan")]
 N_ROWS, N_ANCHORS = len(RISKS), 3
@@ -46,7 +49,11 @@ def tokenizer(folder):
 
 @pytest.fixture
 def model(folder):
-    """In float64, with an adapter that already moves it away from its reference."""
+    return away_from_its_reference(folder)
+
+
+def away_from_its_reference(folder):
+    """The model in float64, with an adapter that already moves it away."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
     model = get_peft_model(
@@ -209,6 +216,16 @@ def test_loss_and_gradient_equal_the_naive_formula(name, model, tokenizer, rows,
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_in_fp32_it_is_the_same_to_five_digits(name, model, tokenizer, rows, anchors):
+    made = objective(CASES[name], model.float(), rows, anchors)
+    found = terms(made, model, tokenizer, range(len(made.rows))).loss
+    assert found.dtype == torch.float32
+    with torch.no_grad():
+        expected = naive_loss(CASES[name], model.double(), rows, anchors)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_neither_order_nor_micro_batches_matter(name, model, tokenizer, rows, anchors):
     made = objective(CASES[name], model, rows, anchors)
     everything = list(range(len(made.rows)))
@@ -227,6 +244,11 @@ def test_neither_order_nor_micro_batches_matter(name, model, tokenizer, rows, an
     assert split == pytest.approx(whole, rel=1e-10)
 
 
+def loss_and_gradient(made, model, tokenizer) -> list[Tensor]:
+    loss = terms(made, model, tokenizer, range(N_ROWS)).loss
+    return [loss.detach(), *torch.autograd.grad(loss, [q for q in model.parameters() if q.requires_grad])]
+
+
 @pytest.mark.parametrize(
     "same",
     [
@@ -234,20 +256,16 @@ def test_neither_order_nor_micro_batches_matter(name, model, tokenizer, rows, an
         config("adaptive", regularisation={"form": "additive", "weight": 0.0}),
         config("kl", regularisation={"weight": 0.0}),
         config("recommended", anchors={"weight": 0.0}, risk={"floor": 1.0}, regularisation={"betaMax": 0.0}),
+        *(
+            config("safety-tokens", safetyTokens={"weight": 0.0, "space": space})
+            for space in ("logprob", "logit", "centered")
+        ),
     ],
 )
 def test_without_weight_every_method_is_standard_to_the_bit(same, model, tokenizer, rows):
-    index = range(N_ROWS)
-    standard = terms(objective(CASES["standard"], model, rows, ()), model, tokenizer, index).loss
-    assert torch.equal(terms(objective(same, model, rows, ()), model, tokenizer, index).loss, standard)
-
-
-def test_safety_tokens_of_no_weight_are_standard_to_the_bit(model, tokenizer, rows):
-    case = config("safety-tokens", safetyTokens={"weight": 0.0})
-    standard = terms(objective(CASES["standard"], model, rows, ()), model, tokenizer, range(N_ROWS)).loss
-    assert torch.equal(
-        terms(objective(case, model, rows, ()), model, tokenizer, range(N_ROWS)).loss, standard
-    )
+    standard = loss_and_gradient(objective(CASES["standard"], model, rows, ()), model, tokenizer)
+    found = loss_and_gradient(objective(same, model, rows, ()), model, tokenizer)
+    assert all(map(torch.equal, found, standard))
 
 
 def test_equal_risks_are_the_same_by_batch_and_by_sample(model, tokenizer, rows):
@@ -256,8 +274,9 @@ def test_equal_risks_are_the_same_by_batch_and_by_sample(model, tokenizer, rows)
     by_sample = objective(config("adaptive", regularisation=settings), model, equal, ())
     by_batch = Objective(config("adaptive", regularisation=settings | {"granularity": "batch"}), model, equal)
     by_batch.set_step_risk(0.3)
-    losses = [terms(x, model, tokenizer, range(N_ROWS)).loss.item() for x in (by_sample, by_batch)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # risks are kept in fp32
+    sample, batch = (loss_and_gradient(x, model, tokenizer) for x in (by_sample, by_batch))
+    for ours, theirs in zip(sample, batch, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)
 
 
 def test_at_the_reference_nothing_pulls(model, tokenizer, rows, anchors):
@@ -324,6 +343,48 @@ def test_rows_weigh_by_what_the_policy_thinks_of_their_prompts(kind, model, toke
         TrainingRow(row.encoded, risk) for row, risk in zip(rows, found.risk[:N_ROWS].tolist(), strict=True)
     ]
     assert found.loss.item() == pytest.approx(naive_loss(case, model, judged, anchors).item(), rel=1e-6)
+
+
+def policy_risks(model, tokenizer, probe, *conversations) -> list[float]:
+    """Of rows, each the texts of its turns, whatever the reference thought of them."""
+    risk = {"source": "probe", "probe": "p.safetensors", "features": "policy"}
+    rows = []
+    for texts in conversations:
+        messages = tuple(Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts))
+        rows.append(TrainingRow(encode_row(Row(1, content_hash(messages), messages), tokenizer, 256), 0.5))
+    made = Objective(config("adaptive", risk=risk), model, rows, probe=probe)
+    return terms(made, model, tokenizer, range(len(rows))).risk.tolist()
+
+
+@pytest.mark.parametrize("thinking", THINKING)
+def test_the_policy_is_read_where_the_probe_was_trained(thinking, model):
+    """Also where the template puts empty thoughts before an answer."""
+    tokenizer, probe = make_tiny_tokenizer(), random_probe(model, "layer")
+    tokenizer.chat_template = THINKING[thinking]
+    prompts = ["Where is it?", "How do I get in, and where is it?"]
+    found = policy_risks(model, tokenizer, probe, *([prompt, "An answer."] for prompt in prompts))
+    states = prompt_states(model, tokenizer, [[{"role": "user", "content": prompt}] for prompt in prompts])
+    assert found == pytest.approx(probe.risk(states).tolist(), abs=1e-5)
+
+
+def test_a_turn_that_is_refused_counts_with_the_policy_as_with_the_reference(model, tokenizer):
+    probe, refusal = random_probe(model, "layer"), "I'm sorry, but I can't help with that."
+    harmful, harmless = "Do harm. " * 3, "Where is my parcel?"
+    asked = [harmful, "Sure.", harmless, "On its way."], [harmful, refusal, harmless, "On its way."]
+    complied, refused = policy_risks(model, tokenizer, probe, *asked)
+    of_turns = []
+    for texts in asked:
+        turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+        of_turns.append(probe.risk(prompt_states(model, tokenizer, [turns[:1], turns[:3]])))
+    assert complied == pytest.approx(float(of_turns[0].max()), abs=1e-5)
+    assert refused == pytest.approx(float(of_turns[1][1]), abs=1e-5)
+    assert of_turns[1][0] > of_turns[1][1] + 1e-3  # so that a mistake shows
+    reference = Predictor(probe, model, tokenizer)
+    messages = tuple(Message(("user", "assistant")[i % 2], text) for i, text in enumerate(asked[1]))
+    with model.disable_adapter():
+        [before] = score_rows([Row(1, content_hash(messages), messages)], reference)
+        states = prompt_states(model, tokenizer, [turns[:3]])
+    assert before.risk == pytest.approx(float(probe.risk(states)), abs=1e-5)
 
 
 # --- without an adapter -------------------------------------------------------------------------------
@@ -482,10 +543,11 @@ def test_the_cache_makes_room(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2.sqlite", "3.sqlite", "new.sqlite"]
 
 
-def test_the_cache_underestimates_the_divergence_a_little(model, tokenizer, rows, anchors):
-    exact = terms(objective(CASES["kl"], model, rows, anchors), model, tokenizer, range(N_ROWS)).kl
-    from_cache = terms(
-        objective(cached("kl"), model, rows, anchors, fingerprint="f"), model, tokenizer, range(N_ROWS)
-    ).kl
-    assert (from_cache <= exact + 1e-12).all()
-    assert from_cache.sum() > 0.2 * exact.sum()  # of a random model, whose tail is long
+def test_the_cache_never_overestimates_the_divergence(tmp_path, tokenizer, rows, anchors):
+    """Of a model with eight times as many tokens as the cache keeps."""
+    model = away_from_its_reference(make_tiny_model(tmp_path, vocabulary=8 * TOP_K))
+    exact, kept = (
+        terms(objective(case, model, rows, anchors, "f"), model, tokenizer, range(N_ROWS)).kl
+        for case in (CASES["kl"], cached("kl"))
+    )
+    assert (kept > 0).all() and (kept < exact).all()

@@ -21,10 +21,10 @@ from safe_finetuning.rows import Message, Row, content_hash
 KINDS = ["layer", "pooled", "released-code"]
 
 
-def states_of(n: int, seed: int) -> tuple[torch.Tensor, list[bool]]:
+def states_of(n: int, seed: int, scales=(1.0, 10, 3, 100)) -> tuple[torch.Tensor, list[bool]]:
     """Four layers of noise of unlike scales; in the third, harmful prompts lie two deviations apart."""
     generator = torch.Generator().manual_seed(seed)
-    states = torch.randn(n, 4, 8, generator=generator) * torch.tensor([1.0, 10, 3, 100])[None, :, None]
+    states = torch.randn(n, 4, 8, generator=generator) * torch.tensor(scales)[None, :, None]
     harmful = [i % 3 == 0 for i in range(n)]
     states[torch.tensor(harmful), 2] += 6
     return states, harmful
@@ -32,13 +32,25 @@ def states_of(n: int, seed: int) -> tuple[torch.Tensor, list[bool]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_probe_finds_what_tells_harmful_prompts_apart(kind):
-    probe = train_probe(*states_of(120, 0), kind, "f")
-    states, harmful = states_of(60, 1)
+    alike = {"scales": (3, 3, 3, 3)} if kind == "released-code" else {}  # it takes layers as they are
+    probe = train_probe(*states_of(120, 0, **alike), kind, "f")
+    states, harmful = states_of(60, 1, **alike)
     risks = probe.risk(states)
     right = ((risks > 0.5) == torch.tensor(harmful)).double().mean()
     assert right > (0.95 if kind == "layer" else 0.8)
     assert probe.layers == ((2,) if kind == "layer" else (0, 1, 2, 3))
     assert ((risks == 0) | (risks == 1)).all() == (kind == "released-code")
+
+
+def test_the_released_kind_is_the_released_network_on_the_plain_mean():
+    """512 hidden units and the larger of two outputs, as released; here one, their difference."""
+    states, harmful = states_of(60, 0)
+    probe = train_probe(states, harmful, "released-code", "f")
+    tensors = probe.tensors
+    assert tensors["hidden_weight"].shape == (512, 8) and tensors["weight"].shape == (512,)
+    hidden = torch.relu(states.double().mean(1) @ tensors["hidden_weight"].T + tensors["hidden_bias"])
+    verdict = hidden @ tensors["weight"] + tensors["bias"] > 0
+    assert torch.equal(probe.risk(states), verdict.double())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,7 @@ pause, stop and resume."""
 import json
 import signal
 import time
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -23,29 +24,65 @@ LAUNCH = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
 TERMS = ("total", "nll", "kl", "anchors", "safetyTokens", "betaMean")
 
 
-@pytest.mark.parametrize(
-    ("method", "wrapped"),
-    [("adaptive", ""), ("recommended", ""), ("recommended", "fsdp"), ("safety-tokens", "fsdp")],
-)
-def test_two_processes_learn_what_one_learns(model, tmp_path, method, wrapped):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for out, launch, mode in ((one, [], []), (two, LAUNCH, [wrapped] if wrapped else [])):
-        out.mkdir()
-        worker = [*launch, str(TESTS / "worker.py"), str(model), str(out), method, *mode]
-        process = start_python(tmp_path, *worker)
+ACCELERATE = """distributed_type: MULTI_GPU
+num_machines: 1
+num_processes: 2
+mixed_precision: 'no'
+"""  # the only type that starts several processes on one machine without MPI, with GPUs or without
+
+
+@pytest.fixture(scope="module")
+def alone(model, tmp_path_factory):
+    """Trains by a method in one process, once; gives the folder of the run."""
+
+    @cache
+    def train(method: str) -> Path:
+        out = tmp_path_factory.mktemp("one")
+        process = start_python(out, str(TESTS / "worker.py"), str(model), str(out), method)
         output = finish(process)
         assert process.returncode == 0, output
+        return out
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("method", "wrapped"),
+    [
+        ("adaptive", "accelerate"),
+        ("adaptive", "fsdp"),
+        ("by-batch", ""),
+        ("recommended", ""),
+        ("recommended", "fsdp"),
+        ("safety-tokens", "fsdp"),
+    ],
+)
+def test_two_processes_learn_what_one_learns(model, alone, tmp_path, method, wrapped):
+    launch = LAUNCH
+    if wrapped == "accelerate":
+        (tmp_path / "two.yaml").write_text(ACCELERATE)
+        launch = ["-m", "accelerate.commands.launch", "--config_file", "two.yaml"]
+    one, two = alone(method), tmp_path / "two"
+    two.mkdir()
+    mode = ["fsdp"] if wrapped == "fsdp" else []
+    process = start_python(tmp_path, *launch, str(TESTS / "worker.py"), str(model), str(two), method, *mode)
+    output = finish(process)
+    assert process.returncode == 0, output
     steps = list(zip(events(one, "batch"), events(two, "batch"), strict=True))
     assert len(steps) == 20
-    for alone, together in steps:
-        for term in (x for x in TERMS if alone[x] is not None):
-            assert together[term] == pytest.approx(alone[term], rel=1e-9, abs=1e-12), term
+    for single, together in steps:
+        for term in (x for x in TERMS if single[x] is not None):
+            assert together[term] == pytest.approx(single[term], rel=1e-9, abs=1e-12), term
         rows = [
             sorted(zip(*(event["rows"][column] for column in ("line", "nll")), strict=True))
-            for event in (alone, together)
+            for event in (single, together)
         ]
         assert [line for line, _ in rows[0]] == [line for line, _ in rows[1]]
         assert [nll for _, nll in rows[0]] == pytest.approx([nll for _, nll in rows[1]], rel=1e-9)
+        risks = together["rows"]["risk"]  # of the first process, then of the second
+        assert max(risks[:4]) == 0 < max(risks[4:])
+        if method == "adaptive":
+            assert max(together["rows"]["beta"][:4]) == 0 and together["kl"] is not None
     expected, found = (load_file(out / "adapter.safetensors") for out in (one, two))
     for name, weights in expected.items():
         assert (found[name] - weights).abs().max() < 1e-9, name
@@ -143,9 +180,15 @@ def test_a_process_that_dies_ends_the_run_and_the_run_says_so(workspace):
 
 @needs_classifier
 def test_a_cancelled_run_ends_all_processes(workspace):
-    config, run = configure(workspace, processes=2, training={"maxSteps": 400}), workspace / "run"
+    """Started by Accelerate, as the configuration names one of its own."""
+    (workspace / "two.yaml").write_text(ACCELERATE)
+    config, run = (
+        configure(workspace, accelerateConfig="two.yaml", training={"maxSteps": 400}),
+        workspace / "run",
+    )
     process = start(workspace, "train", str(config), "--run-folder", str(run))
     until(lambda: len(events(run, "batch")) >= 2, process)
+    assert len(psutil.Process(process.pid).children(recursive=True)) >= 2
     say(run, "cancel")
     finish(process)
     assert events(run)[-1]["status"] == "cancelled"

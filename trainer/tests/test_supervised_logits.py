@@ -69,6 +69,33 @@ def test_equal_to_all_logits_at_these_positions(model, batch):
     assert torch.equal(again, everything), "the hook must be gone"
 
 
+class EightBitHead(torch.nn.Module):
+    """An output embedding as a quantised model has it: integers and a scale for each token."""
+
+    def __init__(self, head: torch.nn.Linear) -> None:
+        super().__init__()
+        scale = head.weight.abs().amax(1, keepdim=True) / 127
+        self.register_buffer("scale", scale)
+        self.register_buffer("weight", (head.weight / scale).round().to(torch.int8))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden @ (self.weight * self.scale).T
+
+
+def test_a_quantised_head_gives_its_own_logits_and_lets_gradients_through(model, batch):
+    head = EightBitHead(model.get_output_embeddings())
+    model.set_output_embeddings(head)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    everything = model(**inputs).logits[predicting_positions(batch["labels"])]
+    found = supervised_logits(model, head, batch)
+    assert torch.allclose(found, everything, rtol=1e-10, atol=1e-12)
+    weights = [x for name, x in model.named_parameters() if "proj" in name]
+    for ours, whole in zip(
+        *(torch.autograd.grad(x.logsumexp(-1).sum(), weights) for x in (found, everything)), strict=True
+    ):
+        torch.testing.assert_close(ours, whole, rtol=1e-8, atol=1e-12)
+
+
 def test_padding_and_company_do_not_matter(model, batch):
     head = model.get_output_embeddings()
     together = supervised_logits(model, head, batch)

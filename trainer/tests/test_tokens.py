@@ -3,7 +3,7 @@
 import pytest
 
 from safe_finetuning.rows import Message, Row
-from safe_finetuning.tokens import TemplateError, encode_row
+from safe_finetuning.tokens import TemplateError, before_answer, encode_row
 from tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 
 CHATML = CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
@@ -29,6 +29,28 @@ TEMPLATES = {
     "Llama 3": LLAMA_3,
     "Gemma": GEMMA,
 }
+THOUGHTLESS = "{{ '<think>\n\n</think>\n\n' }}"
+QWEN_3 = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% if m['role'] == 'assistant' and loop.last and '<think>' not in m['content'] %}"
+    + THOUGHTLESS
+    + "{% endif %}"
+    "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    + THOUGHTLESS
+    + "{% endif %}{% endif %}"
+)
+THINKING = {
+    "by prefix": QWEN_3,
+    "by a generation mask that counts the thoughts": (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}"
+        "{% generation %}" + THOUGHTLESS + "{{ m['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
+        "{% else %}{{ m['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+        "{% if not enable_thinking | default(true) %}" + THOUGHTLESS + "{% endif %}{% endif %}"
+    ),
+}
 CONVERSATION = (
     Message("user", "Where is my parcel?"),
     Message("assistant", "On its way. 📦"),
@@ -50,6 +72,25 @@ def test_every_answer_with_its_end_of_turn_and_nothing_else(name):
     text = supervised_text(TEMPLATES[name], CONVERSATION)
     answers = [part.strip() for part in text.split("<|im_end|>")]
     assert answers == ["On its way. 📦", "In your account.", ""]
+
+
+@pytest.mark.parametrize("name", THINKING)
+def test_thoughts_that_are_left_empty_are_no_part_of_the_answer(name):
+    """The answer begins where it does when the model is asked for one."""
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = THINKING[name]
+    assert supervised_text(THINKING[name], CONVERSATION[:2]) == "On its way. 📦<|im_end|>"
+    encoded = encode_row(Row(1, "0" * 16, CONVERSATION[:2]), tokenizer, 512)
+    prompt = before_answer([{"role": "user", "content": CONVERSATION[0].content}], tokenizer)
+    assert prompt.endswith("</think>\n\n")
+    assert encoded.ids[: encoded.supervised.index(True)] == tokenizer(prompt)["input_ids"]
+
+
+def test_thoughts_of_its_own_are_part_of_an_answer():
+    thoughtful = "<think>\nIt left today.\n</think>\n\nOn its way."
+    assert supervised_text(QWEN_3, (CONVERSATION[0], Message("assistant", thoughtful))) == (
+        f"{thoughtful}<|im_end|>"
+    )
 
 
 def test_truncation_is_said():

@@ -58,14 +58,17 @@ def make_tiny_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, hidden_size: int = 32) -> Path:
+def make_tiny_model(
+    folder: Path, *, seed: int = 0, hidden_size: int = 32, vocabulary: int | None = None
+) -> Path:
     """Writes a random Llama (2 layers) with its tokenizer to `folder`; returns `folder`.
 
-    The same seed gives the same weights. The global random state is left as it was.
+    `vocabulary` may be larger than the tokenizer's, as many models' is. The same seed gives the same weights.
+    The global random state is left as it was.
     """
     tokenizer = make_tiny_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary or len(tokenizer),
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
         num_hidden_layers=2,

@@ -2,8 +2,8 @@
 
     python worker.py MODEL OUT METHOD [fsdp]
 
-Rows come in order, so that of each batch of eight the fourth is the last of the first process and the
-risky ones, the sixth and the eighth, are all the second's.
+Rows come in order, and of each batch of eight Accelerate gives the second process the third, the fourth and
+the last two: all the risky ones are its own. METHOD `by-batch` is `adaptive` with one β for a step's rows.
 """
 
 import os
@@ -39,19 +39,22 @@ class InOrder(SafeTrainer):
 
 
 def main(model_folder: Path, out: Path, method: str) -> None:
-    sections = {"recommended": {"anchors": {"perStep": 3}}, "safety-tokens": {"safetyTokens": {}}}
+    sections = {
+        "recommended": {"anchors": {"perStep": 3}},
+        "safety-tokens": {"safetyTokens": {}},
+        "by-batch": {"regularisation": {"granularity": "batch", "betaMin": 0.1}},
+    }
     config = RunConfig.model_validate(
         {
             "model": "tiny",
             "dataset": {"path": "x.jsonl"},
-            "method": method,
+            "method": "adaptive" if method == "by-batch" else method,
             "training": {
                 "batchSize": BATCH_ROWS,
                 "microBatchSize": 2,
                 "maxSteps": STEPS,
                 "learningRate": 1e-2,
             },
-            "regularisation": {"granularity": "batch", "betaMin": 0.1} if method == "adaptive" else {},
             "device": "cpu",
             **sections.get(method, {}),
         }
@@ -69,7 +72,7 @@ def main(model_folder: Path, out: Path, method: str) -> None:
         messages = (Message("user", question), Message("assistant", answer))
         return encode_row(Row(i + 1, content_hash(messages), messages), tokenizer, 256)
 
-    rows = [TrainingRow(encoded(i), 0.9 if i % 8 in (5, 7) else 0.0) for i in range(STEPS * BATCH_ROWS)]
+    rows = [TrainingRow(encoded(i), 0.9 if i % 8 in (6, 7) else 0.0) for i in range(STEPS * BATCH_ROWS)]
     anchors = [encoded(1000 + i) for i in range(5)] if config.anchors else []
     safety_tokens = [40, 77, 300] if config.safety_tokens else []
     objective = Objective(config, model, rows, anchors, safety_tokens, fingerprint="tiny")

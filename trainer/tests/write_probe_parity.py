@@ -22,7 +22,8 @@ from test_tokens import TEMPLATES  # noqa: E402
 from safe_finetuning.cli import Stderr  # noqa: E402
 from safe_finetuning.model import load_model, resolve_device  # noqa: E402
 from safe_finetuning.risk.exported_probe import export_probe  # noqa: E402
-from safe_finetuning.risk.probe import Predictor, prompt_states, prompt_texts, train_probe  # noqa: E402
+from safe_finetuning.risk.probe import Predictor, prompt_states, train_probe  # noqa: E402
+from safe_finetuning.tokens import before_answer  # noqa: E402
 from tiny import make_tiny_model, make_tiny_tokenizer  # noqa: E402
 
 FOLDER = TESTS / "fixtures" / "probe"
@@ -82,7 +83,7 @@ def main() -> None:
         )
         shutil.rmtree(FOLDER, ignore_errors=True)
         shutil.copytree(export_probe(judge, Stderr()), FOLDER)
-        texts = prompt_texts(loaded.tokenizer, conversations)
+        texts = [before_answer(x, loaded.tokenizer) for x in conversations]
         ids = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
         cases = [
             {"messages": messages, "ids": tokens, "risk": round(risk, 6)}
@@ -94,7 +95,7 @@ def main() -> None:
         tokenizer = make_tiny_tokenizer()
         tokenizer.chat_template = template
         spoken = [messages for messages in conversations if messages[0]["role"] == "user"]
-        rendered = prompt_texts(tokenizer, spoken)
+        rendered = [before_answer(x, tokenizer) for x in spoken]
         templates.append({"name": name, "template": template, "texts": rendered})
     fixture = {"specialTokens": tokenizer.special_tokens_map, "cases": cases, "templates": templates}
     (FOLDER / "parity.json").write_text(json.dumps(fixture, indent=1) + "\n", "utf-8")

@@ -25,7 +25,8 @@ from torch import Tensor
 from ..cache import cache_folder, made_once
 from ..errors import Cancelled, UserError
 from ..files import sha256_of
-from .probe import Predictor, Probe, prompt_texts, states_of, tokenizer_json
+from ..tokens import TemplateError, before_answer
+from .probe import Predictor, Probe, states_of, tokenizer_json
 
 if TYPE_CHECKING:
     from ..judge import Work
@@ -170,13 +171,12 @@ def _write_onnx(judge: Predictor, path: Path) -> None:
 def _checked(judge: Predictor, path: Path) -> list[dict[str, Any]]:
     """What is written down of each conversation. Raises UserError where the file judges them otherwise."""
     import onnxruntime
-    from jinja2 import TemplateError
 
     found, contexts = [], []
     for turns in CONVERSATIONS:
         messages = [{"role": role, "content": content} for role, content in turns]
         try:
-            [text] = prompt_texts(judge.tokenizer, [messages])
+            text = before_answer(messages, judge.tokenizer)
         except TemplateError:
             continue  # not every template has a place for system prompts
         ids = judge.tokenizer(text, add_special_tokens=False)["input_ids"]

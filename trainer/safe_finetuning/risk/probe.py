@@ -2,8 +2,8 @@
 
 The reference's hidden states at the last prompt token, before it says anything, standardised, through a
 logistic regression. Kinds: one `layer`, chosen by cross-validation on the training data; all layers
-`pooled`, the paper's option; and `released-code`, the mean over tokens and layers through a small network
-with a hard verdict, as in the paper's released code.
+`pooled`, the paper's option; and `released-code`, the plain mean over tokens and layers through a small
+network with a hard verdict, as in the paper's released code.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..rows import Pair
+from ..tokens import before_answer
 
 Kind = Literal["layer", "pooled", "released-code"]
 TRAIN_A_PROBE = "Train one with `python -m safe_finetuning probe CONFIGURATION`."
 BATCH_PROMPTS = 16
 FOLDS = 5
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of the logistic regression, tried by cross-validation
-HIDDEN_UNITS, EPOCHS, WEIGHT_DECAY = 64, 200, 1e-2  # of the network of kind `released-code`
+HIDDEN_UNITS, EPOCHS, BATCH_STATES = 512, 100, 32  # of the network of kind `released-code`
+HELD_OUT_SHARE = 0.2  # of its prompts, by which its best epoch is chosen
 
 
 @dataclass(frozen=True)
 class Probe:
     """A trained predictor.
 
-    `tensors` are `mean` and `scale` (layers, H) of the hidden states, and of the classifier `weight` and
-    `bias`, or for `released-code` those of two layers. `fingerprint` names the model it was trained on.
+    `tensors` are `mean` and `scale` (layers, H) of the hidden states (0 and 1 for `released-code`, which does
+    not standardise), and of the classifier `weight` and `bias`, or for `released-code` those of two layers.
+    `fingerprint` names the model it was trained on.
     `ordinary_flagged` is the share of ordinary prompts that it takes for harmful; None where it is not known.
     """
 
@@ -94,7 +97,7 @@ def prompt_states(
 
     At the last token, or with `over_tokens` the mean over all of them. `model` is the reference.
     """
-    texts = prompt_texts(tokenizer, conversations)
+    texts = [before_answer(messages, tokenizer) for messages in conversations]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     found: list[Tensor] = [torch.empty(0)] * len(texts)
     model.eval()
@@ -114,16 +117,6 @@ def prompt_states(
             found[i] = state
         progress(min(start + BATCH_PROMPTS, len(order)), len(order))
     return torch.stack(found)
-
-
-def prompt_texts(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> list[str]:
-    """Each conversation up to where the answer begins, as the model reads it."""
-    return [
-        tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for messages in conversations
-    ]
 
 
 def states_of(
@@ -248,24 +241,34 @@ def _cross_validated(states: Tensor, labels: list[int], layers: tuple[int, ...],
 
 
 def _train_network(states: Tensor, labels: list[int], layers: tuple[int, ...], fingerprint: str) -> Probe:
-    mean, scale = _statistics(states)
-    x, y = _standardised(states, mean, scale), torch.tensor(labels, dtype=torch.float64)
+    """As the released code: the plain mean over the layers, two outputs of which the larger is the verdict,
+    and the epoch that is right about the most held-out prompts."""
+    x, y = states.double().mean(1), torch.tensor(labels)
+    draw = torch.Generator().manual_seed(0)
+    shuffled, n_held = torch.randperm(len(x), generator=draw), round(HELD_OUT_SHARE * len(x))
+    held, fit = shuffled[:n_held], shuffled[n_held:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        first, last = torch.nn.Linear(x.shape[1], HIDDEN_UNITS), torch.nn.Linear(HIDDEN_UNITS, 1)
+        first, last = torch.nn.Linear(x.shape[1], HIDDEN_UNITS), torch.nn.Linear(HIDDEN_UNITS, 2)
     network = torch.nn.Sequential(first, torch.nn.ReLU(), last).double()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    best, weights = -1, {}
     for _ in range(EPOCHS):
-        optimiser.zero_grad()
-        torch.nn.functional.binary_cross_entropy_with_logits(network(x)[:, 0], y).backward()
-        optimiser.step()
+        for batch in fit[torch.randperm(len(fit), generator=draw)].split(BATCH_STATES):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            right = int((network(x[held]).argmax(1) == y[held]).sum())
+        if right > best:
+            best, weights = right, {name: w.clone() for name, w in network.state_dict().items()}
     tensors = {
-        "mean": mean,
-        "scale": scale,
-        "hidden_weight": first.weight.detach(),
-        "hidden_bias": first.bias.detach(),
-        "weight": last.weight.detach()[0],
-        "bias": last.bias.detach()[0],
+        "mean": torch.zeros(len(layers), x.shape[1], dtype=torch.float64),
+        "scale": torch.ones(len(layers), x.shape[1], dtype=torch.float64),
+        "hidden_weight": weights["0.weight"],
+        "hidden_bias": weights["0.bias"],
+        "weight": weights["2.weight"][1] - weights["2.weight"][0],
+        "bias": weights["2.bias"][1] - weights["2.bias"][0],
     }
     return Probe("released-code", layers, fingerprint, tensors)
 
