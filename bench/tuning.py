@@ -35,7 +35,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 CANDIDATES: dict[str, dict[float, dict[str, Any]]] = {
     "kl": {x: {"method": "kl", "regularisation": {"weight": x}} for x in (0.3, 1.0, 3.0)},
     "safety-tokens": {
-        x: {"method": "safety-tokens", "safetyTokens": {"weight": x}} for x in (0.1, 1.0, 10.0)
+        x: {"method": "safety-tokens", "safetyTokens": {"weight": x}} for x in (0.1, 0.3, 1.0, 10.0)
     },
     "recommended (anchors)": {
         x: {"method": "recommended", "anchors": {"weight": x}} for x in (0.3, 1.0, 3.0)
