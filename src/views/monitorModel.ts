@@ -64,7 +64,7 @@ export function otherRun(run: Run): OtherRun {
     share: phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null,
     loss: latest?.total ?? null,
     riskMax: latest?.riskMax ?? null,
-    trend: sampleSteps(series, trendPoints).map(index => valueAt(series, 'total', index)),
+    trend: sampleSteps(series, ['total'], trendPoints).map(index => valueAt(series, 'total', index)),
   };
 }
 
@@ -214,7 +214,7 @@ export class SeriesFeed<Name extends SeriesName> {
     const most = (this.look.range ? 2 : 1) * drawnPoints;
     const replace = generation !== this.generation || this.points + to - this.read > 2 * most;
     if (!replace && series.length === this.length) return undefined;
-    const indices = replace ? sampleSteps(series, most, { from, to }) : Array.from({ length: to - this.read }, (_, index) => this.read + index);
+    const indices = replace ? sampleSteps(series, this.names, most, { from, to }) : Array.from({ length: to - this.read }, (_, index) => this.read + index);
     this.points = (replace ? 0 : this.points) + indices.length;
     const smoothed = this.smooth(series, replace ? null : this.read, { from, to }, indices);
     this.generation = generation;

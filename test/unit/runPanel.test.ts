@@ -49,7 +49,7 @@ describe('a series that is looked at in part', () => {
       riskMax: step === peaks.risky ? 1 : 0.2,
       canary: step % 10 ? null : step === peaks.unsafe ? -3 : 5,
     }));
-    const { columns } = new SeriesFeed(['step', 'total'], look([30_000, 40_000])).next(state)!;
+    const { columns } = new SeriesFeed(['step', 'total', 'riskMax', 'canary'], look([30_000, 40_000])).next(state)!;
     assert.ok(columns.step.length <= 2400);
     for (const [name, step] of Object.entries(peaks)) assert.ok(columns.step.includes(step), name);
   });
