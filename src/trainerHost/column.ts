@@ -64,6 +64,18 @@ export class Column {
     return number === undefined ? this.missing : number + block!.base;
   }
 
+  /** Of all numbers from one index to before another that are there. */
+  sum(from: number, to: number): number {
+    let sum = 0;
+    for (let index = from; index < to; ) {
+      const [block, first] = [this.blocks[Math.floor(index / blockLength)], index - (index % blockLength)];
+      const end = Math.min(to, first + blockLength);
+      if (block) sum += sumOf(block, index - first, end - first);
+      index = end;
+    }
+    return sum;
+  }
+
   /** Where the lowest and the highest number are, from one index to before another; undefined where none is there. */
   extremes(from: number, to: number): Extremes | undefined {
     let found: Extremes | undefined;
@@ -131,6 +143,13 @@ export class Column {
     if (!before) block.numbers.fill(this.missing - block.base, 0, within);
     return block;
   }
+}
+
+function sumOf({ numbers, base }: Block, from: number, to: number): number {
+  const end = Math.min(to, numbers.length);
+  let sum = base * Math.max(0, end - from);
+  for (let at = from; at < end; at++) sum += numbers[at]!;
+  return sum;
 }
 
 /** The extremes of a block's numbers between two places; `first` is the index of its first one. */

@@ -74,7 +74,7 @@ const everyStepHas = ['nll', 'total', 'gradNorm'] as const satisfies readonly Co
 /** They grow from step to step: their extremes are the ends. */
 const growing: readonly ColumnName[] = ['step', 'ts', 'epoch'];
 const columnNames: readonly ColumnName[] = [...seriesNames, ...derivedNames];
-const varying = columnNames.filter(name => !growing.includes(name));
+export const varying = columnNames.filter(name => !growing.includes(name));
 /** So many steps are summarised, to find the extremes of many more. */
 const groupLength = 256;
 
@@ -95,6 +95,8 @@ export class Series {
   private readonly newest = new Map<ColumnName, number>();
   private readonly missingBy = new Map<ColumnName, number>(everyStepHas.map(name => [name, 0]));
   private count = 0;
+  /** How often steps were forgotten: whoever has added up steps starts again. */
+  cuts = 0;
 
   get length(): number {
     return this.count;
@@ -154,6 +156,11 @@ export class Series {
     return index < this.count ? (this.risks[bin]?.get(index) ?? 0) : 0;
   }
 
+  /** How many rows of the steps from one index to before another are in a risk bin. */
+  rowsIn(bin: number, from: number, to: number): number {
+    return this.risks[bin]!.sum(from, Math.min(to, this.count));
+  }
+
   /** The newest value that there is, or null. */
   latestOf(name: SeriesName): number | null {
     const index = name === 'attackSuccess' ? this.measured.reduce((a, b) => Math.max(a, b), -1) : (this.newest.get(name) ?? -1);
@@ -165,8 +172,10 @@ export class Series {
     const before = this.count;
     while (this.count && this.at('step', this.count - 1) > step) this.countOut();
     for (const measured of this.attackSuccess.keys()) if (measured > step) this.attackSuccess.delete(measured);
-    if (this.count !== before) this.findNewest();
-    return this.count !== before;
+    if (this.count === before) return false;
+    this.findNewest();
+    this.cuts++;
+    return true;
   }
 
   /** Index of a step, or -1. */

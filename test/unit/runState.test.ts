@@ -145,13 +145,14 @@ describe('sampleSteps', () => {
     for (const index of [12_344, 33_332, 49_999]) assert.ok(chosen.includes(index), `${index}`);
   });
 
-  it('keeps every peak of every series of a long run', () => {
+  it('keeps every peak of every series of a long run', function () {
+    this.timeout(20_000);
     const [series, plain] = [new Series(), batch(1)];
     const peaked = panelSeries.filter(name => name in plain && name !== 'step');
     const peaks = new Map<number, [name: string, value: number]>();
     peaked.forEach((name, at) => peaks.set(20_001 + 801 * at, [name, 5000]).set(120_001 + 801 * at, [name, -5000]));
     const noise = ['gradNorm', 'kl', 'tokensPerSecond', 'stepSeconds', 'total', 'riskMean'];
-    for (let step = 1; step <= 200_000; step++) {
+    for (let step = 1; step <= 160_000; step++) {
       const [name, value] = peaks.get(step) ?? [];
       series.add({ ...plain, step, ts: step, ...Object.fromEntries(noise.map((one, at) => [one, Math.sin(step * (at + 1))])), ...(name && { [name]: value }) }, 0, 0);
     }
