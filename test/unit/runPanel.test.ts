@@ -16,7 +16,7 @@ import { csvLine, writeCsv } from '../../src/views/csv';
 import { riskLines, seriesLines, stepsIn } from '../../src/views/seriesLines';
 import { SeriesFeed } from '../../src/views/monitorModel';
 import { aggregateRows, likelihoodWeight } from '../../src/views/rangeRows';
-import { RiskMapFeed } from '../../src/views/riskMap';
+import { RiskMapFeed, riskyFrom } from '../../src/views/riskMap';
 import { extentOf, layOver, type RunColumns } from '../../media/compare/layOver';
 import { growing, percentiles, positive } from '../../media/charts/values';
 import { Smoother } from '../../src/views/smoothing';
@@ -145,6 +145,10 @@ describe('what follows from the rows of a step', () => {
 
 describe('the map of risks', () => {
   const total = (counts: readonly number[]) => counts.reduce((sum, rows) => sum + rows, 0);
+
+  it('calls whole bins risky, and the edge that it counts from is one of theirs', () => {
+    assert.deepStrictEqual([0, 0.1, 0.5, 0.74, 0.75, 0.76, 0.97, 1].map(riskyFrom), [0, 1, 5, 7, 7, 8, 9, 9]);
+  });
 
   it('counts every row once, however many steps share a column', () => {
     const state = grown(1000, step => ({ rows: rows({ risk: [step === 777 ? 0.95 : 0.05, 0.5] }) }));
