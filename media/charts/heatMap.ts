@@ -1,7 +1,7 @@
 /** How many rows of which risk over the steps, as coloured cells below a chart's lines. */
 import * as l10n from '@vscode/l10n';
 import type uPlot from 'uplot';
-import { riskBins, type RiskMap } from '../../src/views/panelProtocol';
+import { riskBins, riskyFrom, type RiskMap } from '../../src/views/panelProtocol';
 import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
 import { hundredths, integer, tenths } from '../../src/common/format';
@@ -25,7 +25,7 @@ export class HeatMap implements Layer {
   private readonly most = h('span', { class: 'number' }, '–');
   private columns: Column[] = [];
   private highest = 0;
-  private threshold = 0.5;
+  private riskyFrom = riskyFrom(0.5);
 
   constructor() {
     const scale = h('span', { class: 'heat-scale', attributes: { 'aria-hidden': 'true' } });
@@ -39,7 +39,7 @@ export class HeatMap implements Layer {
   update({ first, last, counts }: RiskMap, threshold: number): void {
     this.columns = first.map((step, column) => ({ first: step, last: last[column]!, counts: counts.slice(column * riskBins, (column + 1) * riskBins) }));
     this.highest = counts.reduce((most, rows) => Math.max(most, rows), 0);
-    this.threshold = threshold;
+    this.riskyFrom = riskyFrom(threshold);
     setText(this.most, integer(this.highest));
   }
 
@@ -62,7 +62,7 @@ export class HeatMap implements Layer {
       counts.forEach((rows, bin) => {
         if (rows === 0) return;
         const [top, bottom] = [edges[bin + 1]!, edges[bin]! - 1];
-        const colour = colours[(bin + 0.5) / riskBins >= this.threshold ? 1 : 0];
+        const colour = colours[bin >= this.riskyFrom ? 1 : 0];
         ctx.globalAlpha = opacity(this.shareOf(rows));
         ctx.fillStyle = colour;
         ctx.fillRect(from, top, to - from, bottom - top);
@@ -80,9 +80,9 @@ export class HeatMap implements Layer {
     const column = this.columns.find(({ first, last }) => x >= first && x <= last);
     if (!column) return '';
     const where = column.first === column.last ? l10n.t`step ${column.first}` : l10n.t`steps ${column.first}–${column.last}`;
-    const risky = column.counts.reduce((sum, rows, bin) => sum + ((bin + 0.5) / riskBins >= this.threshold ? rows : 0), 0);
+    const risky = column.counts.reduce((sum, rows, bin) => sum + (bin >= this.riskyFrom ? rows : 0), 0);
     const all = column.counts.reduce((sum, rows) => sum + rows, 0);
-    const threshold = hundredths(this.threshold);
+    const threshold = hundredths(this.riskyFrom / riskBins);
     setText(this.here, isOne(all) ? l10n.t`${where}: ${integer(risky)} of ${integer(all)} row at or above ${threshold}` : l10n.t`${where}: ${integer(risky)} of ${integer(all)} rows at or above ${threshold}`);
     const rows = column.counts.flatMap((n, bin) => (n > 0 ? [isOne(n) ? l10n.t`${integer(n)} row of risk ${binName(bin)}` : l10n.t`${integer(n)} rows of risk ${binName(bin)}`] : []));
     return `${where}: ${rows.reverse().join(', ')}`;

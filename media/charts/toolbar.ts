@@ -24,7 +24,8 @@ export interface ToolbarOptions {
 export class Toolbar {
   readonly element: HTMLElement;
   private drawing: Drawing;
-  private readonly text = h('span', { class: 'number', attributes: { role: 'status' } });
+  private readonly text = h('span', { class: 'number' });
+  private readonly spoken = h('span', { class: 'unseen', attributes: { role: 'status' } });
   private readonly smoothing = h('output', { class: 'number' });
   private readonly range: HTMLElement;
   private readonly hint = h('span', { class: 'note' }, l10n.t('Drag over a chart to zoom'));
@@ -53,15 +54,16 @@ export class Toolbar {
       h('label', { class: 'smoothing', title: explain }, l10n.t('Smoothing'), slider, this.smoothing),
       titled(checkbox(l10n.t('Log scale'), drawing.logarithmic, logarithmic => change({ logarithmic })), l10n.t('Losses on a logarithmic scale')),
       titled(checkbox(l10n.t('Clip outliers'), drawing.clipped, clipped => change({ clipped })), l10n.t('Axes reach from the 1st to the 99th percentile of what is drawn')),
-      h('div', { class: 'toolbar-end' }, this.hint, this.range),
+      h('div', { class: 'toolbar-end' }, this.hint, this.range, this.spoken),
     );
     this.hint.title = l10n.t('Shift and drag, or Shift and the wheel, moves along; Control and the wheel zooms. With the keyboard, in a chart: + and − zoom, Shift and arrows move along, 0 or Escape shows everything.');
   }
 
-  /** What is shown, in words; null for everything. */
-  showRange(text: string | null): void {
+  /** What is shown, in words; null for everything. News of the run, which nobody asked for, are not announced. */
+  showRange(text: string | null, isNews = false): void {
     this.range.hidden = text === null;
     this.hint.hidden = text !== null;
     setText(this.text, text ?? '');
+    if (!isNews) setText(this.spoken, text ?? '');
   }
 }

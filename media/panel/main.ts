@@ -208,13 +208,13 @@ function selectRange(): void {
 function showRange(range: Range | null): void {
   looking.set({ range });
   keep({ look: looking.look });
-  tellRange();
+  tellRange(false);
 }
 
-function tellRange(): void {
+function tellRange(isNews: boolean): void {
   const { range, whole } = chartGroup;
   const [from, to] = range ? stepsOf(range) : [0, 0];
-  toolbar.showRange(range && whole ? l10n.t`Steps ${integer(from)}–${integer(to)} of ${integer(whole[1])}` : null);
+  toolbar.showRange(range && whole ? l10n.t`Steps ${integer(from)}–${integer(to)} of ${integer(whole[1])}` : null, isNews);
 }
 
 function draw(drawing: Drawing): void {
@@ -271,7 +271,7 @@ function receive(message: ToPanel): void {
       if (message.replace) chartGroup.replace(data, message.extent);
       else chartGroup.append(data, message.extent);
       restore();
-      return tellRange();
+      return tellRange(true);
     }
     case 'risks':
       heatMap.update(message.map, message.threshold);

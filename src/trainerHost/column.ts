@@ -21,6 +21,12 @@ export interface StoredBlock extends Omit<Block, 'numbers'> {
   bytes: Uint8Array;
 }
 
+/** The indices of the lowest and the highest of some numbers; of equal ones the first. */
+export interface Extremes {
+  lowest: number;
+  highest: number;
+}
+
 export const blockLength = 65_536;
 export const mostBlockBytes = 8 * blockLength;
 const smallestBlock = 256;
@@ -56,6 +62,38 @@ export class Column {
     const block = this.blocks[Math.floor(index / blockLength)];
     const number = block?.numbers[index % blockLength];
     return number === undefined ? this.missing : number + block!.base;
+  }
+
+  /** Of all numbers from one index to before another that are there. */
+  sum(from: number, to: number): number {
+    let sum = 0;
+    for (let index = from; index < to; ) {
+      const [block, first] = [this.blocks[Math.floor(index / blockLength)], index - (index % blockLength)];
+      const end = Math.min(to, first + blockLength);
+      if (block) sum += sumOf(block, index - first, end - first);
+      index = end;
+    }
+    return sum;
+  }
+
+  /** Where the lowest and the highest number are, from one index to before another; undefined where none is there. */
+  extremes(from: number, to: number): Extremes | undefined {
+    let found: Extremes | undefined;
+    for (let index = from; index < to; ) {
+      const [block, first] = [this.blocks[Math.floor(index / blockLength)], index - (index % blockLength)];
+      const end = Math.min(to, first + blockLength);
+      if (block) found = this.outermost(found, within(block.numbers, index - first, end - first, first));
+      index = end;
+    }
+    return found;
+  }
+
+  /** Of two ranges, the first before the second, the extremes of both. */
+  outermost(a: Extremes | undefined, b: Extremes | undefined): Extremes | undefined {
+    if (!a || !b) return a ?? b;
+    const [lower, higher] = [this.get(b.lowest) < this.get(a.lowest), this.get(b.highest) > this.get(a.highest)];
+    if (lower === higher) return lower ? b : a;
+    return lower ? { lowest: b.lowest, highest: a.highest } : { lowest: a.lowest, highest: b.highest };
   }
 
   /** A block's first numbers; undefined where none is there. */
@@ -105,6 +143,24 @@ export class Column {
     if (!before) block.numbers.fill(this.missing - block.base, 0, within);
     return block;
   }
+}
+
+function sumOf({ numbers, base }: Block, from: number, to: number): number {
+  const end = Math.min(to, numbers.length);
+  let sum = base * Math.max(0, end - from);
+  for (let at = from; at < end; at++) sum += numbers[at]!;
+  return sum;
+}
+
+/** The extremes of a block's numbers between two places; `first` is the index of its first one. */
+function within(numbers: Block['numbers'], from: number, to: number, first: number): Extremes | undefined {
+  let [low, high, lowest, highest] = [Infinity, -Infinity, -1, -1];
+  for (let at = from; at < Math.min(to, numbers.length); at++) {
+    const number = numbers[at]!;
+    if (number < low) [low, lowest] = [number, at];
+    if (number > high) [high, highest] = [number, at];
+  }
+  return lowest < 0 ? undefined : { lowest: first + lowest, highest: first + highest };
 }
 
 /** Whether a value is kept in a block as it is. */

@@ -16,7 +16,7 @@ import type {
   SettingsChanged,
   Warned,
 } from '../protocol/messages';
-import { Column } from './column';
+import { Column, type Extremes } from './column';
 import type { TailedEvent } from './eventTail';
 
 export type Phase = PhaseStarted['phase'];
@@ -71,20 +71,17 @@ export const riskBin = (risk: number | null): number => Math.min(riskBins - 1, M
 const exactSeries: readonly ColumnName[] = ['step', 'ts', 'tokens'];
 /** What every step has: where it is missing the trainer had NaN or infinity. The others have no value at some steps. */
 const everyStepHas = ['nll', 'total', 'gradNorm'] as const satisfies readonly ColumnName[];
+/** They grow from step to step: their extremes are the ends. */
+const growing: readonly ColumnName[] = ['step', 'ts', 'epoch'];
+const columnNames: readonly ColumnName[] = [...seriesNames, ...derivedNames];
+export const varying = columnNames.filter(name => !growing.includes(name));
 /** So many steps are summarised, to find the extremes of many more. */
 const groupLength = 256;
-
-interface Extremes {
-  lowestLoss: number;
-  highestLoss: number;
-  highestRisk: number;
-  lowestCanary: number;
-}
 
 /** One column per number, one row per optimiser step, steps strictly increasing. */
 export class Series {
   private readonly columns = Object.fromEntries(
-    [...seriesNames, ...derivedNames].map(name => [name, new Column(exactSeries.includes(name) ? 'exact' : 'float32')]),
+    columnNames.map(name => [name, new Column(exactSeries.includes(name) ? 'exact' : 'float32')]),
   ) as Record<ColumnName, Column>;
   /** How many rows of each step are in which risk bin. */
   private readonly risks = Array.from({ length: riskBins }, () => new Column('exact'));
@@ -92,10 +89,14 @@ export class Series {
   private readonly attackSuccess = new Map<number, number>();
   private readonly offsets = new Column('exact');
   private readonly lengths = new Column('exact');
-  /** Of each full group, the indices of its extremes. */
-  private readonly groups: Extremes[] = [];
+  /** Of each number that varies, the extremes of each full group of steps. */
+  private readonly groups = new Map<ColumnName, (Extremes | undefined)[]>(varying.map(name => [name, []]));
+  /** Where the newest value of each number is. */
+  private readonly newest = new Map<ColumnName, number>();
   private readonly missingBy = new Map<ColumnName, number>(everyStepHas.map(name => [name, 0]));
   private count = 0;
+  /** How often steps were forgotten: whoever has added up steps starts again. */
+  cuts = 0;
 
   get length(): number {
     return this.count;
@@ -155,13 +156,15 @@ export class Series {
     return index < this.count ? (this.risks[bin]?.get(index) ?? 0) : 0;
   }
 
+  /** How many rows of the steps from one index to before another are in a risk bin. */
+  rowsIn(bin: number, from: number, to: number): number {
+    return this.risks[bin]!.sum(from, Math.min(to, this.count));
+  }
+
   /** The newest value that there is, or null. */
   latestOf(name: SeriesName): number | null {
-    for (let index = this.count - 1; index >= 0; index--) {
-      const value = this.at(name, index);
-      if (Number.isFinite(value)) return value;
-    }
-    return null;
+    const index = name === 'attackSuccess' ? this.measured.reduce((a, b) => Math.max(a, b), -1) : (this.newest.get(name) ?? -1);
+    return index < 0 ? null : this.at(name, index);
   }
 
   /** Forgets the steps after `step`; says whether there were any. */
@@ -169,7 +172,10 @@ export class Series {
     const before = this.count;
     while (this.count && this.at('step', this.count - 1) > step) this.countOut();
     for (const measured of this.attackSuccess.keys()) if (measured > step) this.attackSuccess.delete(measured);
-    return this.count !== before;
+    if (this.count === before) return false;
+    this.findNewest();
+    this.cuts++;
+    return true;
   }
 
   /** Index of a step, or -1. */
@@ -195,38 +201,47 @@ export class Series {
     return index < 0 ? undefined : { offset: this.offsets.get(index), length: this.lengths.get(index) };
   }
 
-  /** The indices of what stands out between two others. */
-  extremes(from: number, to: number): Extremes {
-    const found = { lowestLoss: from, highestLoss: from, highestRisk: from, lowestCanary: from };
-    let index = from;
-    while (index < to) {
-      const group = index % groupLength === 0 && index + groupLength <= to ? this.groups[index / groupLength] : undefined;
-      const { lowestLoss = index, highestLoss = index, highestRisk = index, lowestCanary = index } = group ?? {};
-      found.lowestLoss = this.more('total', -1, lowestLoss, found.lowestLoss);
-      found.highestLoss = this.more('total', 1, highestLoss, found.highestLoss);
-      found.highestRisk = this.more('riskMax', 1, highestRisk, found.highestRisk);
-      found.lowestCanary = this.more('canary', -1, lowestCanary, found.lowestCanary);
-      index += group ? groupLength : 1;
+  /** Where the lowest and the highest value are, from one index to before another; undefined where there is none. */
+  extremes(name: ColumnName, from: number, to: number): Extremes | undefined {
+    const [column, groups] = [this.columns[name], this.groups.get(name) ?? []];
+    let found: Extremes | undefined;
+    for (let index = from; index < to; ) {
+      const end = Math.min(to, index - (index % groupLength) + groupLength);
+      const group = index / groupLength;
+      const isKnown = end - index === groupLength && group < groups.length;
+      found = column.outermost(found, isKnown ? groups[group] : column.extremes(index, end));
+      index = end;
     }
     return found;
   }
 
-  /** Of two indices that with the higher value, or with the lower one; a missing value is neither. */
-  private more(name: ColumnName, sign: 1 | -1, index: number, than: number): number {
-    const [value, other] = [this.columns[name].get(index), this.columns[name].get(than)];
-    return sign * value > sign * other || Number.isNaN(other) ? index : than;
+  /** Of two ranges, the first before the second, the extremes of both. */
+  outermost(name: ColumnName, a: Extremes | undefined, b: Extremes | undefined): Extremes | undefined {
+    return this.columns[name].outermost(a, b);
   }
 
   private countIn(): void {
     for (const name of everyStepHas) this.countMissing(name, this.count, 1);
+    for (const name of columnNames) if (!Number.isNaN(this.columns[name].get(this.count))) this.newest.set(name, this.count);
     this.count++;
-    if (this.count % groupLength === 0) this.groups.push(this.extremes(this.count - groupLength, this.count));
+    if (this.count % groupLength > 0) return;
+    for (const [name, groups] of this.groups) groups.push(this.columns[name].extremes(this.count - groupLength, this.count));
   }
 
   private countOut(): void {
     this.count--;
     for (const name of everyStepHas) this.countMissing(name, this.count, -1);
-    this.groups.length = Math.min(this.groups.length, Math.floor(this.count / groupLength));
+    for (const groups of this.groups.values()) groups.length = Math.min(groups.length, Math.floor(this.count / groupLength));
+  }
+
+  /** Of each number whose newest value has gone, the one before it. */
+  private findNewest(): void {
+    for (const [name, newest] of this.newest) {
+      let index = Math.min(newest, this.count - 1);
+      while (index >= 0 && Number.isNaN(this.columns[name].get(index))) index--;
+      if (index < 0) this.newest.delete(name);
+      else this.newest.set(name, index);
+    }
   }
 
   private countMissing(name: ColumnName, index: number, by: number): void {
@@ -435,25 +450,35 @@ export interface IndexRange {
 }
 
 /**
- * Steps to draw when there are more than `maximum`: per bucket the lowest and highest loss, the highest risk and
- * the lowest canary, so that no peak goes missing and every point is a step that was; and those after which the model
- * was measured.
+ * Steps to draw some series by, when there are more than `maximum`: the lowest and the highest value of each of them in
+ * as many groups of steps as leaves that few, so that no peak goes missing and every point is a step that was; and
+ * those after which the model was measured.
  */
-export function sampleSteps(series: Series, maximum: number, { from, to }: IndexRange = { from: 0, to: series.length }): number[] {
+export function sampleSteps(series: Series, names: readonly SeriesName[], maximum: number, { from, to }: IndexRange = { from: 0, to: series.length }): number[] {
   const length = Math.max(0, to - from);
   if (length <= maximum) return Array.from({ length }, (_, index) => from + index);
-  const buckets = Math.max(1, Math.floor(maximum / 5));
-  // Of many steps, buckets are groups that are summarised already.
-  const grain = length >= buckets * groupLength ? groupLength : 1;
-  const boundary = (bucket: number): number => {
-    if (bucket === buckets) return to;
-    return Math.max(from, Math.floor((from + (bucket * length) / buckets) / grain) * grain);
-  };
-  const chosen = new Set<number>();
-  for (let bucket = 0; bucket < buckets; bucket++) {
-    for (const index of Object.values(series.extremes(boundary(bucket), boundary(bucket + 1)))) chosen.add(index as number);
-  }
-  for (const index of series.measured) if (index >= from && index < to) chosen.add(index);
-  chosen.add(to - 1);
+  const measured = series.measured.filter(index => index >= from && index < to);
+  const chosen = new Set([from, ...peaksOf(series, varying.filter(name => names.includes(name)), maximum - 2, { from, to }), ...measured, to - 1]);
   return [...chosen].sort((a, b) => a - b);
+}
+
+/** The extremes of each series in each group of steps; groups are joined until there are few enough. */
+function peaksOf(series: Series, names: readonly ColumnName[], maximum: number, { from, to }: IndexRange): Set<number> {
+  const count = Math.max(1, Math.floor(maximum / 2));
+  // Of many steps, groups are what is summarised already.
+  const grain = to - from >= count * groupLength ? groupLength : 1;
+  const boundary = (group: number): number => (group === count ? to : Math.max(from, Math.floor((from + (group * (to - from)) / count) / grain) * grain));
+  const groups = names.map(name => Array.from({ length: count }, (_, group) => series.extremes(name, boundary(group), boundary(group + 1))));
+  for (let together = 1; ; ) {
+    const peaks = new Set<number>();
+    names.forEach((name, at) => {
+      for (let group = 0; group < count; group += together) {
+        let joined: Extremes | undefined;
+        for (let one = group; one < Math.min(count, group + together); one++) joined = series.outermost(name, joined, groups[at]![one]);
+        if (joined) peaks.add(joined.lowest).add(joined.highest);
+      }
+    });
+    if (peaks.size <= maximum || together >= count) return peaks;
+    together = Math.max(together + 1, Math.floor((together * peaks.size) / maximum));
+  }
 }

@@ -86,6 +86,7 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
     super(panel, extensionUri, 'compare', log);
     this.register(registry.onDidChange(() => this.attach()));
     this.register({ dispose: () => this.detach() });
+    this.register({ dispose: () => this.endFeeds() });
     this.attach();
   }
 
@@ -107,8 +108,17 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
   }
 
   private startAgain(): void {
-    this.feeds = this.runs.map(run => new SeriesFeed(comparedSeries, run ? lookAtRun(this.look, run.state.series) : this.look));
+    this.endFeeds();
+    this.feeds = this.runs.map(run => new SeriesFeed(comparedSeries, this.lookAt(run), () => this.sending.soon()));
     this.sending.soon();
+  }
+
+  private endFeeds(): void {
+    for (const feed of this.feeds.splice(0)) feed.dispose();
+  }
+
+  private lookAt(run: Run | undefined): Look {
+    return run ? lookAtRun(this.look, run.state.series) : this.look;
   }
 
   protected async receive(message: FromCompare): Promise<void> {
@@ -120,7 +130,8 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
         return this.begin();
       case 'look':
         this.look = asLook(message.look);
-        return this.startAgain();
+        this.feeds.forEach((feed, index) => feed.lookAt(this.lookAt(this.runs[index])));
+        return this.sending.soon();
       case 'openPanel': {
         const run = this.runs[message.run];
         if (run) await vscode.commands.executeCommand('safeFinetuning.openRunPanel', { runId: run.id });

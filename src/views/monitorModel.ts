@@ -1,6 +1,7 @@
 /** A run as the monitor's page sees it. Pure. */
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
+import type { IDisposable } from '../common/disposable';
 import { isOne } from '../common/language';
 import { hundredths, integer, short } from '../common/format';
 import type { Batch, Measured } from '../protocol/messages';
@@ -11,7 +12,7 @@ import { holdsFrom, sampleSteps, type IndexRange, type RunState, type Series, ty
 import { wholeRun, type Columns, type Look, type SeriesMessage } from './chartProtocol';
 import { methodOf, progressText, runLabel } from './describe';
 import type { BatchMessage, BatchRow, DetailsView, InterventionView, OtherRun, RunMessage, RunView } from './monitorProtocol';
-import { memoryOf, Smoother } from './smoothing';
+import { SmoothedSeries } from './smoothing';
 
 const listedProblems = 200;
 /** Points per chart: beyond twice as many the page gets a new selection. */
@@ -64,7 +65,7 @@ export function otherRun(run: Run): OtherRun {
     share: phase?.total ? Math.min(1, (phase.done ?? 0) / phase.total) : null,
     loss: latest?.total ?? null,
     riskMax: latest?.riskMax ?? null,
-    trend: sampleSteps(series, trendPoints).map(index => valueAt(series, 'total', index)),
+    trend: sampleSteps(series, ['total'], trendPoints).map(index => finite(series.at('total', index))),
   };
 }
 
@@ -163,7 +164,7 @@ export const detailsStamp = ({ state, logTail, record, meta, safetyTokens }: Run
 export const fileNames = (run: Run): string[] => (run.record?.datasets ?? []).map(({ path: file }) => path.basename(file));
 
 /** What is new about a run since the last call, for one page that follows it. */
-export class RunFeed<Name extends SeriesName> {
+export class RunFeed<Name extends SeriesName> implements IDisposable {
   private readonly series: SeriesFeed<Name>;
   private details = '';
 
@@ -171,8 +172,13 @@ export class RunFeed<Name extends SeriesName> {
     private readonly run: Run,
     names: readonly Name[],
     look = wholeRun,
+    onSmoothed?: () => void,
   ) {
-    this.series = new SeriesFeed(names, look);
+    this.series = new SeriesFeed(names, look, onSmoothed);
+  }
+
+  lookAt(look: Look): void {
+    this.series.lookAt(look);
   }
 
   next(now: number): RunMessage<Name>[] {
@@ -184,6 +190,10 @@ export class RunFeed<Name extends SeriesName> {
     const series = this.series.next(run.state);
     if (series) messages.push(series);
     return messages;
+  }
+
+  dispose(): void {
+    this.series.dispose();
   }
 }
 
@@ -198,59 +208,61 @@ export function rangeOf(series: Series, { axis, range }: Look): IndexRange {
 }
 
 /** What is new in a series since the last call, for one reader. */
-export class SeriesFeed<Name extends SeriesName> {
+export class SeriesFeed<Name extends SeriesName> implements IDisposable {
   private generation = -1;
   private read = 0;
   private length = 0;
   private points = 0;
-  private smoothers: Smoother[] | null = null;
+  private smoothed: SmoothedSeries<Name> | undefined;
 
+  /** `onSmoothed`: there is something new after all, which was too much to smooth at once. */
   constructor(
     private readonly names: readonly Name[],
-    private readonly look = wholeRun,
-  ) {}
+    private look = wholeRun,
+    private readonly onSmoothed = (): void => undefined,
+  ) {
+    this.smoothAs(look);
+  }
+
+  /** What is smoothed stays, where it is smoothed alike. */
+  lookAt(look: Look): void {
+    if (look.smoothing !== this.look.smoothing) this.smoothAs(look);
+    this.look = look;
+    this.generation = -1;
+  }
+
+  private smoothAs({ smoothing }: Look): void {
+    this.smoothed?.dispose();
+    this.smoothed = smoothing > 0 ? new SmoothedSeries(this.names, smoothing, this.onSmoothed) : undefined;
+  }
 
   next({ series, generation }: RunState): SeriesMessage<Name> | undefined {
+    const { smoothed } = this;
+    if (smoothed && !smoothed.has(series)) return undefined;
     const { from, to } = rangeOf(series, this.look);
     const most = (this.look.range ? 2 : 1) * drawnPoints;
     const replace = generation !== this.generation || this.points + to - this.read > 2 * most;
     if (!replace && series.length === this.length) return undefined;
-    const indices = replace ? sampleSteps(series, most, { from, to }) : Array.from({ length: to - this.read }, (_, index) => this.read + index);
+    const indices = replace ? sampleSteps(series, this.names, most, { from, to }) : Array.from({ length: to - this.read }, (_, index) => this.read + index);
     this.points = (replace ? 0 : this.points) + indices.length;
-    const smoothed = this.smooth(series, replace ? null : this.read, { from, to }, indices);
     this.generation = generation;
     this.read = to;
     this.length = series.length;
-    const columns = columnsOf(this.names, (name: Name) => indices.map(index => valueAt(series, name, index)));
+    const columns = columnsOf(this.names, (name: Name) => indices.map(index => finite(series.at(name, index))));
+    const averages = smoothed ? columnsOf(this.names, (name: Name) => indices.map(index => finite(smoothed.at(series, name, index)))) : null;
     const { axis } = this.look;
-    return { type: 'series', replace, columns, smoothed, extent: [series.at(axis, 0) || 0, series.at(axis, series.length - 1) || 0] };
+    return { type: 'series', replace, columns, smoothed: averages, extent: [series.at(axis, 0) || 0, series.at(axis, series.length - 1) || 0] };
   }
 
-  /** Of every step, not only of those that are drawn; `read` is where it goes on. */
-  private smooth(series: Series, read: number | null, { from, to }: IndexRange, indices: readonly number[]): Columns<Name> | null {
-    const { smoothing } = this.look;
-    if (smoothing === 0) return null;
-    if (read === null || !this.smoothers) this.smoothers = this.names.map(() => new Smoother(smoothing));
-    const first = read ?? Math.max(0, from - memoryOf(smoothing));
-    const [{ smoothers }, drawn] = [this, new Set(indices)];
-    return columnsOf(this.names, (name: Name, at) => {
-      const values: (number | null)[] = [];
-      for (let index = first; index < to; index++) {
-        const value = smoothers![at]!.next(valueAt(series, name, index));
-        if (drawn.has(index)) values.push(value);
-      }
-      return values;
-    });
+  dispose(): void {
+    this.smoothed?.dispose();
   }
 }
 
-const columnsOf = <Name extends SeriesName>(names: readonly Name[], column: (name: Name, at: number) => (number | null)[]): Columns<Name> =>
-  Object.fromEntries(names.map((name, at) => [name, column(name, at)])) as Columns<Name>;
+const columnsOf = <Name extends SeriesName>(names: readonly Name[], column: (name: Name) => (number | null)[]): Columns<Name> =>
+  Object.fromEntries(names.map(name => [name, column(name)])) as Columns<Name>;
 
-function valueAt(series: Series, name: SeriesName, index: number): number | null {
-  const value = series.at(name, index);
-  return Number.isFinite(value) ? value : null;
-}
+const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 /** The rows of a step, as the file has them. */
 export const batchMessage = (run: Run, step: number, rows: Awaited<ReturnType<Run['rowsOf']>>): BatchMessage => ({

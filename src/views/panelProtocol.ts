@@ -3,7 +3,7 @@ import { riskBins, type SeriesName } from '../trainerHost/runState';
 import type { Look } from './chartProtocol';
 import type { BatchMessage, MonitorCommand, RunMessage } from './monitorProtocol';
 import type { RangeRow } from './rangeRows';
-import type { RiskMap } from './riskMap';
+import { riskyFrom, type RiskMap } from './riskMap';
 
 export type { RangeRow, RiskMap };
 
@@ -33,7 +33,7 @@ export const panelSeries = [
 
 export type PanelSeries = (typeof panelSeries)[number];
 
-export { riskBins };
+export { riskBins, riskyFrom };
 
 /** What a window that is loaded anew needs to open the panel again. */
 export interface PanelState {

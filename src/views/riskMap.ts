@@ -11,6 +11,9 @@ export interface RiskMap {
   counts: number[];
 }
 
+/** The lowest bin that counts as risky: whole bins are counted, from the edge that is nearest to the threshold. */
+export const riskyFrom = (threshold: number): number => Math.min(riskBins - 1, Math.ceil(threshold * riskBins - 0.5));
+
 /** What has changed since the last call, for one reader; it goes on where it was while steps only come in addition. */
 export class RiskMapFeed {
   private generation = -1;
@@ -28,17 +31,20 @@ export class RiskMapFeed {
     }
     this.generation = generation;
     this.from = from;
-    for (; this.read < to; this.read++) this.add(series, this.read);
+    while (this.read < to) this.addColumn(series, to);
     return this.view(series);
   }
 
-  private add(series: Series, index: number): void {
-    while (Math.floor((index - this.from) / this.width) >= mostColumns) this.halve();
-    const column = Math.floor((index - this.from) / this.width);
+  /** The steps that are still to be read of one column. */
+  private addColumn(series: Series, to: number): void {
+    while (this.read - this.from >= mostColumns * this.width) this.halve();
+    const column = Math.floor((this.read - this.from) / this.width);
+    const end = Math.min(to, this.from + (column + 1) * this.width);
     for (let bin = 0; bin < riskBins; bin++) {
       const at = column * riskBins + bin;
-      this.counts[at] = (this.counts[at] ?? 0) + series.rowsInBin(index, bin);
+      this.counts[at] = (this.counts[at] ?? 0) + series.rowsIn(bin, this.read, end);
     }
+    this.read = end;
   }
 
   /** Two columns become one. */

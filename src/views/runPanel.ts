@@ -65,6 +65,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
     super(panel, extensionUri, 'panel', log);
     this.register(registry.onDidChange(() => this.attach()));
     this.register({ dispose: () => this.subscription?.dispose() });
+    this.register({ dispose: () => this.feed?.dispose() });
     this.attach();
   }
 
@@ -80,7 +81,8 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
   }
 
   private startAgain(): void {
-    this.feed = this.run && new RunFeed(this.run, panelSeries, this.look);
+    this.feed?.dispose();
+    this.feed = this.run && new RunFeed(this.run, panelSeries, this.look, () => this.sending.soon());
     this.risks = new RiskMapFeed();
     this.sending.soon();
   }
@@ -93,7 +95,9 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
         return this.begin({ type: 'panel', folder: this.folder });
       case 'look':
         this.look = asLook(message.look);
-        return this.startAgain();
+        this.feed?.lookAt(this.look);
+        this.risks = new RiskMapFeed();
+        return this.sending.soon();
       case 'command':
         // Commands are about the run that is shown, which from now on is this one.
         if (this.run) this.registry.select(this.run);

@@ -112,8 +112,8 @@ describe('the index of a run', () => {
     const { series } = state;
     const { generation: _, steps: __, ...rest } = state as unknown as Record<string, unknown>;
     const rows = Array.from({ length: series.length }, (_, index) => series.stored.map(([, column]) => column.get(index)));
-    const lowest = series.length ? series.extremes(0, series.length) : undefined;
-    return JSON.parse(JSON.stringify({ ...rest, rows, missing: series.missing, lowest, listed: [...(state as unknown as { listed: Set<string> }).listed] }));
+    const extremes = series.extremes('total', 0, series.length);
+    return JSON.parse(JSON.stringify({ ...rest, rows, missing: series.missing, extremes, canary: series.latestOf('canary'), listed: [...(state as unknown as { listed: Set<string> }).listed] }));
   };
   const assertSame = async (): Promise<void> => assert.deepStrictEqual(told(await open(true)), told(await open(false)));
 

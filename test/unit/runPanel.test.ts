@@ -16,11 +16,11 @@ import { csvLine, writeCsv } from '../../src/views/csv';
 import { riskLines, seriesLines, stepsIn } from '../../src/views/seriesLines';
 import { SeriesFeed } from '../../src/views/monitorModel';
 import { aggregateRows, likelihoodWeight } from '../../src/views/rangeRows';
-import { RiskMapFeed } from '../../src/views/riskMap';
+import { RiskMapFeed, riskyFrom } from '../../src/views/riskMap';
 import { extentOf, layOver, type RunColumns } from '../../media/compare/layOver';
 import { growing, percentiles, positive } from '../../media/charts/values';
 import { Smoother } from '../../src/views/smoothing';
-import { at, attempt, batch } from './batches';
+import { at, attempt, batch, measurement } from './batches';
 import { until } from './until';
 
 const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], ...values });
@@ -49,7 +49,7 @@ describe('a series that is looked at in part', () => {
       riskMax: step === peaks.risky ? 1 : 0.2,
       canary: step % 10 ? null : step === peaks.unsafe ? -3 : 5,
     }));
-    const { columns } = new SeriesFeed(['step', 'total'], look([30_000, 40_000])).next(state)!;
+    const { columns } = new SeriesFeed(['step', 'total', 'riskMax', 'canary'], look([30_000, 40_000])).next(state)!;
     assert.ok(columns.step.length <= 2400);
     for (const [name, step] of Object.entries(peaks)) assert.ok(columns.step.includes(step), name);
   });
@@ -66,17 +66,60 @@ describe('a series that is looked at in part', () => {
     assert.strictEqual(feed.next(state), undefined);
   });
 
-  it('is smoothed as the whole is, also when it goes on', () => {
-    const wave = (step: number) => ({ total: Math.sin(step / 7) + (step % 3), kl: step % 2 ? null : 1 });
+  /** The next message, however long its smoothing takes. */
+  const smoothed = async (feed: SeriesFeed<'step' | 'total' | 'kl'>, state: RunState) => {
+    let message = feed.next(state);
+    await until(() => !!(message ??= feed.next(state)));
+    return message!;
+  };
+  const wave = (step: number) => ({ total: Math.sin(step / 7) + (step % 3), kl: step % 2 ? null : 1 });
+
+  it('is smoothed as the whole is, also when it goes on', async () => {
     const state = grown(3000, wave);
     const smoother = new Smoother(0.9);
     const whole = Array.from({ length: 3000 }, (_, index) => smoother.next(state.series.at('total', index))!);
     const feed = new SeriesFeed(['step', 'total', 'kl'], look([2800, 2990], 0.9));
-    const { columns, smoothed } = feed.next(state)!;
-    columns.step.forEach((step, index) => assert.ok(Math.abs(smoothed!.total[index]! - whole[step! - 1]!) < 1e-3));
-    assert.deepStrictEqual(smoothed!.kl.map(value => value === null), columns.kl.map(value => value === null), 'gaps stay');
-    const more = feed.next(grown(1, wave, state))!;
+    const first = await smoothed(feed, state);
+    first.columns.step.forEach((step, index) => assert.ok(Math.abs(first.smoothed!.total[index]! - whole[step! - 1]!) < 1e-3));
+    assert.deepStrictEqual(first.smoothed!.kl.map(value => value === null), first.columns.kl.map(value => value === null), 'gaps stay');
+    const more = await smoothed(feed, grown(1, wave, state));
     assert.ok(Math.abs(more.smoothed!.total[0]! - smoother.next(state.series.at('total', 3000))!) < 1e-3);
+    feed.lookAt(look([1, 4], 0.9));
+    assert.ok(Math.abs(feed.next(state)!.smoothed!.total[2]! - whole[2]!) < 1e-3, 'another part is there at once');
+  });
+
+  it('is smoothed anew from where steps were taken back', async () => {
+    const state = grown(100, wave);
+    const feed = new SeriesFeed(['step', 'total', 'kl'], look([1, 200], 0.9));
+    await smoothed(feed, state);
+    state.apply(at(attempt(2, 50)));
+    grown(80, step => ({ total: -step }), state);
+    const [again, fresh] = [await smoothed(feed, state), await smoothed(new SeriesFeed(['step', 'total', 'kl'], look([1, 200], 0.9)), state)];
+    assert.deepStrictEqual(again.smoothed, fresh.smoothed);
+  });
+
+  it('is smoothed in turns, once, and not to the end where another look comes first', async () => {
+    const state = grown(30_000, wave);
+    const read: number[] = [];
+    const { series } = state;
+    const at = series.at.bind(series);
+    series.at = (name, index) => {
+      if (name === 'kl') read.push(index);
+      return at(name, index);
+    };
+    let told = 0;
+    const feed = new SeriesFeed(['step', 'total', 'kl'], look([10, 20], 0.5), () => told++);
+    assert.strictEqual(feed.next(state), undefined, 'it is more than fits into a turn');
+    feed.lookAt(look([10, 20], 0.9));
+    feed.next(state);
+    await until(() => told > 0);
+    assert.ok(feed.next(state));
+    assert.strictEqual(told, 1, 'the first look is told nothing');
+    read.length = 0;
+    feed.lookAt(look([20_000, 20_010], 0.9));
+    state.apply({ event: measurement(5, 1), offset: 0, length: 1 });
+    assert.ok(feed.next(state));
+    assert.ok(read.length < 100, `${read.length} values read again`);
   });
 
   it('is what a page may ask for', () => {
@@ -102,6 +145,10 @@ describe('what follows from the rows of a step', () => {
 
 describe('the map of risks', () => {
   const total = (counts: readonly number[]) => counts.reduce((sum, rows) => sum + rows, 0);
+
+  it('calls whole bins risky, and the edge that it counts from is one of theirs', () => {
+    assert.deepStrictEqual([0, 0.1, 0.5, 0.74, 0.75, 0.76, 0.97, 1].map(riskyFrom), [0, 1, 5, 7, 7, 8, 9, 9]);
+  });
 
   it('counts every row once, however many steps share a column', () => {
     const state = grown(1000, step => ({ rows: rows({ risk: [step === 777 ? 0.95 : 0.05, 0.5] }) }));

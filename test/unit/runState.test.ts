@@ -1,5 +1,6 @@
 import assert from 'node:assert';
 import { RunState, sampleSteps, Series } from '../../src/trainerHost/runState';
+import { panelSeries } from '../../src/views/panelProtocol';
 import { at, attempt, batch, budget, measurement } from './batches';
 
 const steps = (series: Series) => Array.from({ length: series.length }, (_, index) => series.at('step', index));
@@ -46,6 +47,12 @@ describe('RunState', () => {
     assert.strictEqual(state.series.latestOf('canary'), 8);
     assert.deepStrictEqual(state.interventions.map(({ type }) => type), ['budget']);
     assert.strictEqual(new RunState().series.latestOf('canary'), null);
+  });
+
+  it('knows at once that there was no canary in a long run', () => {
+    const series = new Series();
+    for (let step = 1; step <= 10_000; step++) series.add(batch(step), 0, 0);
+    for (let look = 0; look < 200_000; look++) assert.ok(series.latestOf('canary') === null); // takes a minute where each step is looked at
   });
 
   it('knows what was measured, until a new attempt begins before it', () => {
@@ -106,7 +113,7 @@ describe('sampleSteps', () => {
   it('keeps all steps while they are few', () => {
     const series = new Series();
     for (let step = 1; step <= 10; step++) series.add(batch(step), 0, 0);
-    assert.deepStrictEqual(sampleSteps(series, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert.deepStrictEqual(sampleSteps(series, ['total'], 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
   it('keeps the lowest canary, though it is asked at some steps only', () => {
@@ -114,7 +121,7 @@ describe('sampleSteps', () => {
     for (let step = 1; step <= 50_000; step++) {
       series.add(batch(step, { canary: step % 10 ? null : step === 23_450 ? -3 : 5 }), 0, 0);
     }
-    const chosen = sampleSteps(series, 1200);
+    const chosen = sampleSteps(series, panelSeries, 1200);
     assert.ok(chosen.length <= 1200);
     assert.ok(chosen.includes(23_449));
     assert.ok(chosen.filter(index => Number.isFinite(series.at('canary', index))).length > 200);
@@ -124,7 +131,7 @@ describe('sampleSteps', () => {
     const series = new Series();
     for (let step = 1; step <= 50_000; step++) series.add(batch(step), 0, 0);
     series.addMeasurement(measurement(23_456, 3));
-    assert.ok(sampleSteps(series, 1200).includes(23_455));
+    assert.ok(sampleSteps(series, panelSeries, 1200).includes(23_455));
   });
 
   it('keeps every peak of loss and risk, and both ends, of a long run', () => {
@@ -132,9 +139,33 @@ describe('sampleSteps', () => {
     for (let step = 1; step <= 50_000; step++) {
       series.add(batch(step, { total: step === 12_345 ? 99 : 1 + Math.sin(step), riskMax: step === 33_333 ? 0.99 : 0.1 }), 0, 0);
     }
-    const chosen = sampleSteps(series, 1200);
+    const chosen = sampleSteps(series, panelSeries, 1200);
     assert.ok(chosen.length <= 1200);
     assert.deepStrictEqual(chosen, [...new Set(chosen)].sort((a, b) => a - b));
     for (const index of [12_344, 33_332, 49_999]) assert.ok(chosen.includes(index), `${index}`);
+  });
+
+  it('keeps every peak of every series of a long run', function () {
+    this.timeout(20_000);
+    const [series, plain] = [new Series(), batch(1)];
+    const peaked = panelSeries.filter(name => name in plain && name !== 'step');
+    const peaks = new Map<number, [name: string, value: number]>();
+    peaked.forEach((name, at) => peaks.set(20_001 + 801 * at, [name, 5000]).set(120_001 + 801 * at, [name, -5000]));
+    const noise = ['gradNorm', 'kl', 'tokensPerSecond', 'stepSeconds', 'total', 'riskMean'];
+    for (let step = 1; step <= 160_000; step++) {
+      const [name, value] = peaks.get(step) ?? [];
+      series.add({ ...plain, step, ts: step, ...Object.fromEntries(noise.map((one, at) => [one, Math.sin(step * (at + 1))])), ...(name && { [name]: value }) }, 0, 0);
+    }
+    const chosen = new Set(sampleSteps(series, panelSeries, 1200));
+    assert.ok(chosen.size <= 1200 && chosen.size > 600, `${chosen.size}`);
+    for (const [step, [name]] of peaks) assert.ok(chosen.has(step - 1), `${name} at ${step}`);
+  });
+
+  it('keeps the peaks of a part that begins and ends anywhere', () => {
+    const series = new Series();
+    for (let step = 1; step <= 50_000; step++) series.add(batch(step, { gradNorm: step === 30_123 ? 5000 : Math.sin(step) }), 0, 0);
+    const chosen = sampleSteps(series, ['gradNorm'], 100, { from: 29_999, to: 41_234 });
+    assert.ok(chosen.length <= 100 && chosen.includes(30_122));
+    assert.deepStrictEqual([chosen[0], chosen.at(-1)], [29_999, 41_233]);
   });
 });
