@@ -12,7 +12,7 @@ export interface RiskMap {
 }
 
 /** The lowest bin that counts as risky: whole bins are counted, from the edge that is nearest to the threshold. */
-export const riskyFrom = (threshold: number): number => Math.min(riskBins - 1, Math.ceil(threshold * riskBins - 0.5));
+export const riskyFrom = (threshold: number): number => Math.min(riskBins - 1, Math.max(0, Math.ceil(threshold * riskBins - 0.5)));
 
 /** What has changed since the last call, for one reader; it goes on where it was while steps only come in addition. */
 export class RiskMapFeed {
