@@ -130,7 +130,7 @@ async function main([name, grep]) {
   if (name && name !== 'desktop' && !Object.hasOwn(suites, name)) {
     throw new UserError(`There is no suite "${name}". Suites: ${Object.keys(suites).join(', ')}, desktop.`);
   }
-  if (name === 'unit' && !grep) process.env.FUZZ = 'quick'; // somebody waits; `npm test` tries every input
+  if (name === 'unit' && !grep) process.env.FUZZ ??= 'quick'; // somebody waits; `npm test` tries every input
   const chosen = name === 'desktop' ? { desktop } : name ? { [name]: suites[name] } : suites;
   const total = { passed: 0, failed: 0, skipped: 0 };
   for (const [suite, runSuite] of Object.entries(chosen)) {
