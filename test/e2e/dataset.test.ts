@@ -102,10 +102,12 @@ describe('a dataset file', () => {
         });
         return coloured.flatMap((is, y) => (is && !coloured[y - 1] ? [y / ruler.height] : []));
       });
+    const squiggles = workbench.editor.locator('.squiggly-warning');
+    await until('VS Code has taken the setting', async () => (await squiggles.count()) === 0);
     await until('the rows are marked', async () => (await marks()).length === 2);
     const [first, second] = (await marks()) as [number, number];
     assert.ok(Math.abs(first / second - 10 / 30) < 0.05, `lines 10 and 30 at ${first} and ${second}`);
-    assert.equal(await workbench.editor.locator('.squiggly-warning').count(), 0);
+    assert.equal(await squiggles.count(), 0);
   });
 });
 
