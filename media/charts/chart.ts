@@ -31,6 +31,8 @@ export class Chart<Key extends string> {
   private built: Build = { isLogarithmic: false, isSmoothed: false };
   /** It is on the screen or nearly so: only then what can be seen is kept up to date. */
   private isSeen = true;
+  /** Of each line, its value as the legend is to show it. */
+  private texts: string[] = [];
   private isStale = false;
   /** All that has not been told yet. */
   private isNews = true;
@@ -140,11 +142,11 @@ export class Chart<Key extends string> {
   private describe(data: ChartData<Key>, index: number): void {
     const { isNews } = this;
     this.isNews = true;
-    const texts = this.spec.lines.map(line => {
+    const texts = (this.texts = this.spec.lines.map(line => {
       const shown = (isAveraged(line) && data.smoothed) || data.values;
       return line.format(valueAt(shown[line.key], index, line.sparse));
-    });
-    if (this.isSeen) this.values.forEach((element, at) => setText(element, texts[at] ?? ''));
+    }));
+    if (this.isSeen) this.fillLegend();
     const x = data.x[index] ?? 0;
     const layer = this.spec.layer?.tell(x);
     if (isNews && document.activeElement === this.plot) return;
@@ -159,7 +161,13 @@ export class Chart<Key extends string> {
 
   private seen(isSeen: boolean): void {
     this.isSeen = isSeen;
-    if (isSeen) this.group.turns.ask(this);
+    if (!isSeen) return;
+    this.fillLegend();
+    this.group.turns.ask(this);
+  }
+
+  private fillLegend(): void {
+    this.texts.forEach((text, line) => setText(this.values[line]!, text));
   }
 
   private legendEntry(line: LineSpec<Key>, index: number): HTMLElement {

@@ -245,6 +245,7 @@ describe('the run panel', () => {
       await chart('Risk of the rows').locator('canvas').waitFor();
       await workbench.screenshot(`panel-${name}`);
       await chart('Gradient norm').scrollIntoViewIfNeeded();
+      await until('what comes on the screen says its values', async () => /\d/.test(await chart('Gradient norm').locator('.legend').innerText()));
       await workbench.screenshot(`panel-${name}-charts`);
       await assertAccessible(workbench, 'panel');
       await workbench.page.locator('.tab', { hasText: 'Compare 2 Runs' }).click();
