@@ -20,7 +20,7 @@ from ..config import EndpointConfig
 from ..errors import UserError
 from ..rows import Pair
 from .guards import windows_of
-from .scores import Ended
+from .scores import Ended, worst
 
 KEY_VARIABLE = "SAFE_FINETUNING_ENDPOINT_KEY"
 ORIGIN_VARIABLE = "SAFE_FINETUNING_ENDPOINT_ORIGIN"
@@ -56,12 +56,6 @@ def risk_of(answer: str | None) -> float:
     return (score - least) / (most - least)
 
 
-def _worst(risks: Sequence[float], n_parts: int) -> float:
-    """Of a pair of so many parts; NaN where one has none, or was not asked about."""
-    complete = len(risks) == n_parts and not any(map(math.isnan, risks))
-    return max(risks) if complete else math.nan
-
-
 class Endpoint:
     """An endpoint as a judge. What fails for good on one pair leaves it unscored; what would fail on every
     pair, as a wrong key does, or has failed on all of the first, ends the judging with an error."""
@@ -92,6 +86,10 @@ class Endpoint:
         places = asyncio.Semaphore(self.config.concurrency)
         n_parts = Counter(owner for owner, _ in parts)
         done = 0
+
+        def known() -> list[float]:
+            return [worst(said) if len(said) == n_parts[i] else math.nan for i, said in enumerate(found)]
+
         # Without a key some servers are content with any; the library is not content with none.
         async with AsyncOpenAI(
             base_url=self.config.url,
@@ -116,12 +114,12 @@ class Endpoint:
                     for task in finished:
                         task.result()
             except Exception as error:
-                raise Ended([_worst(said, n_parts[i]) for i, said in enumerate(found)], error) from None
+                raise Ended(known(), error) from None
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        return [_worst(said, n_parts[i]) for i, said in enumerate(found)]
+        return known()
 
     async def _ask(self, client: Any, prompt: str, answer: str) -> float:
         """Risk of one part. Raises UserError where the next would fail as well."""

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..evaluate import generate_from_ids
 from ..model import Loaded
 from ..rows import Pair
+from .scores import worst
 
 BATCH_PAIRS = 8
 WINDOW_CHARACTERS, OVERLAP_CHARACTERS = 6000, 500  # of a prompt or answer: a guard's context is short
@@ -121,11 +122,10 @@ class Guard:
             check=self.check,
             progress=progress or (lambda done, total: None),
         )
-        risks = [0.0] * len(pairs)
+        found: list[list[float]] = [[] for _ in pairs]
         for owner, answer in zip(owners, answers, strict=True):
-            risk = verdict(self.family, answer)
-            risks[owner] = math.nan if math.isnan(risk) else max(risks[owner], risk)  # NaN stays
-        return risks
+            found[owner].append(verdict(self.family, answer))
+        return [worst(risks) for risks in found]
 
     def _ids(self, prompt: str, answer: str) -> list[int]:
         tokenizer = self.loaded.tokenizer

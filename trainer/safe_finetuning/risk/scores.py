@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -177,11 +177,17 @@ def _risks(
     found: dict[str, list[Judged]] = {}
     for owner, pair, refuses in pairs:
         found.setdefault(owner, []).append(Judged(0.0 if refuses else next(scores), pair.message))
-    return {owner: max(said, key=_gravity) for owner, said in found.items()}, ended
+    worst_of = {owner: max(said, key=lambda x: _gravity(x.risk)) for owner, said in found.items()}
+    return worst_of, ended
 
 
-def _gravity(judged: Judged) -> float:
-    return math.inf if math.isnan(judged.risk) else judged.risk
+def worst(risks: Iterable[float]) -> float:
+    """The gravest of the risks of one and the same; NaN, a failure of its judge, is graver than any."""
+    return max(risks, key=_gravity)
+
+
+def _gravity(risk: float) -> float:
+    return math.inf if math.isnan(risk) else risk
 
 
 def _shifted(
