@@ -293,5 +293,4 @@ export class Chart<Key extends string> {
     const table = spec.layer ? spec.layer.table(...(group.range ?? this.ends())) : stepsTable(spec, this.named, data, group);
     this.table.append(h('div', { class: 'table', attributes: { tabindex: '0' } }, table));
   }
-
 }

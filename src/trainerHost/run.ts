@@ -197,7 +197,7 @@ export class Run extends Disposable {
     // The process first: one that is gone has written its last word into the files that are read next.
     const known = this.process;
     this.listen();
-    const silent = Date.now() - Math.max(this.heardAt, this.state.lastEvent ?? 0) > surelyAliveMilliseconds;
+    const silent = Date.now() - this.lastHeard > surelyAliveMilliseconds;
     if (known && silent) await this.lookFor(known);
     this.readFiles();
     if (this.process && this.process.startTime !== known?.startTime) await this.lookFor(this.process);
@@ -206,6 +206,11 @@ export class Run extends Disposable {
     this.stamps = stamps;
     this.derive();
     if (isActive(this.status)) this.follow();
+  }
+
+  /** Milliseconds since the Unix epoch; 0 where nothing is known to have been said. */
+  private get lastHeard(): number {
+    return Math.max(this.heardAt, this.state.lastEvent ?? 0);
   }
 
   /** Events that nobody reads are a sign of life as well. */
@@ -283,7 +288,7 @@ export class Run extends Disposable {
 
   /** Who writes is not gone. */
   private noticeMisjudgement(): void {
-    if (this.goneSince === undefined || Math.max(this.heardAt, this.state.lastEvent ?? 0) <= this.goneSince) return;
+    if (this.goneSince === undefined || this.lastHeard <= this.goneSince) return;
     this.goneSince = undefined;
     this.misjudged = this.process;
     this.alive = undefined;
