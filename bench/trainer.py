@@ -48,9 +48,8 @@ class Case(NamedTuple):
 
 
 SFT = "SFTTrainer, matched"
-NONE_RISKY = (
-    "adaptive, no row risky"  # trains as `standard` does, and beside it: what is measured once, it measures
-)
+# It trains as `standard` does, and beside it: what is measured once, it measures.
+NONE_RISKY = "adaptive, no row risky"
 CASES = {
     SFT: Case(None),
     "SFTTrainer, its defaults": Case(None),
