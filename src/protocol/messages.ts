@@ -756,6 +756,14 @@ export interface EndpointConfig {
  */
 export interface RegularisationConfig {
   /**
+   * At which answer tokens: all of them, or the `firstTokens` of each answer.
+   */
+  positions: 'all' | 'first';
+  /**
+   * How many answer tokens `positions: first` means.
+   */
+  firstTokens: number;
+  /**
    * `sample`: each row is regularised by its own risk. `batch`: every row of an optimiser step by the step's mean risk, as in the paper.
    */
   granularity: 'sample' | 'batch';
@@ -811,14 +819,6 @@ export interface AnchorConfig {
  */
 export interface SafetyTokenConfig {
   /**
-   * λ: what the squared distance of the safety tokens' logits weighs.
-   */
-  weight: number;
-  /**
-   * What is compared: raw logits, logits less their mean over the vocabulary, or log-probabilities.
-   */
-  space: 'logit' | 'centered' | 'logprob';
-  /**
    * At which answer tokens: all of them, or the `firstTokens` of each answer.
    */
   positions: 'all' | 'first';
@@ -826,6 +826,14 @@ export interface SafetyTokenConfig {
    * How many answer tokens `positions: first` means.
    */
   firstTokens: number;
+  /**
+   * λ: what the squared distance of the safety tokens' logits weighs.
+   */
+  weight: number;
+  /**
+   * What is compared: raw logits, logits less their mean over the vocabulary, or log-probabilities.
+   */
+  space: 'logit' | 'centered' | 'logprob';
   /**
    * The safety tokens, each the text of one token of the model. Default: chosen from refusals by what the reference says; the run lists them with their numbers.
    */

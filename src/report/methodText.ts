@@ -40,6 +40,7 @@ export function methodSettings(config: RunConfig | null): [string, string][] {
     ['Risk', `${judgeName(config)}; below ${risk.floor} it counts as 0, from ${risk.threshold} a row is flagged`],
     ['β', adaptive && `${regularisation.betaMin} to ${regularisation.betaMax}, ${regularisation.mapping}, one for each ${regularisation.granularity === 'batch' ? 'step' : 'row'}`],
     ['Loss', adaptive && (regularisation.form === 'convex' ? '(1 − β)·nll + β·KL' : `nll + ${regularisation.weight}·β·KL`)],
+    ['KL', (adaptive || method === 'kl') && regularisation.positions === 'first' && `at the first ${regularisation.firstTokens} answer tokens`],
     ['Weight of KL', method === 'kl' && String(regularisation.weight)],
     ['Reference', adaptive || method === 'kl' ? (regularisation.reference === 'cached' ? 'asked once for each row and kept: its likeliest tokens' : 'asked in every step, all tokens') : false],
     ['Anchor rows', !!anchors && `${anchors.perStep ?? Math.ceil(training.batchSize / 8)} in each step, weight ${anchors.weight}`],

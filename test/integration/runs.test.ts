@@ -70,7 +70,7 @@ describe('runs', function () {
         method: 'adaptive',
         risk: { source: 'critic', judge: 'classifier', guard: null, endpoint: null, probe: null, features: 'reference', floor: 0.1, threshold: 0.5 },
         preset: null,
-        regularisation: { granularity: 'sample', mapping: 'linear', betaMin: 0, betaMax: 1, form: 'convex', weight: 5, movingAverage: 0, reference: 'cached' },
+        regularisation: { granularity: 'sample', mapping: 'linear', betaMin: 0, betaMax: 1, form: 'convex', weight: 5, movingAverage: 0, reference: 'cached', positions: 'all', firstTokens: 8 },
         anchors: null,
         safetyTokens: null,
         lora: { rank: 16, alpha: 32, dropout: 0, targetModules: 'all-linear' },

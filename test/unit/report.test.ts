@@ -56,6 +56,12 @@ describe('the report of a run as HTML', () => {
     for (const said of ['support.jsonl:204', 'unscored', '5.6×', 'c0ffee'.padEnd(64, '0'), 'python -m safe_finetuning train support.finetune.json', '"learningRate": 0.0002', '2.13.0', 'β now begins at 0.5', 'Looks settled.', 'One row could not be judged']) assert.ok(text.includes(said), said);
   });
 
+  it('says at which answer tokens KL holds, where it is not all of them', () => {
+    const first = { ...config, regularisation: { ...config.regularisation, positions: 'first' as const, firstTokens: 3 } };
+    assert.match(seen(reportHtml(reportOf({ record: { ...reportOf().record!, config: first } }))), /at the first 3 answer tokens/);
+    assert.doesNotMatch(seen(html), /answer tokens/);
+  });
+
   it('says of a training script what is known of it, and that nothing held it', () => {
     const script = { name: 'mine', path: '/home/someone/mine.py', model: 'owner/model' };
     const input = reportOf({ record: { config: null, script, datasets: [], versions: {} }, configuration: '', before: undefined, after: undefined });

@@ -167,7 +167,18 @@ class RiskConfig(ConfigModel):
     )
 
 
-class RegularisationConfig(ConfigModel):
+class AnswerTokens(ConfigModel):
+    """At which tokens of an answer a term acts."""
+
+    positions: Literal["all", "first"] = Field(
+        "all", description="At which answer tokens: all of them, or the `firstTokens` of each answer."
+    )
+    first_tokens: Annotated[int, Field(ge=1)] = Field(
+        8, description="How many answer tokens `positions: first` means."
+    )
+
+
+class RegularisationConfig(AnswerTokens):
     """How the risk becomes the strength of the pull towards the safe reference (Goel et al. 2026)."""
 
     granularity: Literal["sample", "batch"] = Field(
@@ -233,7 +244,7 @@ class AnchorConfig(ConfigModel):
     )
 
 
-class SafetyTokenConfig(ConfigModel):
+class SafetyTokenConfig(AnswerTokens):
     """Safety token regularisation (Bach and Tran 2026): the logits of refusal tokens stay as they were."""
 
     weight: Annotated[float, Field(ge=0)] = Field(
@@ -243,12 +254,6 @@ class SafetyTokenConfig(ConfigModel):
         "logprob",
         description="What is compared: raw logits, logits less their mean over the vocabulary, or "
         "log-probabilities.",
-    )
-    positions: Literal["all", "first"] = Field(
-        "all", description="At which answer tokens: all of them, or the `firstTokens` of each answer."
-    )
-    first_tokens: Annotated[int, Field(ge=1)] = Field(
-        8, description="How many answer tokens `positions: first` means."
     )
     tokens: list[str] | None = Field(
         None,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .collate import Collator, TrainingRow
-from .config import RegularisationConfig, RunConfig
+from .config import AnswerTokens, RegularisationConfig, RunConfig
 from .errors import UserError
 from .losses import (
     constrained_token_loss,
@@ -67,6 +67,12 @@ def judged_answers(row: Row) -> list[bool]:
     """Which of the answers of `row` count in its risk: those of its training pairs that are no refusals."""
     judged = {len(pair.context) for pair in row.pairs() if not is_refusal(pair.answer)}
     return [turn in judged for turn, message in enumerate(row.messages) if message.role in ANSWERING]
+
+
+def positions_of(settings: AnswerTokens, labels: Tensor) -> Tensor:
+    """At which supervised tokens a term with these settings acts, bool (T,)."""
+    place = place_in_answer(labels)
+    return (place < settings.first_tokens) | (settings.positions == "all")
 
 
 class Terms(NamedTuple):
@@ -160,10 +166,8 @@ class Objective:
     def safety_positions(self, labels: Tensor, index: Tensor) -> Tensor:
         """Where safety token regularisation acts: of the dataset's supervised tokens, bool (T,)."""
         assert self.safety
-        chosen = (index < self.n_dataset).to(labels.device)[row_of_token(labels)]
-        if self.safety.positions == "first":
-            chosen = chosen & (place_in_answer(labels) < self.safety.first_tokens)
-        return chosen
+        of_dataset = (index < self.n_dataset).to(labels.device)
+        return of_dataset[row_of_token(labels)] & positions_of(self.safety, labels)
 
     def ask_reference(self, pad_token_id: int, batch_size: int, progress: Callable[[int, int], None]) -> None:
         """Asks beforehand about every row that the method will ask about, if nobody can be asked later.
@@ -252,7 +256,7 @@ class Objective:
         share = torch.ones_like(alpha)
         share[~of_dataset] = float(n_tokens) / max(n_anchor_tokens, 1)  # a mean of their own, not the sum ÷ N
         said_of = asked[row]  # (T,): the tokens that the reference spoke of, in its order
-        held = (beta > 0)[row]
+        held = (beta > 0)[row] & (positions_of(self.settings, labels) | ~of_dataset[row])
         watched = self.safety_positions(labels, index) if self.safety else None
         terms = token_terms(
             logits,

@@ -111,6 +111,10 @@ CASES = {
     "adaptive": config("adaptive"),
     "adaptive, additive": config("adaptive", regularisation={"form": "additive", "weight": 3.0}),
     "adaptive, β from 0.1": config("adaptive", regularisation={"betaMin": 0.1, "betaMax": 0.7}),
+    "recommended, first tokens": config(
+        "recommended", regularisation={"positions": "first", "firstTokens": 3}
+    ),
+    "kl, first token": config("kl", regularisation={"weight": 0.7, "positions": "first", "firstTokens": 1}),
     "paper": config("adaptive", preset="paper"),
     "released-code": config("adaptive", preset="released-code"),
     "kl": config("kl", regularisation={"weight": 0.7}),
@@ -189,6 +193,8 @@ def naive_loss(case: RunConfig, model, rows, anchors, before=None) -> Tensor:
                 ratio = q[target].log() - p[target].log()
                 data = -(2 / b) * torch.sigmoid(b * ratio).log()
             kl = (p * (p.log() - q.log())).sum()
+            if of_dataset and case.regularisation.positions == "first":
+                kl = kl * (place < case.regularisation.first_tokens)
             total = total + (alpha * data + beta * kl) / (n if of_dataset else n_anchor)
             if (s := case.safety_tokens) and of_dataset and (s.positions == "all" or place < s.first_tokens):
                 shift = {

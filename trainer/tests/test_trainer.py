@@ -96,6 +96,7 @@ SECTIONS = {
     "anchors": {"anchors": {"perStep": 3}},
     "safety tokens": {"safetyTokens": {}},
     "first safety tokens": {"safetyTokens": {"positions": "first", "firstTokens": 2}},
+    "first tokens": {"regularisation": {"positions": "first", "firstTokens": 2}},
     "by batch": {"regularisation": {"granularity": "batch", "betaMin": 0.1, "movingAverage": 0.5}},
 }
 
