@@ -73,8 +73,9 @@ def measure(setting: str, method: str) -> None:
             ]
         return {"points": sorted(found, key=lambda x: x["step"])}
 
-    prompts = ROOT / "trainer" / "safe_finetuning" / "prompts" / "harmful.jsonl"
-    measured(path_of(setting, method), config, [*depends_on(config), prompts], make, rows)
+    trainer = ROOT / "trainer" / "safe_finetuning"
+    asked = [trainer / "prompts" / "harmful.jsonl", trainer / "canary.py"]
+    measured(path_of(setting, method), config, [*depends_on(config), *asked], make, rows)
 
 
 def point(checkpoint: Path, batches: list[dict[str, Any]]) -> Point:

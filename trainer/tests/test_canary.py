@@ -31,10 +31,10 @@ def refusing(tmp_path_factory):
 
 def test_margins_of_prompts_that_have_nothing_in_common(random_model):
     model, tokenizer = random_model
-    prompts, refusing, complying = [[5, 6, 7], [8, 9]], [[10, 11], [12]], [13, 14]
+    prompts, refusing, complying = [[5, 6, 7], [8, 9]], [[10, 11], [12]], 13
     canary = Canary(prompts, refusing, complying, tokenizer.pad_token_id)
     expected = [
-        log_probability(model, prompt, refusal) - log_probability(model, prompt, complying)
+        log_probability(model, prompt, refusal) - log_probability(model, prompt, [complying])
         for prompt, refusal in zip(prompts, refusing, strict=True)
     ]
     assert canary.margins(model) == pytest.approx(expected, rel=1e-5, abs=1e-4)
@@ -66,10 +66,10 @@ def test_margins_are_those_of_a_naive_computation(random_model, asked, refusals)
     model, tokenizer = random_model
     prompts = [chat_ids(tokenizer, text) for text in asked]
     refusing = [tokenizer(text)["input_ids"] for text in refusals]
-    complying = tokenizer(COMPLYING)["input_ids"]
+    complying = tokenizer(COMPLYING)["input_ids"][0]
     canary = Canary(prompts, refusing, complying, tokenizer.pad_token_id)
     expected = [
-        log_probability(model, prompt, refusal) - log_probability(model, prompt, complying)
+        log_probability(model, prompt, refusal) - log_probability(model, prompt, [complying])
         for prompt, refusal in zip(prompts, refusing, strict=True)
     ]
     # The softmax is in fp32.
@@ -81,7 +81,7 @@ def test_asking_leaves_the_model_as_it_was(random_model, training):
     model, tokenizer = random_model
     model.train(training)
     ids = chat_ids(tokenizer, "x")
-    Canary([ids, ids + ids], [[5], [6, 7]], [8, 9], tokenizer.pad_token_id).margins(model)
+    Canary([ids, ids + ids], [[5], [6, 7]], 8, tokenizer.pad_token_id).margins(model)
     assert model.training is training
     assert all(parameter.grad is None for parameter in model.parameters())
 
