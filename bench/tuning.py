@@ -39,11 +39,11 @@ CANDIDATES: dict[str, dict[float, dict[str, Any]]] = {
     },
     "safety-tokens, centered": {
         x: {"method": "safety-tokens", "safetyTokens": {"weight": x, "space": "centered"}}
-        for x in (0.1, 1.0, 10.0)
+        for x in (1.0, 10.0)
     },
     "safety-tokens, logit": {
         x: {"method": "safety-tokens", "safetyTokens": {"weight": x, "space": "logit"}}
-        for x in (0.1, 1.0, 10.0)
+        for x in (1.0, 10.0)
     },
     "recommended (anchors)": {
         x: {"method": "recommended", "anchors": {"weight": x}} for x in (0.3, 1.0, 3.0)
