@@ -47,7 +47,7 @@ def make_probe(config: RunConfig, base: Path, labelled: Path | None, kind: Kind,
     card = _card(
         config,
         probe,
-        (data, out_of_fold(states, data.harmful, probe)),
+        (data, out_of_fold(states, data.harmful, kind)),
         (unseen, probe.risk(_states(loaded, unseen.prompts, over_tokens))),
         f"{alarms} of {len(ordinary)}",
     )

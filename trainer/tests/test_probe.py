@@ -58,9 +58,28 @@ def test_risks_of_unseen_folds_are_those_of_other_probes(kind):
     noise = torch.randn(60, 4, 8, generator=torch.Generator().manual_seed(2))
     harmful = torch.tensor([i % 3 == 0 for i in range(60)])
     probe = train_probe(noise, harmful.tolist(), kind, "f")
-    unseen = out_of_fold(noise, harmful.tolist(), probe)
+    unseen = out_of_fold(noise, harmful.tolist(), kind)
     assert not torch.equal(unseen, probe.risk(noise))
     assert ((unseen > 0.5) == harmful).double().mean() < 0.85  # noise can be learnt by heart, not foreseen
+
+
+def test_the_layer_is_not_chosen_by_the_prompts_that_are_judged():
+    """Of many layers of noise the one that happens to fit would look as if it knew something."""
+    from sklearn.metrics import roc_auc_score
+
+    harmful = [i % 2 == 0 for i in range(40)]
+    found = []
+    for seed in range(3):
+        noise = torch.randn(40, 60, 4, generator=torch.Generator().manual_seed(seed))
+        found.append(roc_auc_score(harmful, out_of_fold(noise, harmful, "layer")))
+    assert sum(found) / len(found) < 0.62
+
+
+def test_as_few_prompts_as_are_asked_for_are_enough():
+    states, _ = states_of(30, 0)
+    harmful = [i < 10 for i in range(30)]
+    assert train_probe(states, harmful, "layer", "f").layers
+    assert len(out_of_fold(states, harmful, "layer")) == 30
 
 
 @pytest.mark.parametrize("kind", KINDS)

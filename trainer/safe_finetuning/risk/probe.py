@@ -29,6 +29,7 @@ Kind = Literal["layer", "pooled", "released-code"]
 TRAIN_A_PROBE = "Train one with `python -m safe_finetuning probe CONFIGURATION`."
 BATCH_PROMPTS = 16
 FOLDS = 5
+LEAST_PROMPTS = 2 * FOLDS  # harmful and harmless ones each
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of the logistic regression, tried by cross-validation
 HIDDEN_UNITS, EPOCHS, BATCH_STATES = 512, 100, 32  # of the network of kind `released-code`
 HELD_OUT_SHARE = 0.2  # of its prompts, by which its best epoch is chosen
@@ -193,14 +194,18 @@ def train_probe(states: Tensor, harmful: Sequence[bool], kind: Kind, fingerprint
     Raises:
         UserError: too few prompts of one kind for cross-validation.
     """
-    from sklearn.linear_model import LogisticRegression
-
     labels = [int(x) for x in harmful]
-    if min(sum(labels), len(labels) - sum(labels)) < 2 * FOLDS:
+    if min(sum(labels), len(labels) - sum(labels)) < LEAST_PROMPTS:
         raise UserError(
-            f"A probe needs {2 * FOLDS} harmful and {2 * FOLDS} harmless prompts or more; there are "
+            f"A probe needs {LEAST_PROMPTS} harmful and {LEAST_PROMPTS} harmless prompts or more; there are "
             f"{sum(labels)} and {len(labels) - sum(labels)}. Add some to the labelled file."
         )
+    return _fitted(states, labels, kind, fingerprint)
+
+
+def _fitted(states: Tensor, labels: list[int], kind: Kind, fingerprint: str) -> Probe:
+    from sklearn.linear_model import LogisticRegression
+
     everything = tuple(range(states.shape[1]))
     if kind == "released-code":
         return _train_network(states, labels, everything, fingerprint)
@@ -273,17 +278,16 @@ def _train_network(states: Tensor, labels: list[int], layers: tuple[int, ...], f
     return Probe("released-code", layers, fingerprint, tensors)
 
 
-def out_of_fold(states: Tensor, harmful: Sequence[bool], probe: Probe) -> Tensor:
-    """Risks (n,) of the training prompts by probes of the same kind and layers that have not seen them."""
+def out_of_fold(states: Tensor, harmful: Sequence[bool], kind: Kind) -> Tensor:
+    """Risks (n,) of the training prompts by probes that have not seen them, neither to be fitted nor to
+    choose their layer."""
     from sklearn.model_selection import StratifiedKFold
 
-    labels = [bool(x) for x in harmful]
+    labels = [int(x) for x in harmful]
     risks = torch.zeros(len(labels), dtype=torch.float64)
-    chosen = states[:, list(probe.layers)]
-    for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=1).split(chosen[:, 0], labels):
-        kind: Kind = "pooled" if probe.kind == "layer" else probe.kind
-        fold = train_probe(chosen[fit], [labels[i] for i in fit], kind, probe.fingerprint)
-        risks[held] = fold.risk(chosen[held])
+    for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=1).split(states[:, 0], labels):
+        fold = _fitted(states[fit], [labels[i] for i in fit], kind, "")
+        risks[held] = fold.risk(states[held])
     return risks
 
 
