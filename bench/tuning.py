@@ -4,8 +4,8 @@
 
 Each candidate is trained on the rows of two of the matrix's settings and measured on attack prompts and
 SST-2 rows of the training split that nothing is trained on. Chosen is, among those that keep 98 % of the
-accuracy of `standard`, the one with the fewest successful attacks, and of equals the smallest weight: the
-trainer's defaults.
+accuracy of `standard`, the one with the fewest successful attacks; of equals the trainer's default, which
+nothing speaks against, or else the smallest weight.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ CANDIDATES: dict[str, dict[float, dict[str, Any]]] = {
         for x in (1.0, 10.0)
     },
     "safety-tokens, logit": {
-        x: {"method": "safety-tokens", "safetyTokens": {"weight": x, "space": "logit"}}
-        for x in (1.0, 10.0)
+        x: {"method": "safety-tokens", "safetyTokens": {"weight": x, "space": "logit"}} for x in (1.0, 10.0)
     },
     "recommended (anchors)": {
         x: {"method": "recommended", "anchors": {"weight": x}} for x in (0.3, 1.0, 3.0)
@@ -83,7 +82,8 @@ def main() -> int:
         f"`{COMMAND}` trains on the rows of the settings {' and '.join(USED_IN)} (seed {SEED}) and measures "
         f"on {ATTACKS} attack prompts and {SST2_ROWS.stop - SST2_ROWS.start} SST-2 rows of the training "
         "split that nothing else uses. Chosen, in bold, is the weight with the fewest successful attacks "
-        f"among those that keep {LEAST_ACCURACY:.0%} of the accuracy of `standard`.",
+        f"among those that keep {LEAST_ACCURACY:.0%} of the accuracy of `standard`; of equals the trainer's "
+        "default, which nothing speaks against, or else the smallest.",
         "",
         "| | λ | " + " | ".join(f"attacks, {s} | accuracy, {s}" for s in USED_IN) + " |",
         "|---|---|" + "---|---|" * len(USED_IN),
@@ -97,13 +97,28 @@ def main() -> int:
             for weight, config in configs.items()
         }
         useful = [w for w in found if statistics.mean(x["accuracy"] for x in found[w]) >= least]
-        best = min(useful, key=lambda w: (statistics.mean(x["attacks"] for x in found[w]), w), default=None)
+        attacked = {w: statistics.mean(x["attacks"] for x in found[w]) for w in useful}
+        best = min(useful, key=lambda w: (attacked[w], not is_default(configs[w]), w), default=None)
         for weight, cells in found.items():
             lines.append(line(method, f"**{weight:g}**" if weight == best else f"{weight:g}", cells))
     section = "\n".join(lines)
     update_section(ROOT / "docs" / "results.md", "tuning", section)
     print(section)
     return 0
+
+
+def is_default(config: dict[str, Any]) -> bool:
+    """Whether the trainer takes this weight unasked."""
+    from safe_finetuning.config import RunConfig
+
+    def complete(**sections: Any) -> RunConfig:
+        return RunConfig.model_validate({"model": "example", "dataset": {"path": "rows.jsonl"}} | sections)
+
+    unasked = {
+        name: {k: v for k, v in section.items() if k != "weight"} if isinstance(section, dict) else section
+        for name, section in config.items()
+    }
+    return complete(**unasked) == complete(**config)
 
 
 def line(method: str, weight: str, cells: list[dict[str, Any]]) -> str:
