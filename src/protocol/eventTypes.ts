@@ -2,4 +2,4 @@
 export const eventTypes: ReadonlySet<string> = new Set(['attempt_started', 'phase', 'progress', 'dataset', 'batch', 'checkpoint', 'evaluation', 'measurement', 'canary', 'budget', 'settings', 'command_acknowledged', 'activity', 'warning', 'heartbeat', 'finished']);
 
 /** Changes whenever a message does. */
-export const protocolFingerprint = '110cc66dcd9c6144';
+export const protocolFingerprint = '9a54ee1d9ba9c0f1';
