@@ -71,6 +71,9 @@ function batchReader({ Batch, RowColumns }) {
       }
       literal = '},';
       fields.push(`${key}: new BatchRows(scan.listsText, scan.places)`);
+    } else if (property.type === 'array') {
+      fields.push(`${key}: []`);
+      literal += '[],'; // what it names is rare: such a line is left to a full parse
     } else {
       read(`const ${key} = scan.${kindOf(property)}(${property.minimum ?? ''})`);
       fields.push(key);

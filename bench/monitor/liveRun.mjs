@@ -105,6 +105,6 @@ function batch(number) {
   };
   return {
     type: 'batch', step: number, totalSteps: stepsOfRun, epoch: number / 1000, nll: loss, kl: 0.1, anchors: null, safetyTokens: null, total: loss + 0.1, riskMean: 0.5, riskMax: Math.random(), betaMean: 0.5, betaMax: 0.5,
-    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, gpuLoad: null, etaSeconds: 10, canary: number % 10 ? null : 5, rows,
+    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, gpuLoad: null, etaSeconds: 10, canary: number % 10 ? null : 5, notFinite: [], rows,
   };
 }

@@ -57,7 +57,7 @@ export function batchLine(seq, ts, step, totalSteps, { head, canary, rows }, ran
   return (
     `{"v":1,"seq":${seq},"ts":${ts},"type":"batch","step":${step},"totalSteps":${totalSteps},"epoch":${step / 1000},` +
     `"nll":${nll},"kl":${0.1 * random()},"anchors":${0.02 * random()},"safetyTokens":null,"total":${nll + random()},` +
-    `${head}"etaSeconds":${etaSeconds},"canary":${step % 10 ? 'null' : canary},"rows":${rows}}\n`
+    `${head}"etaSeconds":${etaSeconds},"canary":${step % 10 ? 'null' : canary},"notFinite":[],"rows":${rows}}\n`
   );
 }
 

@@ -15,6 +15,7 @@ import { Looking } from '../charts/looking';
 import { canaryHint } from '../charts/specs';
 import { onThemeChange, recolour } from '../charts/theme';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
+import { withGaps } from '../charts/values';
 import { h, icon } from '../common/dom';
 import { decimal, duration, exponent, hundredths, integer, tenths } from '../../src/common/format';
 import { Place } from '../common/place';
@@ -185,9 +186,9 @@ function receive(message: ToCompare): void {
     case 'runs':
       return showRuns(message);
     case 'series': {
-      const { run, replace, columns: values, smoothed, extent } = message;
+      const { run, replace, gaps, smoothed, extent } = message;
       const before = replace ? undefined : columns[run];
-      columns[run] = { values: longer(before?.values, values), smoothed: smoothed && longer(before?.smoothed ?? undefined, smoothed), extent };
+      columns[run] = { values: longer(before?.values, withGaps(message.columns, gaps)), smoothed: smoothed && longer(before?.smoothed ?? undefined, withGaps(smoothed, gaps)), extent };
       return drawSoon();
     }
     default: {

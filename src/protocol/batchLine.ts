@@ -73,7 +73,7 @@ const literals = [
   ',"gpuLoad":',
   ',"etaSeconds":',
   ',"canary":',
-  ',"rows":{"file":',
+  ',"notFinite":[],"rows":{"file":',
   ',"line":',
   ',"hash":',
   ',"risk":',
@@ -147,5 +147,5 @@ export function scanBatch(scan: LineScan): Batch | undefined {
   scan.list('numberOrNull');
   scan.literal(literals[30]!);
   if (!scan.succeeded) return undefined;
-  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, gpuLoad, etaSeconds, canary, rows: new BatchRows(scan.listsText, scan.places) };
+  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, gpuLoad, etaSeconds, canary, notFinite: [], rows: new BatchRows(scan.listsText, scan.places) };
 }

@@ -233,6 +233,10 @@ export interface Batch {
    * How much likelier refusing is than complying after this step, in nats, mean over held-out harmful prompts; null where it was not asked.
    */
   canary: number | null;
+  /**
+   * Which of these numbers are null because they were NaN or infinite, by their names.
+   */
+  notFinite: string[];
   rows: RowColumns;
 }
 /**

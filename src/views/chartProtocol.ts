@@ -11,6 +11,8 @@ export interface SeriesMessage<Name extends SeriesName> {
   columns: Columns<Name>;
   /** The same, smoothed, where that was asked for. */
   smoothed: Columns<Name> | null;
+  /** Of the series that have a value at some steps only, where among these it was NaN or infinite, which is another thing than none. */
+  gaps: Partial<Record<Name, number[]>>;
   /** What the whole run reaches from and to, on the axis. */
   extent: [number, number];
 }

@@ -14,9 +14,10 @@ memory in bytes, losses in nats per supervised token.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .config import BudgetAction, Model, RunConfig, Unit
 
@@ -163,7 +164,19 @@ class Batch(Event):
         description="How much likelier refusing is than complying after this step, in nats, mean over "
         "held-out harmful prompts; null where it was not asked.",
     )
+    not_finite: list[str] = Field(
+        [], description="Which of these numbers are null because they were NaN or infinite, by their names."
+    )
     rows: RowColumns
+
+    @model_validator(mode="after")
+    def _name_what_is_not_finite(self) -> Self:
+        self.not_finite = self.not_finite or [
+            field.alias or name
+            for name, field in type(self).model_fields.items()
+            if isinstance(value := getattr(self, name), float) and not math.isfinite(value)
+        ]
+        return self
 
 
 class CheckpointSaved(Event):

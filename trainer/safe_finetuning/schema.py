@@ -32,7 +32,7 @@ class _Schema(GenerateJsonSchema):
 
 
 class _MessageSchema(_Schema):
-    """A field with a default may be missing where a message is read: also one whose default has to be made."""
+    """Tells the default of every field that has one, also where it has to be made."""
 
     def get_default_value(self, schema: Any) -> Any:
         make = schema.get("default_factory")

@@ -1,5 +1,7 @@
 """What is kept in run folders stays readable: nothing that is required of a message is ever added to it."""
 
+import json
+
 import pytest
 
 from safe_finetuning import protocol as p
@@ -50,3 +52,18 @@ def test_a_field_that_is_added_has_a_default(model):
 
 def test_every_event_is_held_to_it():
     assert {model.__name__ for model in REQUIRED} >= set(EVENTS)
+
+
+def test_a_number_that_is_none_is_null_and_named():
+    rows = p.RowColumns(file=[], line=[], hash=[], risk=[], beta=[], nll=[], kl=[])
+    missing = dict.fromkeys(("nll", "kl", "risk_mean", "risk_max", "beta_mean", "beta_max", "learning_rate"))
+    given = {**missing, "tokens": 3, "tokens_per_second": 1.0, "step_seconds": 1.0, "memory_bytes": 1}
+    step = {"seq": 1, "ts": 1.0, "step": 1, "total_steps": 2, "epoch": 0.5, "eta_seconds": None, "rows": rows}
+    told = p.Batch(**given, **step, total=float("nan"), grad_norm=float("-inf"), canary=float("inf"))
+    written = json.loads(told.model_dump_json(by_alias=True))
+    assert (written["total"], written["gradNorm"], written["canary"]) == (None, None, None)
+    assert written["notFinite"] == ["total", "gradNorm", "canary"]
+    again = p.Batch.model_validate_json(told.model_dump_json(by_alias=True))
+    assert again.not_finite == told.not_finite
+    calm = p.Batch(**given, **step, total=1.0, grad_norm=None)
+    assert (calm.not_finite, calm.canary) == ([], None)
