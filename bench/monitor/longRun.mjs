@@ -73,7 +73,7 @@ export function tail(random, rows) {
   };
   const hash = () => list(() => Math.floor(random() * 16).toString(16)).join('').padEnd(16, '0').slice(0, 16);
   const columns = {
-    file: list(() => 0), line: list(() => 1 + Math.floor(5000 * random())), hash: list(hash), risk, beta: risk, nll: list(() => 3 * random()), kl: list(random),
+    file: list(() => 0), line: list(() => 1 + Math.floor(5000 * random())), hash: list(hash), risk, beta: risk, nll: list(() => 3 * random()), kl: list(random), tokens: list(() => 20 + Math.floor(100 * random())),
   };
   return { head: `${JSON.stringify(numbers).slice(1, -1)},`, canary: 12 - random(), rows: JSON.stringify(columns) };
 }

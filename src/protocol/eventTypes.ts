@@ -2,4 +2,4 @@
 export const eventTypes: ReadonlySet<string> = new Set(['attempt_started', 'phase', 'progress', 'dataset', 'batch', 'checkpoint', 'evaluation', 'measurement', 'canary', 'budget', 'settings', 'command_acknowledged', 'activity', 'warning', 'heartbeat', 'finished']);
 
 /** Changes whenever a message does. */
-export const protocolFingerprint = 'db4f254e783d5c8d';
+export const protocolFingerprint = 'b1b1c4c8d2f0f829';

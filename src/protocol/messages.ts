@@ -259,6 +259,10 @@ export interface RowColumns {
    * Mean KL(reference ‖ model); null where not computed.
    */
   kl: (number | null)[];
+  /**
+   * The row's supervised tokens: what its means weigh in the loss.
+   */
+  tokens: number[];
 }
 export interface CheckpointSaved {
   v: 1;

@@ -31,7 +31,7 @@ export const batch = (step: number, values: Partial<Batch> = {}): Batch => ({
   etaSeconds: 10,
   canary: null,
   notFinite: [],
-  rows: { file: [0, 0], line: [3, 9], hash: ['a'.repeat(16), 'b'.repeat(16)], risk: [0.1, 0.9], beta: [0, 0.9], nll: [1, 2], kl: [null, 0.1] },
+  rows: { file: [0, 0], line: [3, 9], hash: ['a'.repeat(16), 'b'.repeat(16)], risk: [0.1, 0.9], beta: [0, 0.9], nll: [1, 2], kl: [null, 0.1], tokens: [40, 60] },
   ...values,
 });
 

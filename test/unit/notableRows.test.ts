@@ -16,6 +16,7 @@ describe('the rows of a run that somebody should read', () => {
     batch(number, {
       rows: {
         file: rows.map(() => 0),
+        tokens: rows.map(() => 9),
         line: rows.map(([, line]) => line),
         hash: rows.map(([hash]) => hash),
         risk: rows.map(([, , risk]) => risk),

@@ -23,7 +23,7 @@ import { Smoother } from '../../src/views/smoothing';
 import { at, attempt, batch, measurement } from './batches';
 import { until } from './until';
 
-const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], ...values });
+const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], tokens: [], ...values });
 
 const grown = (steps: number, values: (step: number) => Parameters<typeof batch>[1] = () => ({}), state = new RunState()) => {
   const first = state.series.length + 1;
@@ -203,9 +203,24 @@ describe('the rows of a range of steps', () => {
     ]);
     const [b, a, unmeasured] = found;
     assert.deepStrictEqual([b!.riskMax, b!.nllMean], [null, 3]);
-    assert.ok(Math.abs(b!.pull - 0.3) < 1e-12);
-    assert.ok(Math.abs(b!.contribution - (0.5 * 2 + 0.5 * 0.4 + 0.1)) < 1e-12);
-    assert.deepStrictEqual([a!.riskMax, a!.contribution, unmeasured!.nllMean], [0.1, 1, null]);
+    assert.ok(Math.abs(b!.pull - ((0.5 * 0.4) / 2 + 0.1)) < 1e-12, 'without their tokens, rows of a step count alike');
+    assert.ok(Math.abs(b!.contribution - ((0.5 * 2 + 0.5 * 0.4) / 2 + 0.1)) < 1e-12);
+    assert.deepStrictEqual([a!.riskMax, a!.contribution, unmeasured!.nllMean], [0.1, 0.5, null]);
+  });
+
+  it('add to the loss by their tokens: a long row more than a short one of a higher mean', () => {
+    const step = rows({ file: [0, 0], line: [3, 9], hash: ['short', 'long'], risk: [0, 0], beta: [0, 0.5], nll: [5, 2], kl: [null, 1], tokens: [2, 498] });
+    const [long, short] = aggregateRows([step], () => 1);
+    assert.deepStrictEqual([long!.hash, short!.hash], ['long', 'short']);
+    assert.ok(Math.abs(long!.contribution - (498 * 2.5) / 500) < 1e-12 && Math.abs(long!.pull - (498 * 0.5) / 500) < 1e-12);
+    const loss = (2 * 5 + 498 * (2 + 0.5)) / 500;
+    assert.ok(Math.abs(long!.contribution + short!.contribution - loss) < 1e-12, 'together they are the loss');
+  });
+
+  it('are ranked by their tokens in the steps that tell them, and by their means in those that do not', () => {
+    const step = rows({ file: [0, 0], line: [3, 9], hash: ['short', 'long'], risk: [0, 0], beta: [0, 0], nll: [5, 2], kl: [null, null] });
+    assert.deepStrictEqual(aggregateRows([step], () => 1).map(({ hash }) => hash), ['short', 'long']);
+    assert.deepStrictEqual(aggregateRows([step, { ...step, tokens: [2, 498] }, { ...step, tokens: [2, 498] }], () => 1).map(({ hash }) => hash), ['long', 'short']);
   });
 
   it('weigh as their method does', () => {

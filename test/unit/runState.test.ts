@@ -149,10 +149,10 @@ describe('sampleSteps', () => {
   it('keeps the steps at which a value was no number, and of very many of them some', () => {
     const noNumber = (every: number) => {
       const series = new Series();
-      for (let step = 1; step <= 50_000; step++) series.add(batch(step, step % every === 0 ? { canary: null, notFinite: ['canary'] } : {}), 0, 0);
+      for (let step = 1; step <= 10_000; step++) series.add(batch(step, step % every === 0 ? { canary: null, notFinite: ['canary'] } : {}), 0, 0);
       return sampleSteps(series, panelSeries, 1200).filter(index => series.isOdd('canary', index));
     };
-    assert.deepStrictEqual(noNumber(12_345), [12_344, 24_689, 37_034, 49_379]);
+    assert.deepStrictEqual(noNumber(3456), [3455, 6911]);
     assert.ok(noNumber(2).length >= 250 && noNumber(1).length <= 1200);
   });
 

@@ -216,7 +216,7 @@ class SafetyMonitorCallback(TrainerCallback):
             memory_bytes=memory_in_use(args.device),
             gpu_load=self._gpu_load.latest() if self._gpu_load else None,
             eta_seconds=remaining * sum(self._step_seconds) / len(self._step_seconds),
-            rows=p.RowColumns(file=[], line=[], hash=[], risk=[], beta=[], nll=[], kl=[]),
+            rows=p.RowColumns(file=[], line=[], hash=[], risk=[], beta=[], nll=[], kl=[], tokens=[]),
         )
 
     def _tell_checkpoint(self, output: Path, step: int) -> None:

@@ -51,6 +51,7 @@ class RowColumns(Model):
     beta: list[float]
     nll: list[float | None] = Field(description="Mean negative log-likelihood over the row's tokens.")
     kl: list[float | None] = Field(description="Mean KL(reference ‖ model); null where not computed.")
+    tokens: list[int] = Field([], description="The row's supervised tokens: what its means weigh in the loss.")
 
 
 # --- events.jsonl: what the trainer says --------------------------------------------------------------
