@@ -147,14 +147,13 @@ describe('a run that is read from odd events', () => {
     );
   });
 
-  it('begins again with a file that was replaced or has shrunk', async function () {
+  it('begins again with a file that was replaced or written over', async function () {
     this.timeout(120_000);
     await fc.assert(
       fc.asyncProperty(files, files, fc.boolean(), async (before, after, replaced) => {
         const file = path.join(folder, 'events.jsonl');
         const write = (entries: Entry[], to: string) => fs.writeFileSync(to, entries.map(({ text }) => `${text}\n`).join(''));
         write(before, file);
-        const size = fs.statSync(file).size;
         const { tail, state } = read(file, () => new RunState());
         await tail.read();
         assertAs(state(), before);
@@ -162,8 +161,7 @@ describe('a run that is read from odd events', () => {
         feed.next(state());
         write(after, `${file}.new`);
         if (replaced) fs.renameSync(`${file}.new`, file);
-        else if (fs.statSync(`${file}.new`).size < size) write(after, file);
-        else return tail.dispose();
+        else write(after, file);
         await tail.read();
         tail.dispose();
         assertAs(state(), after);
