@@ -54,7 +54,7 @@ describe('of the texts of rows', () => {
     writeFileSync(path.join(folder, 'events.jsonl'), `${events.map(event => JSON.stringify(event)).join('\n')}\n`);
     const run = new Run(folder, log);
     await run.refresh();
-    await run.readEvents(new AbortController().signal, () => undefined);
+    await run.read(new AbortController().signal, () => undefined);
     const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), 1e12);
     run.dispose();
     assert.equal(input.dataset?.invalid.length, 6);
