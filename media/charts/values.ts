@@ -27,7 +27,7 @@ export function percentiles(values: readonly number[], [low, high]: readonly [nu
   return [at(low), at(high)];
 }
 
-/** Leaves out what does not grow: a clock was set back, or two steps fall on one instant. */
+/** Leaves out what does not grow: two steps fall on one instant. */
 export function growing(x: readonly number[]): number[] {
   let highest = -Infinity;
   return x.flatMap((value, index) => {

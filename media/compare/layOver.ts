@@ -16,8 +16,7 @@ export interface RunColumns {
   extent: [number, number];
 }
 
-/** `began`: from when on its time counts. */
-export type KnownRun = (RunColumns & { began: number }) | undefined;
+export type KnownRun = RunColumns | undefined;
 
 type Key = `${number}:${ComparedSeries}`;
 
@@ -33,7 +32,7 @@ function joined(runs: readonly KnownRun[], axis: Axis, columnsOf: (run: RunColum
   const tables = runs.map((run, index): uPlot.AlignedData => {
     keys.push(...comparedSeries.map((name): Key => `${index}:${name}`));
     if (!run) return [[], ...comparedSeries.map(() => [])];
-    const whole = run.values[axis].map(value => (value ?? NaN) - (axis === 'ts' ? run.began : 0));
+    const whole = run.values[axis].map(value => value ?? NaN);
     const indices = growing(whole);
     return [indices.map(at => whole[at]!), ...comparedSeries.map(name => indices.map(at => columnsOf(run)[name][at]))];
   });
@@ -42,8 +41,7 @@ function joined(runs: readonly KnownRun[], axis: Axis, columnsOf: (run: RunColum
 }
 
 /** What all of them reach from and to. */
-export function extentOf(runs: readonly KnownRun[], axis: Axis): [number, number] {
+export function extentOf(runs: readonly KnownRun[]): [number, number] {
   const known = runs.filter(run => run !== undefined);
-  const offset = (began: number) => (axis === 'ts' ? began : 0);
-  return [Math.min(...known.map(({ extent, began }) => extent[0] - offset(began))), Math.max(...known.map(({ extent, began }) => extent[1] - offset(began)))];
+  return [Math.min(...known.map(({ extent }) => extent[0])), Math.max(...known.map(({ extent }) => extent[1]))];
 }

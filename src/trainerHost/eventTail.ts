@@ -106,8 +106,8 @@ export class LineDecoder {
 
 /** The first and the last bytes of what was read of a file: one that was written over has others, however long it is. */
 class Ends {
-  private first = Buffer.alloc(0);
-  private last = Buffer.alloc(0);
+  private first: Buffer = Buffer.alloc(0);
+  private last: Buffer = Buffer.alloc(0);
   private position = 0;
 
   /** What comes next. */

@@ -24,7 +24,6 @@ export type Phase = PhaseStarted['phase'];
 /** The numbers that every step's event has. */
 export const seriesNames = [
   'step',
-  'ts',
   'epoch',
   'nll',
   'kl',
@@ -55,9 +54,13 @@ const derived = {
 
 const derivedNames = Object.keys(derived) as (keyof typeof derived)[];
 
-/** `attackSuccess`: in percent, at the steps after which the model was measured. */
+/**
+ * `time`: in milliseconds, what the steps have taken so far. No clock can jump in it, and neither pauses nor the nights
+ * between attempts stretch it. `attackSuccess`: in percent, at the steps after
+ * which the model was measured.
+ */
 export type SeriesName = ColumnName | 'attackSuccess';
-type ColumnName = (typeof seriesNames)[number] | keyof typeof derived;
+type ColumnName = (typeof seriesNames)[number] | keyof typeof derived | 'time';
 
 const mean = (values: readonly number[]): number | null =>
   values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
@@ -68,12 +71,12 @@ export const riskBins = 10;
 export const riskBin = (risk: number | null): number => Math.min(riskBins - 1, Math.max(0, Math.floor((risk ?? 1) * riskBins)));
 
 /** Kept to the last digit, the time to the millisecond; the others as charts need them. */
-const exactSeries: readonly ColumnName[] = ['step', 'ts', 'tokens'];
+const exactSeries: readonly ColumnName[] = ['step', 'time', 'tokens'];
 /** What every step has: where it is missing without a word, an earlier trainer had NaN or infinity. */
 const everyStepHas = ['nll', 'total', 'gradNorm'] as const satisfies readonly ColumnName[];
 /** They grow from step to step: their extremes are the ends. */
-const growing: readonly ColumnName[] = ['step', 'ts', 'epoch'];
-const columnNames: readonly ColumnName[] = [...seriesNames, ...derivedNames];
+const growing: readonly ColumnName[] = ['step', 'time', 'epoch'];
+const columnNames: readonly ColumnName[] = [...seriesNames, 'time', ...derivedNames];
 export const varying = columnNames.filter(name => !growing.includes(name));
 /** So many steps are summarised, to find the extremes of many more. */
 const groupLength = 256;
@@ -132,8 +135,10 @@ export class Series {
     return sum;
   }
 
-  add(batch: Batch, offset: number, length: number): void {
-    for (const name of seriesNames) this.columns[name].set(this.count, name === 'ts' ? Math.round(batch.ts) : batch[name]);
+  /** @param from the step that the run began after, where this is the first one */
+  add(batch: Batch, offset: number, length: number, from = 0): void {
+    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
+    this.columns.time.set(this.count, this.timeAfter(batch, from));
     this.notFinite.set(this.count, oddBits(batch));
     for (const name of derivedNames) this.columns[name].set(this.count, derived[name](batch));
     const inBins = new Array<number>(riskBins).fill(0);
@@ -284,6 +289,13 @@ export class Series {
     }
   }
 
+  /** A script tells of some steps only, with the mean time of those since the last. */
+  private timeAfter({ step, stepSeconds }: Batch, from: number): number {
+    const [last, time] = this.count ? [this.at('step', this.count - 1), this.at('time', this.count - 1)] : [Math.min(from, step - 1), 0];
+    const milliseconds = 1000 * stepSeconds * (step - last);
+    return Math.round(time + (milliseconds > 0 && Number.isFinite(milliseconds) ? milliseconds : 0));
+  }
+
   /** Whether a step has a value, be it NaN or infinite. */
   private has(name: ColumnName, index: number): boolean {
     return !Number.isNaN(this.columns[name].get(index)) || this.isOdd(name, index);
@@ -336,8 +348,8 @@ export class RunState {
   /** The answers to commands, newest last. */
   acknowledged: CommandAcknowledged[] = [];
   counts: EventCounts = { bad: 0, unknown: 0, repeated: 0 };
-  /** Number of the attempt's last batch event. */
-  private lastBatch = -1;
+  /** Of the attempt, the number of the newest event of each kind. */
+  private readonly newest = new Map<string, number>();
   private readonly listed = new Set<string>();
   /** Milliseconds since the Unix epoch of the first and the last event. */
   firstEvent: number | undefined;
@@ -368,19 +380,26 @@ export class RunState {
       this.counts.repeated++;
       return false;
     }
+    this.newest.set(kindOf(event), event.seq);
     this.firstEvent ??= event.ts;
     this.lastEvent = event.ts;
     this.reduce(event, offset, length);
     return true;
   }
 
-  /** Events come in the order of their numbers, and attempts in theirs. What is listed must not be listed twice. */
+  /**
+   * Attempts come in the order of their numbers, and events in that of theirs: what an earlier attempt said counts no
+   * more, and the newest word of a kind is not taken back by an older one. What is listed must not be listed twice.
+   */
   private isRepeated(event: AnyEvent): boolean {
+    if (event.type === 'attempt_started') return event.attempt <= (this.attempt?.attempt ?? 0);
+    if (event.seq < (this.attempt?.seq ?? 0)) return true;
+    const newest = this.newest.get(kindOf(event)) ?? -1;
     switch (event.type) {
-      case 'attempt_started':
-        return event.attempt <= (this.attempt?.attempt ?? 0);
+      case 'heartbeat':
+        return false;
       case 'batch':
-        return event.seq <= this.lastBatch;
+        return event.seq <= newest;
       case 'budget':
       case 'settings':
       case 'command_acknowledged':
@@ -391,7 +410,7 @@ export class RunState {
         return false;
       }
       default:
-        return false;
+        return event.seq < newest;
     }
   }
 
@@ -453,7 +472,7 @@ export class RunState {
     this.interventions = this.interventions.filter(intervention => holdsFrom(intervention) <= event.fromStep);
     this.measurements = this.measurements.filter(({ step }) => step <= event.fromStep);
     this.attempt = event;
-    this.lastBatch = -1;
+    this.newest.clear();
     this.phase = undefined;
     this.latest = undefined;
     this.after = undefined;
@@ -468,8 +487,7 @@ export class RunState {
 
   private addBatch(batch: Batch, offset: number, length: number): void {
     if (this.series.cutAfter(batch.step - 1)) this.generation++;
-    this.series.add(batch, offset, length);
-    this.lastBatch = batch.seq;
+    this.series.add(batch, offset, length, this.attempt?.fromStep);
     this.latest = batch;
     this.countSteps(batch);
   }
@@ -484,6 +502,9 @@ export class RunState {
     this.generation++;
   }
 }
+
+/** Reports of progress and phases are one story. */
+const kindOf = ({ type }: AnyEvent): string => (type === 'progress' ? 'phase' : type);
 
 /** The step after which it holds: of a roll-back, the one that the run has gone back to. */
 export const holdsFrom = (event: BudgetExceeded | SettingsChanged): number => ('backTo' in event ? event.backTo : null) ?? event.step;

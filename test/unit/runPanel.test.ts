@@ -8,7 +8,7 @@ import type { RowColumns, RunConfig } from '../../src/protocol/messages';
 import { Run } from '../../src/trainerHost/run';
 import { riskBins, RunState } from '../../src/trainerHost/runState';
 import { asLook, type Look } from '../../src/views/chartProtocol';
-import { lookAtRun, runsMessage } from '../../src/views/compareModel';
+import { runsMessage } from '../../src/views/compareModel';
 import { configDifferences, flatten } from '../../src/views/configDifference';
 import type { ChartSpec } from '../../media/charts/chartSpec';
 import { pictureOf, type Shown } from '../../media/charts/picture';
@@ -125,7 +125,7 @@ describe('a series that is looked at in part', () => {
   it('is what a page may ask for', () => {
     assert.deepStrictEqual(asLook({ axis: 'step', range: [5, 2], smoothing: 1 }), { axis: 'step', range: null, smoothing: 0 });
     assert.deepStrictEqual(asLook({ axis: 'x', range: [NaN, 2], smoothing: 'a' } as unknown as Look), { axis: 'step', range: null, smoothing: 0 });
-    assert.deepStrictEqual(asLook({ axis: 'ts', range: [1, 2], smoothing: 0.5 }), { axis: 'ts', range: [1, 2], smoothing: 0.5 });
+    assert.deepStrictEqual(asLook({ axis: 'time', range: [1, 2], smoothing: 0.5 }), { axis: 'time', range: [1, 2], smoothing: 0.5 });
   });
 });
 
@@ -264,8 +264,8 @@ describe('a run that is read again', () => {
 
   it('is told of to the page that compares, beside one that is gone', () => {
     const { runs, differences } = runsMessage(['/runs/away', folder], [undefined, run]);
-    assert.deepStrictEqual(runs[0], { folder: '/runs/away', id: 'away', name: 'away', status: null, began: null, before: null, after: null });
-    assert.deepStrictEqual([runs[1]?.id, runs[1]?.began, runs[1]?.after], [path.basename(folder), 1000, null]);
+    assert.deepStrictEqual(runs[0], { folder: '/runs/away', id: 'away', name: 'away', status: null, before: null, after: null });
+    assert.deepStrictEqual([runs[1]?.id, runs[1]?.after], [path.basename(folder), null]);
     assert.deepStrictEqual(differences, []);
   });
 });
@@ -364,8 +364,8 @@ describe('the configurations of runs', () => {
 
 describe('runs over each other', () => {
   const run = (state: RunState, axis: Look['axis'] = 'step') => {
-    const { columns, smoothed, extent } = new SeriesFeed(['step', 'epoch', 'ts', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'], { axis, range: null, smoothing: 0 }).next(state)!;
-    return { values: columns, smoothed, extent, began: state.series.at('ts', 0) } satisfies RunColumns & { began: number };
+    const { columns, smoothed, extent } = new SeriesFeed(['step', 'epoch', 'time', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'], { axis, range: null, smoothing: 0 }).next(state)!;
+    return { values: columns, smoothed, extent } satisfies RunColumns;
   };
 
   it('share an axis; a missing value stays a gap, the point of another run is none', () => {
@@ -376,20 +376,36 @@ describe('runs over each other', () => {
     assert.deepStrictEqual(x, [1, 2, 4]);
     assert.deepStrictEqual(values['0:total'], [1, 2, undefined]);
     assert.deepStrictEqual(values['2:total'], [undefined, null, 40]);
-    assert.deepStrictEqual(extentOf([short, undefined, run(state)], 'step'), [1, 4]);
+    assert.deepStrictEqual(extentOf([short, undefined, run(state)]), [1, 4]);
   });
 
-  it('count time from their first step, and a clock that was set back costs only points', () => {
-    const timed = (times: number[]) => {
+  it('count the time that they trained, whatever a clock said of it', () => {
+    const timed = (times: number[], seconds: (step: number) => number) => {
       const state = new RunState();
-      times.forEach((ts, index) => state.apply(at(batch(index + 1, { ts, total: index }))));
+      times.forEach((ts, index) => state.apply(at(batch(index + 1, { ts, total: index, stepSeconds: seconds(index + 1) }))));
       return state;
     };
-    const { x, values } = layOver([run(timed([5000, 6000, 5500, 7000]), 'ts'), run(timed([90_000, 91_000]), 'ts')], 'ts');
-    assert.deepStrictEqual(x, [0, 1000, 2000]);
-    assert.deepStrictEqual(values['0:total'], [0, 1, 3]);
-    assert.deepStrictEqual(values['1:total'], [0, 1, undefined]);
-    assert.deepStrictEqual(lookAtRun({ axis: 'ts', range: [0, 10], smoothing: 0 }, timed([90_000]).series).range, [90_000, 90_010]);
+    const year = 3.2e10;
+    const jumping = timed([5000, 6000, 6000 + year, 5500, 7000], () => 2);
+    const { x, values } = layOver([run(jumping, 'time'), run(timed([90_000, 91_000], step => 3 * step), 'time')], 'time');
+    assert.deepStrictEqual(x, [2000, 3000, 4000, 6000, 8000, 9000, 10_000]);
+    assert.deepStrictEqual(values['0:total'], [0, undefined, 1, 2, 3, undefined, 4]);
+    assert.deepStrictEqual(values['1:total'], [undefined, 0, undefined, undefined, undefined, 1, undefined]);
+    assert.deepStrictEqual(stepsIn(jumping.series, { axis: 'time', range: [4000, 8000] }), { from: 1, to: 4 });
+  });
+
+  it('count it on after a night, and from where it was taken back; a script’s steps all', () => {
+    const state = grown(4, () => ({ stepSeconds: 1 }));
+    state.apply(at(attempt(2, 2)));
+    state.apply(at(batch(3, { ts: 1e12, stepSeconds: 5 })));
+    const times = ({ series }: RunState) => Array.from({ length: series.length }, (_, index) => series.at('time', index));
+    assert.deepStrictEqual(times(state), [1000, 2000, 7000]);
+    const script = new RunState();
+    script.apply(at(attempt(1, 100)));
+    for (const step of [110, 120, 125]) script.apply(at(batch(step, { stepSeconds: 0.5 })));
+    assert.deepStrictEqual(times(script), [5000, 10_000, 12_500]);
+    const odd = grown(3, step => ({ stepSeconds: [1, -4, 1e999][step - 1]! }));
+    assert.deepStrictEqual(times(odd), [1000, 1000, 1000]);
   });
 });
 
