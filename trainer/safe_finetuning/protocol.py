@@ -51,7 +51,9 @@ class RowColumns(Model):
     beta: list[float]
     nll: list[float | None] = Field(description="Mean negative log-likelihood over the row's tokens.")
     kl: list[float | None] = Field(description="Mean KL(reference ‖ model); null where not computed.")
-    tokens: list[int] = Field([], description="The row's supervised tokens: what its means weigh in the loss.")
+    tokens: list[int] = Field(
+        [], description="The row's supervised tokens: what its means weigh in the loss."
+    )
 
 
 # --- events.jsonl: what the trainer says --------------------------------------------------------------
@@ -126,7 +128,7 @@ class DatasetRead(Event):
 
 
 class Batch(Event):
-    """One optimiser step. A script's own has a loss, but no risk, no β and no rows that are known here."""
+    """One optimiser step. A script's own has a loss, no rows that are known here, and risk and β if it logs them."""
 
     type: Literal["batch"] = "batch"
     step: int = Field(ge=1)
