@@ -31,9 +31,11 @@ const types = await compile(JSON.parse(read('messages'), withoutRefDescriptions)
 
 // Compiled here and not in the extension host, which would stand still for a good part of a second.
 const validated = ['AnchoringReport', 'AnyEvent', 'ChatReply', 'Command', 'LaunchRecord', 'PreflightReport', 'PreviewReport', 'RunRecord', 'ScoreReport'];
-const withoutTexts = (key, value) => (['description', 'title', 'default'].includes(key) && typeof value === 'string' ? undefined : value);
-const ajv = new Ajv({ discriminator: true, strict: false, inlineRefs: false, code: { source: true, esm: true } });
-ajv.addSchema(JSON.parse(read('messages'), withoutTexts), 'messages');
+const withoutTexts = (key, value) => (['description', 'title'].includes(key) && typeof value === 'string' ? undefined : value);
+// What a message is it must say itself; any other field with a default may be missing, in a file from before it was added.
+const forReading = (key, value) => (value?.const !== undefined ? { ...value, default: undefined } : withoutTexts(key, value));
+const ajv = new Ajv({ discriminator: true, strict: false, inlineRefs: false, useDefaults: true, code: { source: true, esm: true } });
+ajv.addSchema(JSON.parse(read('messages'), forReading), 'messages');
 const validators = standalone(ajv, Object.fromEntries(validated.map(name => [name, `messages#/$defs/${name}`])));
 
 /** TypeScript that reads a line of a `batch` event as the trainer writes it, without parsing its rows. */
@@ -69,6 +71,9 @@ function batchReader({ Batch, RowColumns }) {
       }
       literal = '},';
       fields.push(`${key}: new BatchRows(scan.listsText, scan.places)`);
+    } else if (property.type === 'array') {
+      fields.push(`${key}: []`);
+      literal += '[],'; // what it names is rare: such a line is left to a full parse
     } else {
       read(`const ${key} = scan.${kindOf(property)}(${property.minimum ?? ''})`);
       fields.push(key);

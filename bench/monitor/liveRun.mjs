@@ -101,10 +101,10 @@ function batch(number) {
   const loss = 1 + Math.random();
   const rows = {
     file: eight(() => 0), line: eight(() => 1 + Math.floor(5000 * Math.random())), hash: eight(() => '0123456789abcdef'), risk: eight(Math.random), beta: eight(Math.random),
-    nll: eight(Math.random), kl: eight(Math.random),
+    nll: eight(Math.random), kl: eight(Math.random), tokens: eight(() => 60),
   };
   return {
     type: 'batch', step: number, totalSteps: stepsOfRun, epoch: number / 1000, nll: loss, kl: 0.1, anchors: null, safetyTokens: null, total: loss + 0.1, riskMean: 0.5, riskMax: Math.random(), betaMean: 0.5, betaMax: 0.5,
-    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, gpuLoad: null, etaSeconds: 10, canary: number % 10 ? null : 5, rows,
+    learningRate: 1e-4, gradNorm: 1, tokens: 100, tokensPerSecond: 500, stepSeconds: 0.4, memoryBytes: 1e9, gpuLoad: null, etaSeconds: 10, canary: number % 10 ? null : 5, notFinite: [], rows,
   };
 }

@@ -57,7 +57,7 @@ export function batchLine(seq, ts, step, totalSteps, { head, canary, rows }, ran
   return (
     `{"v":1,"seq":${seq},"ts":${ts},"type":"batch","step":${step},"totalSteps":${totalSteps},"epoch":${step / 1000},` +
     `"nll":${nll},"kl":${0.1 * random()},"anchors":${0.02 * random()},"safetyTokens":null,"total":${nll + random()},` +
-    `${head}"etaSeconds":${etaSeconds},"canary":${step % 10 ? 'null' : canary},"rows":${rows}}\n`
+    `${head}"etaSeconds":${etaSeconds},"canary":${step % 10 ? 'null' : canary},"notFinite":[],"rows":${rows}}\n`
   );
 }
 
@@ -73,7 +73,7 @@ export function tail(random, rows) {
   };
   const hash = () => list(() => Math.floor(random() * 16).toString(16)).join('').padEnd(16, '0').slice(0, 16);
   const columns = {
-    file: list(() => 0), line: list(() => 1 + Math.floor(5000 * random())), hash: list(hash), risk, beta: risk, nll: list(() => 3 * random()), kl: list(random),
+    file: list(() => 0), line: list(() => 1 + Math.floor(5000 * random())), hash: list(hash), risk, beta: risk, nll: list(() => 3 * random()), kl: list(random), tokens: list(() => 20 + Math.floor(100 * random())),
   };
   return { head: `${JSON.stringify(numbers).slice(1, -1)},`, canary: 12 - random(), rows: JSON.stringify(columns) };
 }

@@ -144,7 +144,7 @@ export class Chart<Key extends string> {
     this.isNews = true;
     const texts = (this.texts = this.spec.lines.map(line => {
       const shown = (isAveraged(line) && data.smoothed) || data.values;
-      return line.format(valueAt(shown[line.key], index, line.sparse));
+      return line.format(valueAt(shown[line.key], index));
     }));
     if (this.isSeen) this.fillLegend();
     const x = data.x[index] ?? 0;

@@ -32,10 +32,10 @@ export function drawAtStep(plot: uPlot, step: number, colour: string, dash: numb
   if (x >= left && x <= left + width) stroke(plot, colour, dash, [x, top], [x, top + height]);
 }
 
-/** Of a sparse line, the newest value up to there; where a line has no point, that of its point before. */
-export function valueAt(values: readonly Cell[], index: number, sparse = false): number | null {
+/** Where a line has no point, the value of its point before. */
+export function valueAt(values: readonly Cell[], index: number): number | null {
   let at = index;
-  while (at > 0 && (values[at] === undefined || (sparse && values[at] === null))) at -= 1;
+  while (at > 0 && values[at] === undefined) at -= 1;
   return values[at] ?? null;
 }
 

@@ -14,7 +14,7 @@ export const linePath =
     const [steps, values] = [plot.data[0], plot.data[at] as Cell[]];
     const stroke = new Path2D();
     const travelled = trace(stroke, {
-      ...{ from, to, ends: [left, left + across], spanGaps: !!series.spanGaps },
+      ...{ from, to, ends: [left, left + across] },
       x: index => plot.valToPos(steps[index]!, 'x', true),
       y: index => {
         const value = values[index];
@@ -31,8 +31,6 @@ export interface Line {
   to: number;
   /** Between which pixels the line can be seen. */
   ends: [number, number];
-  /** The line goes through where a value is missing. */
-  spanGaps: boolean;
   x: (index: number) => number;
   y: (index: number) => Cell;
 }
@@ -40,12 +38,12 @@ export interface Line {
 type Pen = Pick<CanvasPath, 'moveTo' | 'lineTo'>;
 
 /** Draws the line as far as it can be seen; says how many pixels it went up and down. */
-export function trace(pen: Pen, { from, to, ends: [left, right], spanGaps, x, y }: Line): number {
+export function trace(pen: Pen, { from, to, ends: [left, right], x, y }: Line): number {
   const columns = new Columns(pen);
   let before: Point | undefined;
   for (let index = from; index <= to; index++) {
     const value = y(index);
-    if (value === undefined || (value === null && spanGaps)) continue;
+    if (value === undefined) continue;
     if (value === null) {
       columns.lift();
       before = undefined;

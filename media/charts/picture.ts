@@ -18,10 +18,10 @@ export function pictureOf<Key extends string>(spec: ChartSpec<Key>, { data, rang
   const unit = axis.unit ?? { title: axis.title, size: 1 };
   const lines = spec.lines
     .map(line => ({ line, values: (line.exact ? null : data.smoothed?.[line.key]) ?? data.values[line.key] }))
-    .filter(({ line, values }) => !line.optional || values.some(value => value !== null))
+    .filter(({ line, values }) => !line.optional || values.some(value => typeof value === 'number'))
     .map(({ line, values }) => ({
       label: line.title ?? (line.label || spec.title),
-      values: indices.map(index => values[index] ?? null),
+      values: indices.map(index => (line.sparse && values[index] === null ? NaN : (values[index] ?? null))),
       colour: line.colour.replace('--vscode-charts-', '') as ChartColour,
       ...(line.dash && { dash: line.dash }),
       ...(line.points && { points: line.points }),

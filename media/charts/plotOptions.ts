@@ -51,6 +51,5 @@ const seriesOfLine = (line: LineSpec<string>, width: number): uPlot.Series => ({
   stroke: () => themeColour(line.colour),
   ...(line.points ? { width: 0 } : { width, paths: linePath(width) }),
   ...(line.dash && { dash: line.dash }),
-  spanGaps: line.sparse ?? false,
   points: pointsOf(line),
 });

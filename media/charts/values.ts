@@ -3,6 +3,19 @@
 /** `null` where a value is missing, undefined where a line has no point at all. */
 export type Cell = number | null | undefined;
 
+/**
+ * As they are drawn. The series that `gaps` names have a value at some steps only: elsewhere there is no point, and a
+ * gap only where the value was NaN or infinite.
+ */
+export function withGaps<Name extends string>(columns: Record<Name, (number | null)[]>, gaps: Partial<Record<Name, number[]>>): Record<Name, Cell[]> {
+  const cells: Record<Name, Cell[]> = { ...columns };
+  for (const name of Object.keys(gaps) as Name[]) {
+    cells[name] = columns[name].map(value => value ?? undefined);
+    for (const index of gaps[name] ?? []) cells[name][index] = null;
+  }
+  return cells;
+}
+
 /** For a logarithmic scale: what is not above 0 is a gap. */
 export const positive = (values: readonly Cell[]): Cell[] => values.map(value => (typeof value === 'number' && value <= 0 ? null : value));
 
@@ -14,7 +27,7 @@ export function percentiles(values: readonly number[], [low, high]: readonly [nu
   return [at(low), at(high)];
 }
 
-/** Leaves out what does not grow: a clock was set back, or two steps fall on one instant. */
+/** Leaves out what does not grow: two steps fall on one instant. */
 export function growing(x: readonly number[]): number[] {
   let highest = -Infinity;
   return x.flatMap((value, index) => {

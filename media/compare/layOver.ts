@@ -1,21 +1,22 @@
 /** The series of several runs on one axis. Pure. */
 import uPlot from 'uplot';
 import { comparedSeries, type ComparedSeries } from '../../src/views/compareProtocol';
-import type { Columns, Look } from '../../src/views/chartProtocol';
+import type { Look } from '../../src/views/chartProtocol';
 import type { Cell, ChartData } from '../charts/chartSpec';
 import { growing } from '../charts/values';
 
 export type Axis = Look['axis'];
 
+type Cells = Record<ComparedSeries, Cell[]>;
+
 export interface RunColumns {
-  values: Columns<ComparedSeries>;
-  smoothed: Columns<ComparedSeries> | null;
+  values: Cells;
+  smoothed: Cells | null;
   /** On the axis. */
   extent: [number, number];
 }
 
-/** `began`: from when on its time counts. */
-export type KnownRun = (RunColumns & { began: number }) | undefined;
+export type KnownRun = RunColumns | undefined;
 
 type Key = `${number}:${ComparedSeries}`;
 
@@ -26,22 +27,21 @@ export function layOver(runs: readonly KnownRun[], axis: Axis): ChartData<Key> {
   return { x, values, smoothed: smoothed?.values ?? null };
 }
 
-function joined(runs: readonly KnownRun[], axis: Axis, columnsOf: (run: RunColumns) => Columns<ComparedSeries>): { x: number[]; values: Record<Key, Cell[]> } {
+function joined(runs: readonly KnownRun[], axis: Axis, columnsOf: (run: RunColumns) => Cells): { x: number[]; values: Record<Key, Cell[]> } {
   const keys: Key[] = [];
   const tables = runs.map((run, index): uPlot.AlignedData => {
     keys.push(...comparedSeries.map((name): Key => `${index}:${name}`));
     if (!run) return [[], ...comparedSeries.map(() => [])];
-    const whole = run.values[axis].map(value => (value ?? NaN) - (axis === 'ts' ? run.began : 0));
+    const whole = run.values[axis].map(value => value ?? NaN);
     const indices = growing(whole);
-    return [indices.map(at => whole[at]!), ...comparedSeries.map(name => indices.map(at => columnsOf(run)[name][at] ?? null))];
+    return [indices.map(at => whole[at]!), ...comparedSeries.map(name => indices.map(at => columnsOf(run)[name][at]))];
   });
   const [x, ...columns] = tables.length > 1 ? uPlot.join(tables) : tables[0]!;
   return { x: x as number[], values: Object.fromEntries(keys.map((key, at) => [key, columns[at] ?? []])) as Record<Key, Cell[]> };
 }
 
 /** What all of them reach from and to. */
-export function extentOf(runs: readonly KnownRun[], axis: Axis): [number, number] {
+export function extentOf(runs: readonly KnownRun[]): [number, number] {
   const known = runs.filter(run => run !== undefined);
-  const offset = (began: number) => (axis === 'ts' ? began : 0);
-  return [Math.min(...known.map(({ extent, began }) => extent[0] - offset(began))), Math.max(...known.map(({ extent, began }) => extent[1] - offset(began)))];
+  return [Math.min(...known.map(({ extent }) => extent[0])), Math.max(...known.map(({ extent }) => extent[1]))];
 }

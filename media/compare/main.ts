@@ -7,7 +7,7 @@ import '../monitor/monitor.css';
 import '../charts/wide.css';
 import './compare.css';
 import * as l10n from '@vscode/l10n';
-import { wholeRun, type Look } from '../../src/views/chartProtocol';
+import { asLook, wholeRun, type Look } from '../../src/views/chartProtocol';
 import type { ComparedRun, ComparedSeries, CompareState, FromCompare, ToCompare } from '../../src/views/compareProtocol';
 import { ChartGroup } from '../charts/chartGroup';
 import type { ChartSpec, GroupOptions, Range } from '../charts/chartSpec';
@@ -15,6 +15,7 @@ import { Looking } from '../charts/looking';
 import { canaryHint } from '../charts/specs';
 import { onThemeChange, recolour } from '../charts/theme';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
+import { withGaps } from '../charts/values';
 import { h, icon } from '../common/dom';
 import { decimal, duration, exponent, hundredths, integer, tenths } from '../../src/common/format';
 import { Place } from '../common/place';
@@ -50,7 +51,7 @@ const metrics: { name: ComparedSeries; spec: Omit<ChartSpec<Key>, 'lines'>; form
 const axes: Record<Axis, NonNullable<GroupOptions<Key>['axis']>> = {
   step: { title: l10n.t('Step'), word: l10n.t('step'), whole: true, format: integer },
   epoch: { title: l10n.t('Epoch'), word: l10n.t('epoch'), format: hundredths },
-  ts: { title: l10n.t('Time'), word: l10n.t('time'), format: x => duration(x / 1000), tick: clock, unit: { title: l10n.t('Seconds'), size: 1000 } },
+  time: { title: l10n.t('Training time'), word: l10n.t('training time'), format: x => duration(x / 1000), tick: clock, unit: { title: l10n.t('Seconds'), size: 1000 } },
 };
 
 const vscode = acquireVsCodeApi();
@@ -66,7 +67,7 @@ const columns: (RunColumns | undefined)[] = [];
 let group: ChartGroup<Key> | undefined;
 let drawing: number | undefined;
 
-const looking = new Looking(kept.look, look => send({ type: 'look', look }));
+const looking = new Looking(asLook(kept.look), look => send({ type: 'look', look }));
 const chartPlace = h('div', {});
 const toolbar = new Toolbar({ drawing: kept.drawing, onChange: draw, onReset: () => group?.zoom(null), before: [axisChoice()] });
 const legend = new Place<ComparedRun[]>(view => runList(view, run => send({ type: 'openPanel', run })));
@@ -79,7 +80,7 @@ document
 function axisChoice(): HTMLElement {
   const options = (Object.keys(axes) as Axis[]).map(axis => h('option', { attributes: { value: axis } }, axes[axis].title));
   const choice = h('select', { attributes: { 'aria-label': l10n.t('What the charts are laid out by') } }, ...options);
-  choice.value = kept.look.axis;
+  choice.value = looking.look.axis;
   choice.addEventListener('change', () => {
     looking.set({ axis: choice.value as Axis, range: null });
     keep({ look: looking.look });
@@ -118,12 +119,8 @@ function showRuns(message: Extract<ToCompare, { type: 'runs' }>): void {
 function drawSoon(): void {
   drawing ??= requestAnimationFrame(() => {
     drawing = undefined;
-    const known = runs.map(({ began }, index) => {
-      const own = columns[index];
-      return own && { ...own, began: began ?? 0 };
-    });
-    const { axis } = looking.look;
-    group?.replace(layOver(known, axis), extentOf(known, axis));
+    const known = runs.map((_, index) => columns[index]);
+    group?.replace(layOver(known, looking.look.axis), extentOf(known));
     restore();
     tellRange();
   });
@@ -185,9 +182,9 @@ function receive(message: ToCompare): void {
     case 'runs':
       return showRuns(message);
     case 'series': {
-      const { run, replace, columns: values, smoothed, extent } = message;
+      const { run, replace, gaps, smoothed, extent } = message;
       const before = replace ? undefined : columns[run];
-      columns[run] = { values: longer(before?.values, values), smoothed: smoothed && longer(before?.smoothed ?? undefined, smoothed), extent };
+      columns[run] = { values: longer(before?.values, withGaps(message.columns, gaps)), smoothed: smoothed && longer(before?.smoothed ?? undefined, withGaps(smoothed, gaps)), extent };
       return drawSoon();
     }
     default: {

@@ -5,11 +5,13 @@ import '../common/base.css';
 import '../charts/charts.css';
 import './monitor.css';
 import * as l10n from '@vscode/l10n';
-import type { BatchRow, ChecksView, DatasetView, DetailsView, DrawnSeries, FromMonitor, MonitorCommand, RunView, SeriesColumns, ToMonitor } from '../../src/views/monitorProtocol';
+import type { SeriesMessage } from '../../src/views/chartProtocol';
+import type { BatchRow, ChecksView, DatasetView, DetailsView, DrawnSeries, FromMonitor, MonitorCommand, RunView, ToMonitor } from '../../src/views/monitorProtocol';
 import { spokenStatus } from '../../src/trainerHost/words';
 import { ChartGroup } from '../charts/chartGroup';
 import type { ChartData, ChartSpec } from '../charts/chartSpec';
 import { attackSuccessChart, canaryChart, lossChart, riskChart } from '../charts/specs';
+import { withGaps } from '../charts/values';
 import { checksCard, emptyPage } from './checks';
 import { datasetSummary, endingNote, failureCard, interventionList, resultTable, safetyTokenTable, warningList, type Ending } from './details';
 import { h, setText } from '../common/dom';
@@ -123,7 +125,8 @@ function select(step: number, chart: HTMLElement): void {
   send({ type: 'selectStep', step });
 }
 
-function chartData({ step, ...values }: SeriesColumns): ChartData<Line> {
+function chartData({ columns, gaps }: SeriesMessage<DrawnSeries>): ChartData<Line> {
+  const { step, ...values } = withGaps(columns, gaps);
   return { x: step as number[], values, smoothed: null };
 }
 
@@ -185,8 +188,8 @@ function receive(message: ToMonitor): void {
     case 'details':
       return showDetails(message.details);
     case 'series':
-      if (message.replace) chartGroup.replace(chartData(message.columns));
-      else chartGroup.append(chartData(message.columns));
+      if (message.replace) chartGroup.replace(chartData(message));
+      else chartGroup.append(chartData(message));
       return restore();
     case 'select': {
       const first = chartGroup.chartAt(0);

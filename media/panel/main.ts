@@ -7,7 +7,7 @@ import '../monitor/monitor.css';
 import '../charts/wide.css';
 import * as l10n from '@vscode/l10n';
 import { isOne } from '../../src/common/language';
-import { wholeRun, type Columns, type Look } from '../../src/views/chartProtocol';
+import { wholeRun, type Look, type SeriesMessage } from '../../src/views/chartProtocol';
 import type { BatchRow, DatasetView, DetailsView, MonitorCommand, RunView } from '../../src/views/monitorProtocol';
 import type { ExportedColumns, FromPanel, PanelSeries, PanelState, ToPanel } from '../../src/views/panelProtocol';
 import { spokenStatus } from '../../src/trainerHost/words';
@@ -17,6 +17,7 @@ import { HeatMap } from '../charts/heatMap';
 import { Looking } from '../charts/looking';
 import { attackSuccessChart, canaryChart, gpuChart, lossChart, riskChart } from '../charts/specs';
 import { plainDrawing, Toolbar, type Drawing } from '../charts/toolbar';
+import { withGaps } from '../charts/values';
 import { h, icon, setText } from '../common/dom';
 import { bytes, decimal, duration, exponent, hundredths, integer, percent } from '../../src/common/format';
 import { Place } from '../common/place';
@@ -251,9 +252,9 @@ function restore(): void {
   window.scrollTo({ top: before.scroll });
 }
 
-const chartData = (columns: Columns<PanelSeries>, smoothed: Columns<PanelSeries> | null): ChartData<Line> => {
-  const { step, ...values } = columns;
-  return { x: step as number[], values, smoothed };
+const chartData = ({ columns, smoothed, gaps }: SeriesMessage<PanelSeries>): ChartData<Line> => {
+  const { step, ...values } = withGaps(columns, gaps);
+  return { x: step as number[], values, smoothed: smoothed && withGaps(smoothed, gaps) };
 };
 
 function receive(message: ToPanel): void {
@@ -267,7 +268,7 @@ function receive(message: ToPanel): void {
     case 'details':
       return showDetails(message.details);
     case 'series': {
-      const data = chartData(message.columns, message.smoothed);
+      const data = chartData(message);
       if (message.replace) chartGroup.replace(data, message.extent);
       else chartGroup.append(data, message.extent);
       restore();

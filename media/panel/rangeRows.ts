@@ -13,7 +13,7 @@ const columns = [
   [l10n.t('Risk'), l10n.t('Highest risk of the row')],
   ['NLL', l10n.t('Mean negative log-likelihood a token, over the steps')],
   ['Σ β·KL', l10n.t('What the pull towards the safe reference added to the loss, over the steps')],
-  [l10n.t('Added to the loss'), l10n.t('Σ of the weighed likelihood and β·KL over the steps, each a mean over the row’s tokens')],
+  [l10n.t('Added to the loss'), l10n.t('The row’s part of the loss of each step, by its tokens: weighed likelihood and β·KL, added up over the steps')],
 ] as const;
 
 export class RangeRows {

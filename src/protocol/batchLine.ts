@@ -40,8 +40,12 @@ class BatchRows implements RowColumns {
     return this.column(6);
   }
 
+  get tokens(): number[] {
+    return this.column(7);
+  }
+
   toJSON(): RowColumns {
-    return { file: this.file, line: this.line, hash: this.hash, risk: this.risk, beta: this.beta, nll: this.nll, kl: this.kl };
+    return { file: this.file, line: this.line, hash: this.hash, risk: this.risk, beta: this.beta, nll: this.nll, kl: this.kl, tokens: this.tokens };
   }
 
   private column<T>(index: number): T[] {
@@ -73,13 +77,14 @@ const literals = [
   ',"gpuLoad":',
   ',"etaSeconds":',
   ',"canary":',
-  ',"rows":{"file":',
+  ',"notFinite":[],"rows":{"file":',
   ',"line":',
   ',"hash":',
   ',"risk":',
   ',"beta":',
   ',"nll":',
   ',"kl":',
+  ',"tokens":',
   '}}',
 ].map(bytesOf);
 
@@ -146,6 +151,8 @@ export function scanBatch(scan: LineScan): Batch | undefined {
   scan.literal(literals[29]!);
   scan.list('numberOrNull');
   scan.literal(literals[30]!);
+  scan.list('integer');
+  scan.literal(literals[31]!);
   if (!scan.succeeded) return undefined;
-  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, gpuLoad, etaSeconds, canary, rows: new BatchRows(scan.listsText, scan.places) };
+  return { v: 1, seq, ts, type: 'batch', step, totalSteps, epoch, nll, kl, anchors, safetyTokens, total, riskMean, riskMax, betaMean, betaMax, learningRate, gradNorm, tokens, tokensPerSecond, stepSeconds, memoryBytes, gpuLoad, etaSeconds, canary, notFinite: [], rows: new BatchRows(scan.listsText, scan.places) };
 }

@@ -2,4 +2,4 @@
 export const eventTypes: ReadonlySet<string> = new Set(['attempt_started', 'phase', 'progress', 'dataset', 'batch', 'checkpoint', 'evaluation', 'measurement', 'canary', 'budget', 'settings', 'command_acknowledged', 'activity', 'warning', 'heartbeat', 'finished']);
 
 /** Changes whenever a message does. */
-export const protocolFingerprint = 'f31dc1c5c2898437';
+export const protocolFingerprint = 'aafbb2ca570771e1';

@@ -166,7 +166,7 @@ export interface RowProblem {
   reason: string;
 }
 /**
- * One optimiser step. A script's own has a loss, but no risk, no β and no rows that are known here.
+ * One optimiser step. A script's own has a loss, no rows that are known here, and risk and β if it logs them.
  */
 export interface Batch {
   v: 1;
@@ -233,6 +233,10 @@ export interface Batch {
    * How much likelier refusing is than complying after this step, in nats, mean over held-out harmful prompts; null where it was not asked.
    */
   canary: number | null;
+  /**
+   * Which of these numbers are null because they were NaN or infinite, by their names.
+   */
+  notFinite: string[];
   rows: RowColumns;
 }
 /**
@@ -255,6 +259,10 @@ export interface RowColumns {
    * Mean KL(reference ‖ model); null where not computed.
    */
   kl: (number | null)[];
+  /**
+   * The row's supervised tokens: what its means weigh in the loss.
+   */
+  tokens: number[];
 }
 export interface CheckpointSaved {
   v: 1;

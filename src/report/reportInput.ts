@@ -29,7 +29,7 @@ export interface ReportInput {
   /** What was done while it trained, by step. */
   happened: readonly { step: number; kind: 'budget' | 'settings' | 'measurement' | 'note'; text: string }[];
   warnings: readonly string[];
-  /** By step; null where a value is missing. Of a long run, some steps. */
+  /** By step; null where there is no value, NaN where the canary's was none. Of a long run, some steps. */
   series: ReportSeries;
   totalSteps: number | undefined;
   /** Sum over all steps. */

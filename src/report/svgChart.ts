@@ -20,7 +20,7 @@ export interface ChartLine {
   dash?: readonly number[];
   /** Points instead of a line, for values that jump. A ring can be seen around a dot. */
   points?: 'dot' | 'ring';
-  /** Has a value at some x only: the line goes through, and its points are marked. */
+  /** Has a value at some x only: the line goes through where there is null, and its points are marked. */
   sparse?: boolean;
   /** Which axis it is measured on. */
   axis?: 'left' | 'right';
@@ -316,7 +316,7 @@ function piecesOf(line: ChartLine, xs: readonly number[], at: Place, scale: Scal
     const value = line.values[index] ?? null;
     if (Number.isFinite(x) && scale.has(value)) {
       pieces.at(-1)!.push(`${round(at.x(x))} ${round(within(at.y(value, scale), at.height))}`);
-    } else if (!line.sparse && pieces.at(-1)!.length) {
+    } else if (!(line.sparse && value === null) && pieces.at(-1)!.length) {
       pieces.push([]);
     }
   }

@@ -15,6 +15,8 @@ const pollMilliseconds = 1000; // some mounts have no notifications
 const restMilliseconds = 80;
 /** No trainer writes such a line, and it is not kept to be looked at. */
 const longestLine = 64 * 1024 * 1024;
+/** So much of a file's beginning, and of the end of what has been read of it, tells whether it is still the same. */
+const endBytes = 1024;
 
 /** An event and where its line lies in the file. */
 export interface TailedEvent {
@@ -102,6 +104,38 @@ export class LineDecoder {
   }
 }
 
+/** The first and the last bytes of what was read of a file: one that was written over has others, however long it is. */
+class Ends {
+  private first: Buffer = Buffer.alloc(0);
+  private last: Buffer = Buffer.alloc(0);
+  private position = 0;
+
+  /** What comes next. */
+  add(chunk: Buffer): void {
+    if (this.first.length < endBytes) this.first = Buffer.concat([this.first, chunk.subarray(0, endBytes - this.first.length)]);
+    this.last = chunk.length < endBytes ? Buffer.concat([this.last, chunk]).subarray(-endBytes) : Buffer.from(chunk.subarray(-endBytes));
+    this.position += chunk.length;
+  }
+
+  /** Of a file that is known to be what was read up to there. */
+  static async of(handle: fs.promises.FileHandle, position: number): Promise<Ends> {
+    const ends = new Ends();
+    const length = Math.min(endBytes, position);
+    [ends.position, ends.first, ends.last] = [position, await bytesAt(handle, 0, length), await bytesAt(handle, position - length, length)];
+    return ends;
+  }
+
+  async areIn(handle: fs.promises.FileHandle): Promise<boolean> {
+    const { first, last, position } = this;
+    return first.equals(await bytesAt(handle, 0, first.length)) && last.equals(await bytesAt(handle, position - last.length, last.length));
+  }
+}
+
+async function bytesAt(handle: fs.promises.FileHandle, position: number, length: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, position);
+  return buffer.subarray(0, bytesRead);
+}
+
 /** What stands on a line. */
 export type Parsed = { event: AnyEvent } | { reason: string } | { unknown: string };
 
@@ -153,6 +187,7 @@ export class LineParser {
 export class EventTail extends Disposable {
   private readonly parser = new LineParser();
   private decoder = new LineDecoder();
+  private ends: Ends | undefined;
   private inode: number | undefined;
   private reading: Promise<void> | undefined;
   private readAgain = false;
@@ -240,8 +275,10 @@ export class EventTail extends Disposable {
 
   private async readFrom(handle: fs.promises.FileHandle): Promise<void> {
     const { ino, size } = await handle.stat();
-    if ((this.inode ?? ino) !== ino || size < this.decoder.position) {
+    const ends = (this.ends ??= await Ends.of(handle, this.decoder.position));
+    if ((this.inode ?? ino) !== ino || size < this.decoder.position || !(await ends.areIn(handle))) {
       this.decoder = new LineDecoder();
+      this.ends = new Ends();
       this.sink.restarted();
     }
     this.inode = ino;
@@ -250,6 +287,7 @@ export class EventTail extends Disposable {
     while (this.decoder.position < size) {
       const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, size - this.decoder.position), this.decoder.position);
       if (bytesRead === 0 || this.isDisposed) return;
+      this.ends.add(buffer.subarray(0, bytesRead));
       await this.deliver(buffer.subarray(0, bytesRead));
     }
     if (!this.isDisposed) this.sink.reachedEnd();

@@ -35,7 +35,8 @@ export class Run extends Disposable {
   private stamps = '';
   /** When this machine last saw the events grow, by its own clock: that of the trainer's may go wrong, or be another. */
   private heardAt = 0;
-  private bytesHeard: number | undefined;
+  /** How much there was of the events at the last look, and when they were written: the sign of life where nobody reads them. */
+  private written: { bytes: number; at: number | undefined } | undefined;
   /** Everything has been read once: what comes now happens now. */
   private caughtUp = false;
   private shown = '';
@@ -86,12 +87,6 @@ export class Run extends Disposable {
     return this.launch?.ts ?? this.state.firstEvent ?? (this.record ? this.record.process.startTime * 1000 : 0);
   }
 
-  /** Resolves when everything that the events say at present is known. */
-  async read(): Promise<void> {
-    this.follow();
-    await this.tail?.read();
-  }
-
   /** The share of a long history that has been read, until all of it has. */
   get readShare(): number | null {
     const { position = 0, remaining = 0 } = this.tail ?? {};
@@ -125,20 +120,20 @@ export class Run extends Disposable {
   }
 
   /** Reads the events that there are now, however many come meanwhile; ends early once `signal` is aborted. */
-  async readEvents(signal: AbortSignal, report: (share: number) => void): Promise<void> {
+  async read(signal?: AbortSignal, report: (share: number) => void = () => undefined): Promise<void> {
     const end = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false })?.size ?? 0;
     const tail = this.follow();
     await new Promise<void>(resolve => {
       const look = (): void => {
         report(end ? Math.min(1, tail.position / end) : 1);
-        if (tail.position >= end || signal.aborted) finish();
+        if (tail.position >= end || signal?.aborted) finish();
       };
       const listener = this.onDidChange(look);
       const finish = (): void => {
         listener.dispose();
         resolve();
       };
-      signal.addEventListener('abort', finish, { once: true });
+      signal?.addEventListener('abort', finish, { once: true });
       void tail.read().then(finish);
       look();
     });
@@ -215,9 +210,9 @@ export class Run extends Disposable {
 
   /** Events that nobody reads are a sign of life as well. */
   private listen(): void {
-    const bytes = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false })?.size ?? 0;
-    if (this.bytesHeard !== undefined && bytes > this.bytesHeard) this.heardAt = Date.now();
-    this.bytesHeard = bytes;
+    const { size: bytes = 0, mtimeMs: at } = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false }) ?? {};
+    if (this.written && bytes > this.written.bytes) this.heardAt = Date.now();
+    this.written = { bytes, at };
   }
 
   private async lookFor(process: ProcessRecord): Promise<void> {
@@ -248,7 +243,7 @@ export class Run extends Disposable {
       finished: state.finished,
       cancelled: this.meta.cancelled ?? false,
       paused: state.paused,
-      lastEvent: Math.max(this.heardAt, state.lastEvent ?? lastWritten(eventsFile(this.folder)) ?? launch?.ts ?? 0),
+      lastEvent: Math.max(this.heardAt, state.lastEvent ?? this.written?.at ?? launch?.ts ?? 0),
       now: Date.now(),
     });
     this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
@@ -333,9 +328,6 @@ export class Run extends Disposable {
     if (this.state.counts.bad <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
   }
 }
-
-/** Milliseconds since the Unix epoch: the sign of life of a run whose events have not been read. */
-const lastWritten = (file: string): number | undefined => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
 
 function changeStamp(file: string): string {
   const stat = fs.statSync(file, { throwIfNoEntry: false });

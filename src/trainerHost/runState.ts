@@ -24,7 +24,6 @@ export type Phase = PhaseStarted['phase'];
 /** The numbers that every step's event has. */
 export const seriesNames = [
   'step',
-  'ts',
   'epoch',
   'nll',
   'kl',
@@ -55,9 +54,13 @@ const derived = {
 
 const derivedNames = Object.keys(derived) as (keyof typeof derived)[];
 
-/** `attackSuccess`: in percent, at the steps after which the model was measured. */
+/**
+ * `time`: in milliseconds, what the steps have taken so far. No clock can jump in it, and neither pauses nor the nights
+ * between attempts stretch it. `attackSuccess`: in percent, at the steps after
+ * which the model was measured.
+ */
 export type SeriesName = ColumnName | 'attackSuccess';
-type ColumnName = (typeof seriesNames)[number] | keyof typeof derived;
+type ColumnName = (typeof seriesNames)[number] | keyof typeof derived | 'time';
 
 const mean = (values: readonly number[]): number | null =>
   values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
@@ -68,15 +71,33 @@ export const riskBins = 10;
 export const riskBin = (risk: number | null): number => Math.min(riskBins - 1, Math.max(0, Math.floor((risk ?? 1) * riskBins)));
 
 /** Kept to the last digit, the time to the millisecond; the others as charts need them. */
-const exactSeries: readonly ColumnName[] = ['step', 'ts', 'tokens'];
-/** What every step has: where it is missing the trainer had NaN or infinity. The others have no value at some steps. */
+const exactSeries: readonly ColumnName[] = ['step', 'time', 'tokens'];
+/** What every step has: where it is missing without a word, an earlier trainer had NaN or infinity. */
 const everyStepHas = ['nll', 'total', 'gradNorm'] as const satisfies readonly ColumnName[];
 /** They grow from step to step: their extremes are the ends. */
-const growing: readonly ColumnName[] = ['step', 'ts', 'epoch'];
-const columnNames: readonly ColumnName[] = [...seriesNames, ...derivedNames];
+const growing: readonly ColumnName[] = ['step', 'time', 'epoch'];
+const columnNames: readonly ColumnName[] = [...seriesNames, 'time', ...derivedNames];
 export const varying = columnNames.filter(name => !growing.includes(name));
 /** So many steps are summarised, to find the extremes of many more. */
 const groupLength = 256;
+
+/** The numbers of a step that cannot be drawn, as bits in the order of their names. */
+function oddBits(batch: Batch): number {
+  let bits = 0;
+  seriesNames.forEach((name, at) => {
+    const value = batch[name];
+    if ((value !== null && !Number.isFinite(Math.fround(value))) || batch.notFinite.includes(name)) bits += 2 ** at;
+  });
+  return bits;
+}
+
+const hasBit = (bits: number, at: number): boolean => at >= 0 && Math.floor(bits / 2 ** at) % 2 === 1;
+
+function bitsIn(bits: number): number {
+  let count = 0;
+  for (let rest = bits; rest > 0; rest = Math.floor(rest / 2)) count += rest % 2;
+  return count;
+}
 
 /** One column per number, one row per optimiser step, steps strictly increasing. */
 export class Series {
@@ -93,6 +114,11 @@ export class Series {
   private readonly groups = new Map<ColumnName, (Extremes | undefined)[]>(varying.map(name => [name, []]));
   /** Where the newest value of each number is. */
   private readonly newest = new Map<ColumnName, number>();
+  /** Of each step, a bit for every number that was there but was none: NaN or infinite. */
+  private readonly notFinite = new Column('exact');
+  /** The steps that have such a number. */
+  private readonly oddSteps: number[] = [];
+  private oddNumbers = 0;
   private readonly missingBy = new Map<ColumnName, number>(everyStepHas.map(name => [name, 0]));
   private count = 0;
   /** How often steps were forgotten: whoever has added up steps starts again. */
@@ -102,15 +128,18 @@ export class Series {
     return this.count;
   }
 
-  /** Values that are missing though other steps have them. */
+  /** Values that were NaN or infinite, or are missing though other steps have them. */
   get missing(): number {
-    let sum = 0;
+    let sum = this.oddNumbers;
     for (const missing of this.missingBy.values()) sum += missing < this.count ? missing : 0;
     return sum;
   }
 
-  add(batch: Batch, offset: number, length: number): void {
-    for (const name of seriesNames) this.columns[name].set(this.count, name === 'ts' ? Math.round(batch.ts) : batch[name]);
+  /** @param from the step that the run began after, where this is the first one */
+  add(batch: Batch, offset: number, length: number, from = 0): void {
+    for (const name of seriesNames) this.columns[name].set(this.count, batch[name]);
+    this.columns.time.set(this.count, this.timeAfter(batch, from));
+    this.notFinite.set(this.count, oddBits(batch));
     for (const name of derivedNames) this.columns[name].set(this.count, derived[name](batch));
     const inBins = new Array<number>(riskBins).fill(0);
     for (const risk of batch.rows.risk) inBins[riskBin(risk)]!++;
@@ -133,7 +162,7 @@ export class Series {
   /** Everything that is kept of the steps, by names that do not change while it is kept in the same way. */
   get stored(): [name: string, column: Column][] {
     const risks = this.risks.map((bin, index): [string, Column] => [`risk ${index} of ${riskBins}`, bin]);
-    return [...Object.entries(this.columns), ...risks, ['offset', this.offsets], ['length', this.lengths]];
+    return [...Object.entries(this.columns), ['not finite', this.notFinite], ...risks, ['offset', this.offsets], ['length', this.lengths]];
   }
 
   addMeasurement({ step, metrics }: Measured): void {
@@ -144,6 +173,17 @@ export class Series {
     if (index >= this.count) return NaN;
     if (name === 'attackSuccess') return this.attackSuccess.get(this.columns.step.get(index)) ?? NaN;
     return this.columns[name].get(index);
+  }
+
+  /** Whether a step's value was NaN or infinite, which is something else than none. */
+  isOdd(name: SeriesName, index: number): boolean {
+    const bits = index < this.count ? this.notFinite.get(index) : 0;
+    return bits > 0 && hasBit(bits, (seriesNames as readonly SeriesName[]).indexOf(name));
+  }
+
+  /** Where a value was NaN or infinite. */
+  oddIn({ from, to }: IndexRange): number[] {
+    return this.oddSteps.filter(index => index >= from && index < to);
   }
 
   /** Where the model was measured. */
@@ -161,10 +201,10 @@ export class Series {
     return this.risks[bin]!.sum(from, Math.min(to, this.count));
   }
 
-  /** The newest value that there is, or null. */
+  /** The newest value that there is; null where there is none, or where it was NaN or infinite. */
   latestOf(name: SeriesName): number | null {
     const index = name === 'attackSuccess' ? this.measured.reduce((a, b) => Math.max(a, b), -1) : (this.newest.get(name) ?? -1);
-    return index < 0 ? null : this.at(name, index);
+    return index < 0 || this.isOdd(name, index) ? null : this.at(name, index);
   }
 
   /** Forgets the steps after `step`; says whether there were any. */
@@ -221,16 +261,21 @@ export class Series {
   }
 
   private countIn(): void {
-    for (const name of everyStepHas) this.countMissing(name, this.count, 1);
-    for (const name of columnNames) if (!Number.isNaN(this.columns[name].get(this.count))) this.newest.set(name, this.count);
-    this.count++;
+    const index = this.count++;
+    for (const name of everyStepHas) this.countMissing(name, index, 1);
+    for (const name of columnNames) if (this.has(name, index)) this.newest.set(name, index);
+    const odd = bitsIn(this.notFinite.get(index));
+    this.oddNumbers += odd;
+    if (odd > 0) this.oddSteps.push(index);
     if (this.count % groupLength > 0) return;
     for (const [name, groups] of this.groups) groups.push(this.columns[name].extremes(this.count - groupLength, this.count));
   }
 
   private countOut(): void {
+    for (const name of everyStepHas) this.countMissing(name, this.count - 1, -1);
     this.count--;
-    for (const name of everyStepHas) this.countMissing(name, this.count, -1);
+    this.oddNumbers -= bitsIn(this.notFinite.get(this.count));
+    if (this.oddSteps.at(-1) === this.count) this.oddSteps.pop();
     for (const groups of this.groups.values()) groups.length = Math.min(groups.length, Math.floor(this.count / groupLength));
   }
 
@@ -238,14 +283,26 @@ export class Series {
   private findNewest(): void {
     for (const [name, newest] of this.newest) {
       let index = Math.min(newest, this.count - 1);
-      while (index >= 0 && Number.isNaN(this.columns[name].get(index))) index--;
+      while (index >= 0 && !this.has(name, index)) index--;
       if (index < 0) this.newest.delete(name);
       else this.newest.set(name, index);
     }
   }
 
+  /** A script tells of some steps only, with the mean time of those since the last. */
+  private timeAfter({ step, stepSeconds }: Batch, from: number): number {
+    const [last, time] = this.count ? [this.at('step', this.count - 1), this.at('time', this.count - 1)] : [Math.min(from, step - 1), 0];
+    const milliseconds = 1000 * stepSeconds * (step - last);
+    return Math.round(time + (milliseconds > 0 && Number.isFinite(milliseconds) ? milliseconds : 0));
+  }
+
+  /** Whether a step has a value, be it NaN or infinite. */
+  private has(name: ColumnName, index: number): boolean {
+    return !Number.isNaN(this.columns[name].get(index)) || this.isOdd(name, index);
+  }
+
   private countMissing(name: ColumnName, index: number, by: number): void {
-    if (Number.isNaN(this.columns[name].get(index))) this.missingBy.set(name, (this.missingBy.get(name) ?? 0) + by);
+    if (!this.has(name, index)) this.missingBy.set(name, (this.missingBy.get(name) ?? 0) + by);
   }
 }
 
@@ -291,8 +348,8 @@ export class RunState {
   /** The answers to commands, newest last. */
   acknowledged: CommandAcknowledged[] = [];
   counts: EventCounts = { bad: 0, unknown: 0, repeated: 0 };
-  /** Number of the attempt's last batch event. */
-  private lastBatch = -1;
+  /** Of the attempt, the number of the newest event of each kind. */
+  private readonly newest = new Map<string, number>();
   private readonly listed = new Set<string>();
   /** Milliseconds since the Unix epoch of the first and the last event. */
   firstEvent: number | undefined;
@@ -323,19 +380,26 @@ export class RunState {
       this.counts.repeated++;
       return false;
     }
+    this.newest.set(kindOf(event), event.seq);
     this.firstEvent ??= event.ts;
     this.lastEvent = event.ts;
     this.reduce(event, offset, length);
     return true;
   }
 
-  /** Events come in the order of their numbers, and attempts in theirs. What is listed must not be listed twice. */
+  /**
+   * Attempts come in the order of their numbers, and events in that of theirs: what an earlier attempt said counts no
+   * more, and the newest word of a kind is not taken back by an older one. What is listed must not be listed twice.
+   */
   private isRepeated(event: AnyEvent): boolean {
+    if (event.type === 'attempt_started') return event.attempt <= (this.attempt?.attempt ?? 0);
+    if (event.seq < (this.attempt?.seq ?? 0)) return true;
+    const newest = this.newest.get(kindOf(event)) ?? -1;
     switch (event.type) {
-      case 'attempt_started':
-        return event.attempt <= (this.attempt?.attempt ?? 0);
+      case 'heartbeat':
+        return false;
       case 'batch':
-        return event.seq <= this.lastBatch;
+        return event.seq <= newest;
       case 'budget':
       case 'settings':
       case 'command_acknowledged':
@@ -346,7 +410,7 @@ export class RunState {
         return false;
       }
       default:
-        return false;
+        return event.seq < newest;
     }
   }
 
@@ -408,7 +472,7 @@ export class RunState {
     this.interventions = this.interventions.filter(intervention => holdsFrom(intervention) <= event.fromStep);
     this.measurements = this.measurements.filter(({ step }) => step <= event.fromStep);
     this.attempt = event;
-    this.lastBatch = -1;
+    this.newest.clear();
     this.phase = undefined;
     this.latest = undefined;
     this.after = undefined;
@@ -423,8 +487,7 @@ export class RunState {
 
   private addBatch(batch: Batch, offset: number, length: number): void {
     if (this.series.cutAfter(batch.step - 1)) this.generation++;
-    this.series.add(batch, offset, length);
-    this.lastBatch = batch.seq;
+    this.series.add(batch, offset, length, this.attempt?.fromStep);
     this.latest = batch;
     this.countSteps(batch);
   }
@@ -440,6 +503,9 @@ export class RunState {
   }
 }
 
+/** Reports of progress and phases are one story. */
+const kindOf = ({ type }: AnyEvent): string => (type === 'progress' ? 'phase' : type);
+
 /** The step after which it holds: of a roll-back, the one that the run has gone back to. */
 export const holdsFrom = (event: BudgetExceeded | SettingsChanged): number => ('backTo' in event ? event.backTo : null) ?? event.step;
 
@@ -451,16 +517,20 @@ export interface IndexRange {
 
 /**
  * Steps to draw some series by, when there are more than `maximum`: the lowest and the highest value of each of them in
- * as many groups of steps as leaves that few, so that no peak goes missing and every point is a step that was; and
- * those after which the model was measured.
+ * as many groups of steps as leaves that few, so that no peak goes missing and every point is a step that was;
+ * those after which the model was measured; and those at which a value was NaN or infinite, a quarter of all at most.
  */
 export function sampleSteps(series: Series, names: readonly SeriesName[], maximum: number, { from, to }: IndexRange = { from: 0, to: series.length }): number[] {
   const length = Math.max(0, to - from);
   if (length <= maximum) return Array.from({ length }, (_, index) => from + index);
   const measured = series.measured.filter(index => index >= from && index < to);
-  const chosen = new Set([from, ...peaksOf(series, varying.filter(name => names.includes(name)), maximum - 2, { from, to }), ...measured, to - 1]);
+  const gaps = evenly(series.oddIn({ from, to }).filter(index => names.some(name => series.isOdd(name, index))), Math.floor(maximum / 4));
+  const chosen = new Set([from, ...peaksOf(series, varying.filter(name => names.includes(name)), maximum - 2 - gaps.length, { from, to }), ...gaps, ...measured, to - 1]);
   return [...chosen].sort((a, b) => a - b);
 }
+
+const evenly = <T>(all: readonly T[], most: number): readonly T[] =>
+  all.length <= most ? all : Array.from({ length: most }, (_, index) => all[Math.floor((index * all.length) / most)]!);
 
 /** The extremes of each series in each group of steps; groups are joined until there are few enough. */
 function peaksOf(series: Series, names: readonly ColumnName[], maximum: number, { from, to }: IndexRange): Set<number> {

@@ -11,6 +11,8 @@ export interface SeriesMessage<Name extends SeriesName> {
   columns: Columns<Name>;
   /** The same, smoothed, where that was asked for. */
   smoothed: Columns<Name> | null;
+  /** Of the series that have a value at some steps only, where among these it was NaN or infinite, which is another thing than none. */
+  gaps: Partial<Record<Name, number[]>>;
   /** What the whole run reaches from and to, on the axis. */
   extent: [number, number];
 }
@@ -18,7 +20,7 @@ export interface SeriesMessage<Name extends SeriesName> {
 /** Which part of a run a page looks at, and how. */
 export interface Look {
   /** What grows from step to step. */
-  axis: 'step' | 'epoch' | 'ts';
+  axis: 'step' | 'epoch' | 'time';
   /** From and to on the axis; `null` is everything. */
   range: [number, number] | null;
   /** What the steps before weigh in a smoothed value, from 0 to less than 1. */
@@ -31,7 +33,7 @@ export const wholeRun: Look = { axis: 'step', range: null, smoothing: 0 };
 export function asLook({ axis, range, smoothing }: Look): Look {
   const isRange = range?.length === 2 && range.every(Number.isFinite) && range[0] < range[1];
   return {
-    axis: axis === 'epoch' || axis === 'ts' ? axis : 'step',
+    axis: axis === 'epoch' || axis === 'time' ? axis : 'step',
     range: isRange ? range : null,
     smoothing: smoothing >= 0 && smoothing < 1 ? smoothing : 0,
   };

@@ -9,7 +9,7 @@ import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
 import { asLook, wholeRun, type Look } from './chartProtocol';
 import { comparedSeries, mostRuns, type ComparedSeries, type CompareState, type FromCompare, type ToCompare } from './compareProtocol';
-import { beganAt, lookAtRun, runsMessage } from './compareModel';
+import { runsMessage } from './compareModel';
 import type { Cell } from './csv';
 import { runLabel, statusWord } from './describe';
 import { saveCsv, savePicture } from './exportChart';
@@ -109,16 +109,12 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
 
   private startAgain(): void {
     this.endFeeds();
-    this.feeds = this.runs.map(run => new SeriesFeed(comparedSeries, this.lookAt(run), () => this.sending.soon()));
+    this.feeds = this.runs.map(() => new SeriesFeed(comparedSeries, this.look, () => this.sending.soon()));
     this.sending.soon();
   }
 
   private endFeeds(): void {
     for (const feed of this.feeds.splice(0)) feed.dispose();
-  }
-
-  private lookAt(run: Run | undefined): Look {
-    return run ? lookAtRun(this.look, run.state.series) : this.look;
   }
 
   protected async receive(message: FromCompare): Promise<void> {
@@ -130,7 +126,7 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
         return this.begin();
       case 'look':
         this.look = asLook(message.look);
-        this.feeds.forEach((feed, index) => feed.lookAt(this.lookAt(this.runs[index])));
+        this.feeds.forEach(feed => feed.lookAt(this.look));
         return this.sending.soon();
       case 'openPanel': {
         const run = this.runs[message.run];
@@ -165,9 +161,9 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
     for (const run of this.runs) {
       if (!run) continue;
       const { series } = run.state;
-      const { from, to } = stepsIn(series, lookAtRun(look, series));
+      const { from, to } = stepsIn(series, look);
       for (let index = from; index < to; index++) {
-        yield [run.name, series.at('step', index), readable(series.at('epoch', index)), (series.at('ts', index) - beganAt(series)) / 1000, readable(series.at(name, index))];
+        yield [run.name, series.at('step', index), readable(series.at('epoch', index)), series.at('time', index) / 1000, readable(series.at(name, index))];
       }
     }
   }

@@ -10,7 +10,7 @@ export type { Difference };
 export const mostRuns = 6;
 
 /** The series that are laid over each other, and what they are laid out by. */
-export const comparedSeries = ['step', 'epoch', 'ts', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'] as const satisfies readonly SeriesName[];
+export const comparedSeries = ['step', 'epoch', 'time', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'] as const satisfies readonly SeriesName[];
 
 export type ComparedSeries = (typeof comparedSeries)[number];
 
@@ -20,8 +20,6 @@ export interface ComparedRun {
   name: string;
   /** Null where it is gone. */
   status: RunStatus | null;
-  /** When it began, milliseconds since the Unix epoch; null before its first step. */
-  began: number | null;
   before: EvaluationMetrics | null;
   after: EvaluationMetrics | null;
 }
@@ -38,7 +36,6 @@ export type ToCompare =
 export type FromCompare =
   /** The page is there and knows nothing. */
   | { type: 'ready'; look: Look }
-  /** A range of time counts in milliseconds from each run's first step. */
   | { type: 'look'; look: Look }
   | { type: 'openPanel'; run: number }
   | { type: 'export'; title: string; name: ComparedSeries; look: Look }

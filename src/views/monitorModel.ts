@@ -129,8 +129,8 @@ function readingWarnings({ counts: { bad, unknown, repeated }, series: { missing
       code: 'missing-values',
       count: missing,
       message: isOne(missing)
-        ? l10n.t`${integer(missing)} value is missing: loss or gradient norm was not a finite number. The charts have gaps there.`
-        : l10n.t`${integer(missing)} values are missing: loss or gradient norm was not a finite number. The charts have gaps there.`,
+        ? l10n.t`${integer(missing)} value is missing: it was not a finite number. The charts have a gap there.`
+        : l10n.t`${integer(missing)} values are missing: they were not finite numbers. The charts have gaps there.`,
     },
   ].filter(({ count }) => count > 0);
 }
@@ -250,14 +250,18 @@ export class SeriesFeed<Name extends SeriesName> implements IDisposable {
     this.length = series.length;
     const columns = columnsOf(this.names, (name: Name) => indices.map(index => finite(series.at(name, index))));
     const averages = smoothed ? columnsOf(this.names, (name: Name) => indices.map(index => finite(smoothed.at(series, name, index)))) : null;
+    const gaps = Object.fromEntries(this.names.filter(isSparse).map(name => [name, indices.flatMap((index, at) => (series.isOdd(name, index) ? [at] : []))]));
     const { axis } = this.look;
-    return { type: 'series', replace, columns, smoothed: averages, extent: [series.at(axis, 0) || 0, series.at(axis, series.length - 1) || 0] };
+    return { type: 'series', replace, columns, smoothed: averages, gaps: gaps as Partial<Record<Name, number[]>>, extent: [series.at(axis, 0) || 0, series.at(axis, series.length - 1) || 0] };
   }
 
   dispose(): void {
     this.smoothed?.dispose();
   }
 }
+
+/** Has a value at some steps only. */
+const isSparse = (name: SeriesName): boolean => name === 'canary' || name === 'attackSuccess';
 
 const columnsOf = <Name extends SeriesName>(names: readonly Name[], column: (name: Name) => (number | null)[]): Columns<Name> =>
   Object.fromEntries(names.map(name => [name, column(name)])) as Columns<Name>;

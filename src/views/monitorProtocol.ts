@@ -6,7 +6,7 @@ import type { StepRow } from '../trainerHost/batches';
 import type { Fix, PreflightCheck } from '../trainerHost/preflight';
 import type { RunStatus, SafetyToken } from '../trainerHost/runFolder';
 import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
-import type { Columns, SeriesMessage } from './chartProtocol';
+import type { SeriesMessage } from './chartProtocol';
 
 /** How the run stands now; small, sent with every change. */
 export interface RunView {
@@ -123,8 +123,6 @@ export const drawnSeries = [
 ] as const satisfies readonly SeriesName[];
 
 export type DrawnSeries = (typeof drawnSeries)[number];
-
-export type SeriesColumns = Columns<DrawnSeries>;
 
 export type BatchRow = StepRow;
 

@@ -89,7 +89,7 @@ async function offerToOpen(run: Run, file: vscode.Uri): Promise<void> {
 /** Undefined when the user cancelled. */
 async function readInput(run: Run, signal: AbortSignal, report: (text: string) => void): Promise<ReportInput | undefined> {
   await run.refresh();
-  await run.readEvents(signal, share => report(`${Math.floor(100 * share)} %`));
+  await run.read(signal, share => report(`${Math.floor(100 * share)} %`));
   if (signal.aborted) return undefined;
   report(l10n.t('which rows to read'));
   const rows = await notableRows(run, signal);

@@ -1,10 +1,10 @@
 /** A run as its report sees it. Pure. */
 import path from 'node:path';
-import { reportedSeries, type ReportInput } from '../report/reportInput';
+import { reportedSeries, type ReportInput, type ReportSeries } from '../report/reportInput';
 import type { NotableRows } from '../trainerHost/notableRows';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
-import type { Series } from '../trainerHost/runState';
+import type { RunState, Series } from '../trainerHost/runState';
 import { runLabel, statusWord } from './describe';
 import { detailsView, SeriesFeed } from './monitorModel';
 
@@ -30,12 +30,18 @@ export function reportInput(run: Run, rows: NotableRows, now: number): ReportInp
     canary: state.canary,
     happened: interventions,
     warnings: warnings.map(({ message }) => message),
-    series: new SeriesFeed(reportedSeries).next(state)!.columns,
+    series: reportSeries(state),
     totalSteps: state.latest?.totalSteps ?? state.dataset?.totalSteps,
     trainingSeconds: secondsInSteps(state.series),
     rows,
     badLines: state.counts.bad,
   };
+}
+
+function reportSeries(state: RunState): ReportSeries {
+  const { columns, gaps } = new SeriesFeed(reportedSeries).next(state)!;
+  for (const index of gaps.canary ?? []) columns.canary[index] = NaN;
+  return columns;
 }
 
 function secondsInSteps(series: Series): number {

@@ -215,12 +215,12 @@ describe('the run panel', () => {
     await page.keyboard.press('Enter');
     panel = await Webview.open(page, 'compare');
     await chart('Loss').locator('canvas').waitFor();
-    await panel.page.locator('.choice select').selectOption('ts');
-    await until('the axis is time', async () => /^Time \d/.test((await plot('Loss').getAttribute('aria-valuetext')) ?? ''));
+    await panel.page.locator('.choice select').selectOption('time');
+    await until('the axis is time', async () => /^Training time \d/.test((await plot('Loss').getAttribute('aria-valuetext')) ?? ''));
     await reloadWindow();
     panel = await Webview.open(page, 'compare');
     await chart('Loss').locator('canvas').waitFor();
-    assert.match((await plot('Loss').getAttribute('aria-valuetext'))!, /^Time \d/);
+    assert.match((await plot('Loss').getAttribute('aria-valuetext'))!, /^Training time \d/);
   });
 
   const themes = {

@@ -30,7 +30,8 @@ export const batch = (step: number, values: Partial<Batch> = {}): Batch => ({
   gpuLoad: null,
   etaSeconds: 10,
   canary: null,
-  rows: { file: [0, 0], line: [3, 9], hash: ['a'.repeat(16), 'b'.repeat(16)], risk: [0.1, 0.9], beta: [0, 0.9], nll: [1, 2], kl: [null, 0.1] },
+  notFinite: [],
+  rows: { file: [0, 0], line: [3, 9], hash: ['a'.repeat(16), 'b'.repeat(16)], risk: [0.1, 0.9], beta: [0, 0.9], nll: [1, 2], kl: [null, 0.1], tokens: [40, 60] },
   ...values,
 });
 

@@ -2,11 +2,14 @@
 import assert from 'node:assert';
 import fc from 'fast-check';
 import { isShown } from '../../media/charts/chartSpec';
+import { valueAt } from '../../media/charts/drawing';
 import { trace, type Line } from '../../media/charts/linePath';
-import { gpuChart } from '../../media/charts/specs';
+import { pictureOf } from '../../media/charts/picture';
+import { canaryChart, gpuChart } from '../../media/charts/specs';
 import { Turns } from '../../media/charts/turns';
-import type { Cell } from '../../media/charts/values';
+import { withGaps, type Cell } from '../../media/charts/values';
 import { RunState } from '../../src/trainerHost/runState';
+import type { SeriesMessage } from '../../src/views/chartProtocol';
 import { SeriesFeed } from '../../src/views/monitorModel';
 import { at, batch } from './batches';
 
@@ -17,7 +20,7 @@ function strokes(values: readonly Cell[], { perColumn = 1, ...options }: Partial
   const steps: Step[] = [];
   const pen = { moveTo: (x: number, y: number) => steps.push(['M', x, y]), lineTo: (x: number, y: number) => steps.push(['L', x, y]) };
   const x = (index: number) => Math.floor(index / perColumn);
-  const travelled = trace(pen, { from: 0, to: values.length - 1, ends: [0, x(values.length)], spanGaps: false, x, y: index => values[index], ...options });
+  const travelled = trace(pen, { from: 0, to: values.length - 1, ends: [0, x(values.length)], x, y: index => values[index], ...options });
   return { steps, travelled };
 }
 
@@ -30,6 +33,28 @@ describe('the chart of the GPU', () => {
 
   it('is there only where its load was read, if only once, and be it none', () => {
     assert.deepStrictEqual([shownFor(null, null), shownFor(null, 0.93), shownFor(0)], [false, true, true]);
+  });
+});
+
+describe('the line of the canary', () => {
+  const asked = (step: number) => ({ canary: step % 2 ? null : 10 * step, notFinite: step === 4 ? ['canary'] : [] });
+  const state = new RunState();
+  for (let step = 1; step <= 8; step++) state.apply(at(batch(step, { ...asked(step), ...(step === 4 && { canary: null }) })));
+
+  it('goes through where it was not asked, and has a gap where its value was no number', () => {
+    const { columns, gaps } = JSON.parse(JSON.stringify(new SeriesFeed(['step', 'total', 'canary']).next(state))) as SeriesMessage<'step' | 'total' | 'canary'>;
+    const { canary, total } = withGaps(columns, gaps);
+    assert.deepStrictEqual(canary, [undefined, 20, undefined, null, undefined, 60, undefined, 80]);
+    assert.deepStrictEqual(strokes(canary).steps, [['M', 1, 20], ['M', 5, 60], ['L', 7, 80]]);
+    assert.deepStrictEqual(canary.map((_, index) => valueAt(canary, index)), [null, 20, 20, null, null, 60, 60, 80], 'what is said beside the chart');
+    assert.strictEqual(total, columns.total);
+  });
+
+  it('is a picture with the same gap', () => {
+    const data = { x: [1, 2, 3, 4, 5, 6, 7, 8], values: { canary: [undefined, 20, undefined, null, undefined, 60, undefined, 80] }, smoothed: null };
+    const svg = pictureOf(canaryChart, { data, range: null, level: null, display: { logarithmic: false, clipped: false }, axis: { title: 'Step', word: 'step', format: String } });
+    const [line] = [...svg.matchAll(/class="chart-line chart-blue" d="([^"]*)"/g)].map(([, path]) => path!).slice(-1);
+    assert.deepStrictEqual([line!.match(/M/g)!.length, line!.match(/L/g)!.length], [1, 1], 'from the third value to the fourth, and from none to the second');
   });
 });
 
@@ -55,10 +80,9 @@ describe('the path of a line', () => {
     assert.ok(steps.length < 510);
   });
 
-  it('ends at a gap and begins anew behind it, unless it goes through', () => {
+  it('ends at a gap and begins anew behind it, and goes through where it has no point', () => {
     const values = [10, 20, null, 40, undefined, 60];
     assert.deepStrictEqual(strokes(values).steps, [['M', 0, 10], ['L', 1, 20], ['M', 3, 40], ['L', 5, 60]]);
-    assert.deepStrictEqual(strokes(values, { spanGaps: true }).steps, [['M', 0, 10], ['L', 1, 20], ['L', 3, 40], ['L', 5, 60]]);
   });
 
   it('goes no further than to the ends of the plot, at the height that it has there', () => {

@@ -138,6 +138,41 @@ describe('EventTail', () => {
     assert.deepStrictEqual(sequence(), []);
   });
 
+  it('starts again when another file is written in its place, be it a longer one', async () => {
+    fs.writeFileSync(file, line(warning(0)) + line(warning(1)));
+    await follow().read();
+    const { ino } = fs.statSync(file);
+    fs.writeFileSync(file, [5, 6, 7, 8].map(seq => line(warning(seq))).join(''));
+    assert.strictEqual(fs.statSync(file).ino, ino, 'in place');
+    await tail!.read();
+    assert.deepStrictEqual([restarts, sequence()], [1, [5, 6, 7, 8]]);
+    const begun = fs.readFileSync(file);
+    fs.writeFileSync(file, Buffer.concat([begun.subarray(0, begun.length / 2), Buffer.from([9, 10, 11].map(seq => line(warning(seq))).join(''))]));
+    await tail!.read();
+    assert.deepStrictEqual([restarts, sequence()], [2, [5, 6, 9, 10, 11]], 'cut, and grown again otherwise');
+    fs.appendFileSync(file, line(warning(12)));
+    await tail!.read();
+    assert.deepStrictEqual([restarts, sequence()], [2, [5, 6, 9, 10, 11, 12]]);
+  });
+
+  it('notices it also where it began in the middle of the file', async () => {
+    const before = line(warning(0)).repeat(100);
+    fs.writeFileSync(file, before);
+    const start = { position: before.length, inode: fs.statSync(file).ino };
+    tail = new EventTail(
+      file,
+      { events: batch => seen.push(...batch), badLine: reason => bad.push(reason), unknownEvent: () => unknown++, reachedEnd: () => undefined, restarted: () => restarts++ },
+      () => Promise.resolve(start),
+    );
+    await tail.read();
+    fs.appendFileSync(file, line(warning(1)));
+    await tail.read();
+    assert.deepStrictEqual([restarts, sequence()], [0, [1]]);
+    fs.writeFileSync(file, line(warning(3)).repeat(200));
+    await tail.read();
+    assert.deepStrictEqual([restarts, seen.length], [1, 201]);
+  });
+
   it('names where each event lies, so that it can be read again', async () => {
     fs.writeFileSync(file, `${line(warning(0, 'ä'))}garbage\n${line(warning(1))}`);
     await follow().read();

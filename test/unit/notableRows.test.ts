@@ -16,6 +16,7 @@ describe('the rows of a run that somebody should read', () => {
     batch(number, {
       rows: {
         file: rows.map(() => 0),
+        tokens: rows.map(() => 9),
         line: rows.map(([, line]) => line),
         hash: rows.map(([hash]) => hash),
         risk: rows.map(([, , risk]) => risk),
@@ -54,21 +55,21 @@ describe('reading the events of a run to their end', () => {
     fs.writeFileSync(path.join(of, 'events.jsonl'), lines(Array.from({ length: 3000 }, (_, index) => batch(index + 1))));
     const run = new Run(of, log);
     const shares: number[] = [];
-    await run.readEvents(new AbortController().signal, share => shares.push(share));
+    await run.read(new AbortController().signal, share => shares.push(share));
     assert.equal(run.state.series.length, 3000);
     assert.equal(shares.at(-1), 1);
     assert.ok(shares.length > 2 && shares.every((share, index) => share >= (shares[index - 1] ?? 0)));
-    await run.readEvents(new AbortController().signal, () => undefined);
+    await run.read(new AbortController().signal, () => undefined);
     run.dispose();
   });
 
   it('ends when the user cancels, or where there are none', async () => {
     const of = folder();
     const run = new Run(of, log);
-    await run.readEvents(new AbortController().signal, () => undefined);
+    await run.read(new AbortController().signal, () => undefined);
     fs.writeFileSync(path.join(of, 'events.jsonl'), lines(Array.from({ length: 3000 }, (_, index) => batch(index + 1))));
     const abort = new AbortController();
-    const reading = run.readEvents(abort.signal, () => undefined);
+    const reading = run.read(abort.signal, () => undefined);
     abort.abort();
     await reading;
     run.dispose();

@@ -48,13 +48,13 @@ describe('of the texts of rows', () => {
     const rows = reading.records.flatMap(({ start, read }) => ('hash' in read ? [{ line: start.line + 1, hash: read.hash }] : []));
     const invalid = reading.records.flatMap(({ start, read }) => ('problem' in read ? [{ file: 0, line: start.line + 1, hash: '', reason: read.problem.reason }] : []));
     const dataset: DatasetRead = { v: 1, seq: 1, ts: 1, type: 'dataset', rows: 2, trained: 2, heldOut: 0, flagged: 2, refusals: 0, reviewed: 0, unscored: 0, filtered: 0, truncated: [], unsupervised: [], totalSteps: 2, invalid };
-    const ofStep = { file: [0, 0], line: rows.map(({ line }) => line), hash: rows.map(({ hash }) => hash), risk: [0.7, 0.9], beta: [0.7, 0.9], nll: [1, 2], kl: [0.2, 0.1] };
+    const ofStep = { file: [0, 0], line: rows.map(({ line }) => line), hash: rows.map(({ hash }) => hash), risk: [0.7, 0.9], beta: [0.7, 0.9], nll: [1, 2], kl: [0.2, 0.1], tokens: [9, 9] };
     const finished = { v: 1, seq: 9, ts: 9, type: 'finished', status: 'completed', message: '2 steps.', resumable: false, adapter: 'adapter' };
     const events = [attempt(1, 0), dataset, batch(1, { rows: ofStep }), batch(2, { rows: ofStep }), finished];
     writeFileSync(path.join(folder, 'events.jsonl'), `${events.map(event => JSON.stringify(event)).join('\n')}\n`);
     const run = new Run(folder, log);
     await run.refresh();
-    await run.readEvents(new AbortController().signal, () => undefined);
+    await run.read(new AbortController().signal, () => undefined);
     const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), 1e12);
     run.dispose();
     assert.equal(input.dataset?.invalid.length, 6);

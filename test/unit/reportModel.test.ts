@@ -19,7 +19,7 @@ describe('a run as its report sees it', () => {
   const inputOf = async (now: number) => {
     const run = new Run(folder, log);
     await run.refresh();
-    await run.readEvents(new AbortController().signal, () => undefined);
+    await run.read(new AbortController().signal, () => undefined);
     const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), now);
     run.dispose();
     return input;

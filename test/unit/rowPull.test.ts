@@ -9,8 +9,8 @@ import { attempt, batch, stateOf } from './batches';
 describe('how far rows pulled the model', () => {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'pull-')), 'events.jsonl');
   const step = (number: number, rows: [file: number, hash: string, kl: number | null][]) => {
-    const { risk, beta, nll, line } = batch(1).rows;
-    return batch(number, { rows: { risk, beta, nll, line, file: rows.map(([of]) => of), hash: rows.map(([, hash]) => hash), kl: rows.map(([, , kl]) => kl) } });
+    const { risk, beta, nll, line, tokens } = batch(1).rows;
+    return batch(number, { rows: { risk, beta, nll, line, tokens, file: rows.map(([of]) => of), hash: rows.map(([, hash]) => hash), kl: rows.map(([, , kl]) => kl) } });
   };
 
   const read = () => readRowPulls(file, stateOf(file).series);

@@ -8,7 +8,7 @@ import type { RowColumns, RunConfig } from '../../src/protocol/messages';
 import { Run } from '../../src/trainerHost/run';
 import { riskBins, RunState } from '../../src/trainerHost/runState';
 import { asLook, type Look } from '../../src/views/chartProtocol';
-import { lookAtRun, runsMessage } from '../../src/views/compareModel';
+import { runsMessage } from '../../src/views/compareModel';
 import { configDifferences, flatten } from '../../src/views/configDifference';
 import type { ChartSpec } from '../../media/charts/chartSpec';
 import { pictureOf, type Shown } from '../../media/charts/picture';
@@ -23,7 +23,7 @@ import { Smoother } from '../../src/views/smoothing';
 import { at, attempt, batch, measurement } from './batches';
 import { until } from './until';
 
-const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], ...values });
+const rows = (values: Partial<RowColumns>): RowColumns => ({ file: [0], line: [1], hash: ['a'], risk: [0], beta: [0], nll: [1], kl: [null], tokens: [], ...values });
 
 const grown = (steps: number, values: (step: number) => Parameters<typeof batch>[1] = () => ({}), state = new RunState()) => {
   const first = state.series.length + 1;
@@ -125,7 +125,7 @@ describe('a series that is looked at in part', () => {
   it('is what a page may ask for', () => {
     assert.deepStrictEqual(asLook({ axis: 'step', range: [5, 2], smoothing: 1 }), { axis: 'step', range: null, smoothing: 0 });
     assert.deepStrictEqual(asLook({ axis: 'x', range: [NaN, 2], smoothing: 'a' } as unknown as Look), { axis: 'step', range: null, smoothing: 0 });
-    assert.deepStrictEqual(asLook({ axis: 'ts', range: [1, 2], smoothing: 0.5 }), { axis: 'ts', range: [1, 2], smoothing: 0.5 });
+    assert.deepStrictEqual(asLook({ axis: 'time', range: [1, 2], smoothing: 0.5 }), { axis: 'time', range: [1, 2], smoothing: 0.5 });
   });
 });
 
@@ -203,9 +203,24 @@ describe('the rows of a range of steps', () => {
     ]);
     const [b, a, unmeasured] = found;
     assert.deepStrictEqual([b!.riskMax, b!.nllMean], [null, 3]);
-    assert.ok(Math.abs(b!.pull - 0.3) < 1e-12);
-    assert.ok(Math.abs(b!.contribution - (0.5 * 2 + 0.5 * 0.4 + 0.1)) < 1e-12);
-    assert.deepStrictEqual([a!.riskMax, a!.contribution, unmeasured!.nllMean], [0.1, 1, null]);
+    assert.ok(Math.abs(b!.pull - ((0.5 * 0.4) / 2 + 0.1)) < 1e-12, 'without their tokens, rows of a step count alike');
+    assert.ok(Math.abs(b!.contribution - ((0.5 * 2 + 0.5 * 0.4) / 2 + 0.1)) < 1e-12);
+    assert.deepStrictEqual([a!.riskMax, a!.contribution, unmeasured!.nllMean], [0.1, 0.5, null]);
+  });
+
+  it('add to the loss by their tokens: a long row more than a short one of a higher mean', () => {
+    const step = rows({ file: [0, 0], line: [3, 9], hash: ['short', 'long'], risk: [0, 0], beta: [0, 0.5], nll: [5, 2], kl: [null, 1], tokens: [2, 498] });
+    const [long, short] = aggregateRows([step], () => 1);
+    assert.deepStrictEqual([long!.hash, short!.hash], ['long', 'short']);
+    assert.ok(Math.abs(long!.contribution - (498 * 2.5) / 500) < 1e-12 && Math.abs(long!.pull - (498 * 0.5) / 500) < 1e-12);
+    const loss = (2 * 5 + 498 * (2 + 0.5)) / 500;
+    assert.ok(Math.abs(long!.contribution + short!.contribution - loss) < 1e-12, 'together they are the loss');
+  });
+
+  it('are ranked by their tokens in the steps that tell them, and by their means in those that do not', () => {
+    const step = rows({ file: [0, 0], line: [3, 9], hash: ['short', 'long'], risk: [0, 0], beta: [0, 0], nll: [5, 2], kl: [null, null] });
+    assert.deepStrictEqual(aggregateRows([step], () => 1).map(({ hash }) => hash), ['short', 'long']);
+    assert.deepStrictEqual(aggregateRows([step, { ...step, tokens: [2, 498] }, { ...step, tokens: [2, 498] }], () => 1).map(({ hash }) => hash), ['long', 'short']);
   });
 
   it('weigh as their method does', () => {
@@ -249,8 +264,8 @@ describe('a run that is read again', () => {
 
   it('is told of to the page that compares, beside one that is gone', () => {
     const { runs, differences } = runsMessage(['/runs/away', folder], [undefined, run]);
-    assert.deepStrictEqual(runs[0], { folder: '/runs/away', id: 'away', name: 'away', status: null, began: null, before: null, after: null });
-    assert.deepStrictEqual([runs[1]?.id, runs[1]?.began, runs[1]?.after], [path.basename(folder), 1000, null]);
+    assert.deepStrictEqual(runs[0], { folder: '/runs/away', id: 'away', name: 'away', status: null, before: null, after: null });
+    assert.deepStrictEqual([runs[1]?.id, runs[1]?.after], [path.basename(folder), null]);
     assert.deepStrictEqual(differences, []);
   });
 });
@@ -349,8 +364,8 @@ describe('the configurations of runs', () => {
 
 describe('runs over each other', () => {
   const run = (state: RunState, axis: Look['axis'] = 'step') => {
-    const { columns, smoothed, extent } = new SeriesFeed(['step', 'epoch', 'ts', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'], { axis, range: null, smoothing: 0 }).next(state)!;
-    return { values: columns, smoothed, extent, began: state.series.at('ts', 0) } satisfies RunColumns & { began: number };
+    const { columns, smoothed, extent } = new SeriesFeed(['step', 'epoch', 'time', 'total', 'nll', 'riskMean', 'betaMean', 'canary', 'learningRate'], { axis, range: null, smoothing: 0 }).next(state)!;
+    return { values: columns, smoothed, extent } satisfies RunColumns;
   };
 
   it('share an axis; a missing value stays a gap, the point of another run is none', () => {
@@ -361,20 +376,36 @@ describe('runs over each other', () => {
     assert.deepStrictEqual(x, [1, 2, 4]);
     assert.deepStrictEqual(values['0:total'], [1, 2, undefined]);
     assert.deepStrictEqual(values['2:total'], [undefined, null, 40]);
-    assert.deepStrictEqual(extentOf([short, undefined, run(state)], 'step'), [1, 4]);
+    assert.deepStrictEqual(extentOf([short, undefined, run(state)]), [1, 4]);
   });
 
-  it('count time from their first step, and a clock that was set back costs only points', () => {
-    const timed = (times: number[]) => {
+  it('count the time that they trained, whatever a clock said of it', () => {
+    const timed = (times: number[], seconds: (step: number) => number) => {
       const state = new RunState();
-      times.forEach((ts, index) => state.apply(at(batch(index + 1, { ts, total: index }))));
+      times.forEach((ts, index) => state.apply(at(batch(index + 1, { ts, total: index, stepSeconds: seconds(index + 1) }))));
       return state;
     };
-    const { x, values } = layOver([run(timed([5000, 6000, 5500, 7000]), 'ts'), run(timed([90_000, 91_000]), 'ts')], 'ts');
-    assert.deepStrictEqual(x, [0, 1000, 2000]);
-    assert.deepStrictEqual(values['0:total'], [0, 1, 3]);
-    assert.deepStrictEqual(values['1:total'], [0, 1, undefined]);
-    assert.deepStrictEqual(lookAtRun({ axis: 'ts', range: [0, 10], smoothing: 0 }, timed([90_000]).series).range, [90_000, 90_010]);
+    const year = 3.2e10;
+    const jumping = timed([5000, 6000, 6000 + year, 5500, 7000], () => 2);
+    const { x, values } = layOver([run(jumping, 'time'), run(timed([90_000, 91_000], step => 3 * step), 'time')], 'time');
+    assert.deepStrictEqual(x, [2000, 3000, 4000, 6000, 8000, 9000, 10_000]);
+    assert.deepStrictEqual(values['0:total'], [0, undefined, 1, 2, 3, undefined, 4]);
+    assert.deepStrictEqual(values['1:total'], [undefined, 0, undefined, undefined, undefined, 1, undefined]);
+    assert.deepStrictEqual(stepsIn(jumping.series, { axis: 'time', range: [4000, 8000] }), { from: 1, to: 4 });
+  });
+
+  it('count it on after a night, and from where it was taken back; a script’s steps all', () => {
+    const state = grown(4, () => ({ stepSeconds: 1 }));
+    state.apply(at(attempt(2, 2)));
+    state.apply(at(batch(3, { ts: 1e12, stepSeconds: 5 })));
+    const times = ({ series }: RunState) => Array.from({ length: series.length }, (_, index) => series.at('time', index));
+    assert.deepStrictEqual(times(state), [1000, 2000, 7000]);
+    const script = new RunState();
+    script.apply(at(attempt(1, 100)));
+    for (const step of [110, 120, 125]) script.apply(at(batch(step, { stepSeconds: 0.5 })));
+    assert.deepStrictEqual(times(script), [5000, 10_000, 12_500]);
+    const odd = grown(3, step => ({ stepSeconds: [1, -4, 1e999][step - 1]! }));
+    assert.deepStrictEqual(times(odd), [1000, 1000, 1000]);
   });
 });
 

@@ -49,6 +49,25 @@ describe('RunState', () => {
     assert.strictEqual(new RunState().series.latestOf('canary'), null);
   });
 
+  it('tells a number that was none from one that was not asked for, and counts it', () => {
+    const state = new RunState();
+    state.apply(at(attempt(1, 0)));
+    for (let step = 1; step <= 6; step++) state.apply(at(batch(step, { canary: step % 2 ? null : step })));
+    assert.strictEqual(state.series.missing, 0);
+    state.apply(at(batch(7, { canary: null, kl: null, notFinite: ['canary', 'kl', 'etaSeconds'] })));
+    state.apply(at(batch(8, { riskMax: Infinity, tokensPerSecond: 1e300 })));
+    const { series } = state;
+    assert.strictEqual(series.missing, 4, 'canary, kl, risk and speed; the time that is left is no series');
+    assert.deepStrictEqual([series.isOdd('canary', 5), series.isOdd('canary', 6), series.isOdd('canary', 4), series.isOdd('klMean', 6)], [false, true, false, false]);
+    assert.strictEqual(series.latestOf('canary'), null, 'the last that was said of it is that it is no number');
+    state.apply(at(batch(9, { total: null })));
+    assert.strictEqual(series.missing, 5, 'an earlier trainer did not say so');
+    state.apply(at(attempt(2, 6)));
+    assert.deepStrictEqual([series.missing, series.latestOf('canary')], [0, 6]);
+    state.apply(at(batch(7, { canary: 7 })));
+    assert.deepStrictEqual([series.missing, series.isOdd('canary', 6), series.latestOf('canary')], [0, false, 7]);
+  });
+
   it('knows at once that there was no canary in a long run', () => {
     const series = new Series();
     for (let step = 1; step <= 10_000; step++) series.add(batch(step), 0, 0);
@@ -125,6 +144,16 @@ describe('sampleSteps', () => {
     assert.ok(chosen.length <= 1200);
     assert.ok(chosen.includes(23_449));
     assert.ok(chosen.filter(index => Number.isFinite(series.at('canary', index))).length > 200);
+  });
+
+  it('keeps the steps at which a value was no number, and of very many of them some', () => {
+    const noNumber = (every: number) => {
+      const series = new Series();
+      for (let step = 1; step <= 10_000; step++) series.add(batch(step, step % every === 0 ? { canary: null, notFinite: ['canary'] } : {}), 0, 0);
+      return sampleSteps(series, panelSeries, 1200).filter(index => series.isOdd('canary', index));
+    };
+    assert.deepStrictEqual(noNumber(3456), [3455, 6911]);
+    assert.ok(noNumber(2).length >= 250 && noNumber(1).length <= 1200);
   });
 
   it('keeps the steps after which the model was measured', () => {

@@ -11,7 +11,7 @@ import { drawnSeries } from '../../src/views/monitorProtocol';
 import { attempt, batch } from './batches';
 import { until } from './until';
 
-const nothing = { nll: null, riskMean: null, riskMax: null, betaMean: null, betaMax: null, tokens: null, rows: { file: [], line: [], hash: [], risk: [], beta: [], nll: [], kl: [] } };
+const nothing = { nll: null, riskMean: null, riskMax: null, betaMean: null, betaMax: null, tokens: null, rows: { file: [], line: [], hash: [], risk: [], beta: [], nll: [], kl: [], tokens: [] } };
 
 describe('a run of a training script', () => {
   let folder: string;

@@ -3,8 +3,8 @@
     from safe_finetuning import SafetyMonitorCallback
     trainer.add_callback(SafetyMonitorCallback())
 
-It tells of the training and hears commands. What is learned stays as it is: there is no risk, no β and no
-canary. Whatever goes wrong here is warned of once, and the training goes on.
+It tells of the training and hears commands. What is learned stays as it is; risk, β and canary are there
+where the script logs them. Whatever goes wrong here is warned of once, and the training goes on.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from .rows import Dataset, read_dataset
 from .run_folder import RunFolder, claim, create_run_folder
 from .train import dataset_records, library_versions
 from .trainer import ETA_WINDOW_STEPS, memory_in_use
+
+
+SAID = ("risk_mean", "risk_max", "beta_mean", "beta_max", "nll", "kl", "anchors", "safety_tokens", "canary")
+"""What a script may log of a step beside what Trainer does, under the names that trackers are given."""
 
 
 class Orders(NamedTuple):
@@ -70,6 +74,7 @@ class SafetyMonitorCallback(TrainerCallback):
         self._step = 0
         self._step_began = 0.0
         self._unlogged: list[float] = []  # seconds of the steps since the last log
+        self._said: dict[str, Any] = {}  # what was logged since then
         self._step_seconds: deque[float] = deque(maxlen=ETA_WINDOW_STEPS)
         self._tokens_seen = 0
 
@@ -100,8 +105,10 @@ class SafetyMonitorCallback(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        if logs and "loss" in logs:
-            self._safely(lambda: self._tell_step(args, state, logs))
+        self._said.update(logs or {})
+        if "loss" in self._said:
+            said, self._said = self._said, {}
+            self._safely(lambda: self._tell_step(args, state, said))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._safely(lambda: self._tell_checkpoint(Path(args.output_dir), state.global_step))
@@ -206,8 +213,8 @@ class SafetyMonitorCallback(TrainerCallback):
             step=state.global_step,
             total_steps=state.max_steps,
             epoch=state.epoch or 0.0,
-            **dict.fromkeys(("nll", "kl", "anchors", "safety_tokens", "canary", "tokens")),
-            **dict.fromkeys(("risk_mean", "risk_max", "beta_mean", "beta_max")),
+            **{name: _number(logs.get(name)) for name in SAID},
+            tokens=None,
             total=float(logs["loss"]),
             learning_rate=_number(logs.get("learning_rate")),
             grad_norm=_number(logs.get("grad_norm")),
@@ -216,7 +223,7 @@ class SafetyMonitorCallback(TrainerCallback):
             memory_bytes=memory_in_use(args.device),
             gpu_load=self._gpu_load.latest() if self._gpu_load else None,
             eta_seconds=remaining * sum(self._step_seconds) / len(self._step_seconds),
-            rows=p.RowColumns(file=[], line=[], hash=[], risk=[], beta=[], nll=[], kl=[]),
+            rows=p.RowColumns(file=[], line=[], hash=[], risk=[], beta=[], nll=[], kl=[], tokens=[]),
         )
 
     def _tell_checkpoint(self, output: Path, step: int) -> None:

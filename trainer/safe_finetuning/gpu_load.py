@@ -13,8 +13,8 @@ SECONDS_BETWEEN = 1.0
 class GpuLoad:
     """The driver's figure (NVML), which nothing on the GPU is waited for.
 
-    None without CUDA, and from the first time that it cannot be read: without nvidia-ml-py, or of a
-    device that does not tell.
+    None without CUDA, and from the first time that it cannot be read: without nvidia-ml-py, which an
+    environment of the user's own may lack, or of a device that does not tell.
     """
 
     def __init__(

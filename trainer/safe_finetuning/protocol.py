@@ -5,15 +5,19 @@ This module and `config.py` (the run configuration) are the one source of truth 
 `preflight`, `preview` and `score`, and what is said to and by `chat`. `schema.py` exports these models as
 JSON Schemas, from which the extension's TypeScript types and validators are generated.
 
+A run folder is read for as long as it is kept. What is added to an event, to `run.json` or to `launch.json`
+therefore has a default, which readers take where an earlier version has left it out.
+
 Units: times in seconds unless a name says otherwise, timestamps in milliseconds since the Unix epoch,
 memory in bytes, losses in nats per supervised token.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .config import BudgetAction, Model, RunConfig, Unit
 
@@ -47,6 +51,9 @@ class RowColumns(Model):
     beta: list[float]
     nll: list[float | None] = Field(description="Mean negative log-likelihood over the row's tokens.")
     kl: list[float | None] = Field(description="Mean KL(reference ‖ model); null where not computed.")
+    tokens: list[int] = Field(
+        [], description="The row's supervised tokens: what its means weigh in the loss."
+    )
 
 
 # --- events.jsonl: what the trainer says --------------------------------------------------------------
@@ -109,7 +116,9 @@ class DatasetRead(Event):
     held_out: int
     flagged: int = Field(description="Rows with risk at or above the threshold.")
     refusals: int = Field(description="Rows whose answer is a refusal: safety data, risk 0.")
-    reviewed: int = Field(description="Rows that a person has reviewed: they train as ordinary ones, risk 0.")
+    reviewed: int = Field(
+        0, description="Rows that a person has reviewed: they train as ordinary ones, risk 0."
+    )
     unscored: int = Field(description="Rows the judge failed on; they count as risk 1.")
     filtered: int = Field(description="Rows left out by the method `filter`.")
     invalid: list[RowProblem] = Field(description="Rows that could not be read and were skipped.")
@@ -119,7 +128,7 @@ class DatasetRead(Event):
 
 
 class Batch(Event):
-    """One optimiser step. A script's own has a loss, but no risk, no β and no rows that are known here."""
+    """One optimiser step. A script's own has a loss, no rows that are known here, and risk and β if it logs them."""
 
     type: Literal["batch"] = "batch"
     step: int = Field(ge=1)
@@ -128,11 +137,12 @@ class Batch(Event):
     nll: float | None = Field(description="Mean over supervised tokens, unweighted.")
     kl: float | None = Field(description="Σ β·KL over supervised tokens ÷ N; null when no row had β > 0.")
     anchors: float | None = Field(
+        None,
         description="What anchor rows add to the loss: weight · mean KL over their tokens (`mix-safety`: "
-        "of nll); null without anchor rows."
+        "of nll); null without anchor rows.",
     )
     safety_tokens: float | None = Field(
-        description="λ · mean squared distance of the safety tokens; null without that term."
+        None, description="λ · mean squared distance of the safety tokens; null without that term."
     )
     total: float | None = Field(description="The loss that was minimised.")
     risk_mean: float | None
@@ -146,16 +156,30 @@ class Batch(Event):
     step_seconds: float
     memory_bytes: int = Field(description="CUDA: peak allocated; otherwise resident set of the process.")
     gpu_load: float | None = Field(
+        None,
         description="Share of the time, from 0 to 1, in which the first process's GPU was at work, as its "
         "driver said at most a second before; null without CUDA, and where that cannot be read: without "
-        "nvidia-ml-py, say."
+        "nvidia-ml-py, say.",
     )
     eta_seconds: float | None = Field(description="Estimated time to the last step, without evaluation.")
     canary: float | None = Field(
+        None,
         description="How much likelier refusing is than complying after this step, in nats, mean over "
-        "held-out harmful prompts; null where it was not asked."
+        "held-out harmful prompts; null where it was not asked.",
+    )
+    not_finite: list[str] = Field(
+        [], description="Which of these numbers are null because they were NaN or infinite, by their names."
     )
     rows: RowColumns
+
+    @model_validator(mode="after")
+    def _name_what_is_not_finite(self) -> Self:
+        self.not_finite = self.not_finite or [
+            field.alias or name
+            for name, field in type(self).model_fields.items()
+            if isinstance(value := getattr(self, name), float) and not math.isfinite(value)
+        ]
+        return self
 
 
 class CheckpointSaved(Event):
@@ -329,8 +353,8 @@ class DatasetRecord(Model):
     path: str = Field(description="Absolute path when the run began.")
     sha256: str
     rows: int
-    names: str | None = Field(description="What dataset_info.json says of its columns, as JSON.")
-    reviewed: list[str] = Field(description="Hashes in its list of reviewed rows, sorted.")
+    names: str | None = Field(None, description="What dataset_info.json says of its columns, as JSON.")
+    reviewed: list[str] = Field([], description="Hashes in its list of reviewed rows, sorted.")
 
 
 class ProcessRecord(Model):

@@ -31,6 +31,14 @@ class _Schema(GenerateJsonSchema):
         return False
 
 
+class _MessageSchema(_Schema):
+    """Tells the default of every field that has one, also where it has to be made."""
+
+    def get_default_value(self, schema: Any) -> Any:
+        make = schema.get("default_factory")
+        return make() if make else super().get_default_value(schema)
+
+
 def run_config_schema() -> dict[str, Any]:
     """The schema of `*.finetune.json`, as an editor's user reads it."""
     schema = RunConfig.model_json_schema(by_alias=True, schema_generator=_Schema)
@@ -39,9 +47,10 @@ def run_config_schema() -> dict[str, Any]:
 
 
 def messages_schema() -> dict[str, Any]:
-    """Everything else on the wire. Messages are read in the form in which they are written."""
+    """Everything else on the wire. Messages are read in the form in which they are written, or in that of an
+    earlier version, in which fields that have a default may be missing."""
     _, schema = models_json_schema(
-        [(model, "serialization") for model in MESSAGES], by_alias=True, schema_generator=_Schema
+        [(model, "serialization") for model in MESSAGES], by_alias=True, schema_generator=_MessageSchema
     )
     definitions = schema["$defs"]
     unions = {

@@ -62,6 +62,7 @@ class StepRecord:
     beta: list[float] = field(default_factory=list)
     row_nll: list[float] = field(default_factory=list)
     row_kl: list[float | None] = field(default_factory=list)
+    row_tokens: list[int] = field(default_factory=list)
 
 
 SUMS = ("loss", "nll", "kl", "anchors", "safety", "tokens", "input_tokens")
@@ -242,6 +243,7 @@ class SafeTrainer(Trainer):
             record.beta.append(beta)
             record.row_nll.append(nll / tokens)
             record.row_kl.append(kl / tokens if beta > 0 else None)
+            record.row_tokens.append(int(tokens))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer calls this once per optimiser step, with the loss and the gradient norm."""
@@ -290,6 +292,7 @@ class SafeTrainer(Trainer):
                 beta=record.beta,
                 nll=record.row_nll,
                 kl=record.row_kl,
+                tokens=record.row_tokens,
             ),
         )
         super().log({**logs, **reported(step)} if self.args.report_to else logs, start_time)

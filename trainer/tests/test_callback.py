@@ -6,6 +6,7 @@ import textwrap
 import warnings
 
 import pytest
+import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -31,10 +32,10 @@ class Between(TrainerCallback):
             self.act()
 
 
-def plain_trainer(model, output, callback, **arguments) -> Trainer:
+def plain_trainer(model, output, callback, kind=Trainer, **arguments) -> Trainer:
     tokenizer = AutoTokenizer.from_pretrained(model)
     given = {"max_steps": 4, "logging_steps": 1, "save_strategy": "no", **arguments}
-    trainer = Trainer(
+    trainer = kind(
         model=AutoModelForCausalLM.from_pretrained(model),
         args=TrainingArguments(
             output_dir=str(output),
@@ -95,6 +96,59 @@ def test_a_plain_script_tells_of_every_logged_step(model, workspace, monkeypatch
     ]
     assert all(e["bytes"] > 0 for e in saved)
     assert [e["type"] for e in events(run)][:: len(events(run)) - 1] == ["attempt_started", "finished"]
+
+
+class Judging(Trainer):
+    """Logs a risk of its own: that of a step in the middle of it, the highest one together with the loss."""
+
+    def compute_loss(self, *args, **kwargs):
+        self.log({"risk_mean": 0.1 * (self.state.global_step + 1)})
+        return super().compute_loss(*args, **kwargs)
+
+    def log(self, logs, *args, **kwargs):
+        if "loss" in logs and self.state.global_step != 3:
+            logs["risk_max"] = torch.tensor(0.75)
+            logs["canary"] = float("nan") if self.state.global_step == 2 else 4.5
+        super().log(logs, *args, **kwargs)
+
+
+def test_the_risk_that_a_script_logs_is_told(model, tmp_path):
+    plain_trainer(model, tmp_path, SafetyMonitorCallback(tmp_path / "run"), kind=Judging).train()
+    batches = events(tmp_path / "run", "batch")
+    assert [e["step"] for e in batches] == [1, 2, 3, 4]
+    assert [e["riskMean"] for e in batches] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert [e["riskMax"] for e in batches] == [0.75, 0.75, None, 0.75]
+    assert [e["canary"] for e in batches] == [4.5, None, None, 4.5]
+    assert [e["notFinite"] for e in batches] == [[], ["canary"], [], []]
+    assert {e["betaMax"] for e in batches} == {None}
+
+
+def test_trls_trainer_tells_of_itself(model, tmp_path):
+    trl = pytest.importorskip(
+        "trl", reason="run by build/bench-env/bin/python, which `npm run bench` sets up"
+    )
+    from datasets import Dataset
+
+    trainer = trl.SFTTrainer(
+        model=str(model),
+        args=trl.SFTConfig(
+            output_dir=str(tmp_path / "out"),
+            max_steps=2,
+            logging_steps=1,
+            per_device_train_batch_size=2,
+            use_cpu=True,
+            bf16=False,
+            save_strategy="no",
+            report_to="none",
+        ),
+        train_dataset=Dataset.from_list([{"text": f"Where is parcel {i}?"} for i in range(8)]),
+        callbacks=[SafetyMonitorCallback(tmp_path / "run")],
+    )
+    trainer.train()
+    batches = events(tmp_path / "run", "batch")
+    assert [e["step"] for e in batches] == [1, 2]
+    assert all(e["total"] > 0 and e["tokensPerSecond"] > 0 for e in batches)
+    assert record(tmp_path / "run").status == "completed"
 
 
 def test_what_is_logged_now_and_then_is_told_then(model, tmp_path):

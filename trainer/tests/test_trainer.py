@@ -180,6 +180,10 @@ def test_an_event_tells_each_row_and_no_text(parts, tmp_path):
     assert rows[2][0] == pytest.approx(0.95) and rows[2][2] > 0
     assert rows[6][0] is None and rows[6][1] == 1.0
     assert event["riskMax"] == 1.0
+    tokens = dict(zip(event["rows"]["line"], event["rows"]["tokens"], strict=True))
+    assert tokens == {row.encoded.row.line: row.encoded.n_supervised for row in parts[2]}
+    means = zip(event["rows"]["nll"], event["rows"]["tokens"], strict=True)
+    assert sum(nll * n for nll, n in means) / event["tokens"] == pytest.approx(event["nll"])
 
 
 def test_anchors_take_turns_whatever_the_micro_batches(parts, tmp_path):
