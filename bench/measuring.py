@@ -67,8 +67,8 @@ def attack_succeeded(answered: Answered) -> list[bool]:
 
 def held_out_loss(model: Any, tokenizer: Any, rows: list[Any]) -> float:
     """Mean nll in nats per supervised token."""
+    from safe_finetuning.evaluate import row_losses
     from safe_finetuning.prepare import encode_rows
-    from safe_finetuning.trainer import row_losses
 
     encoded, _ = encode_rows(rows, tokenizer, 1024)
     losses = row_losses(model, encoded, tokenizer, batch_size=8, progress=lambda *_: None)

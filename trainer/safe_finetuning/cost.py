@@ -160,7 +160,8 @@ def measure(
 
     from .collate import TrainingRow
     from .objective import Objective
-    from .trainer import RunCallback, SafeTrainer
+    from .run_callback import RunCallback
+    from .trainer import SafeTrainer
 
     loaded = load_reference(config, base, work)
     work.phase("training", f"Timing {TIMED_STEPS} steps")

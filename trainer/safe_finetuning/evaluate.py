@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import LocatedError, UserError
 from .protocol import MeanEstimate, Proportion
@@ -22,6 +22,8 @@ from .tokens import before_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .tokens import EncodedRow
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal distribution
 
@@ -243,6 +245,44 @@ def judge_answers(harmful_answers: Sequence[str], benign_answers: Sequence[str])
         over_refusal=wilson(sum(map(is_refusal, benign_answers)), len(benign_answers)),
         degenerate=wilson(sum(map(is_degenerate, answers)), len(answers)),
     )
+
+
+# --- the held-out loss --------------------------------------------------------------------------------
+
+
+def row_losses(
+    model: Any, rows: Sequence[EncodedRow], tokenizer: Any, *, batch_size: int, progress: Any
+) -> list[tuple[float, int]]:
+    """Sum of nll (nats) and number of supervised tokens of each row, without training on it.
+
+    The model's mode is left as it was.
+    """
+    import torch
+
+    from .collate import Collator, TrainingRow
+    from .losses import token_nll
+    from .supervised_logits import row_of_token, supervised_logits, supervised_targets
+
+    collate = Collator(tokenizer.pad_token_id)
+    head = model.get_output_embeddings()
+    losses: list[tuple[float, int]] = []
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(rows), batch_size):
+            items = [(i, TrainingRow(row, 0.0)) for i, row in enumerate(rows[start : start + batch_size])]
+            batch = {name: tensor.to(model.device) for name, tensor in collate(items).items()}
+            with torch.no_grad():
+                logits = supervised_logits(model, head, batch)
+            nll = token_nll(logits, supervised_targets(batch["labels"]))
+            owner = row_of_token(batch["labels"])
+            sums = torch.zeros(2, len(items), dtype=nll.dtype, device=nll.device)
+            sums.index_add_(1, owner, torch.stack([nll, torch.ones_like(nll)]))
+            losses += [(total, int(count)) for total, count in sums.T.tolist()]
+            progress(len(losses), len(rows))
+    finally:
+        model.train(was_training)
+    return losses
 
 
 # --- estimates --------------------------------------------------------------------------------------

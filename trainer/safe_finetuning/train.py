@@ -429,8 +429,7 @@ def evaluate_model(
     progress: Callable[[int, int], None],
 ) -> tuple[p.EvaluationMetrics, list[dict[str, Any]]]:
     """Attack success, over-refusal, degeneracy and held-out loss, and the answers they rest on."""
-    from .evaluate import generate_answers, judge_answers, mean_estimate, read_prompts
-    from .trainer import row_losses
+    from .evaluate import generate_answers, judge_answers, mean_estimate, read_prompts, row_losses
 
     evaluation = config.evaluation
     sets = {name: read_prompts(path) for name, path in prompt_files(evaluation, base).items()}

@@ -4,69 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments
 
 from . import checkpoints
 from . import protocol as p
 from .canary import Canary
-from .collate import Collator, TrainingRow, parts_by_length
+from .collate import Collator, parts_by_length
 from .config import RunConfig
 from .errors import UserError
 from .gpu_load import GpuLoad
-from .losses import token_nll
-from .objective import Objective, StepRisk, Terms
+from .objective import Objective, StepRisk
 from .processes import Processes
+from .run_callback import RunCallback
 from .run_folder import Run
 from .safety_watch import Measure, SafetyWatch, last_roll_back
-from .supervised_logits import row_of_token, supervised_logits, supervised_targets
-from .tokens import EncodedRow
+from .step_record import StepRecord, joined
 from .trackers import PROJECT, place_tracking, reported
 
 ETA_WINDOW_STEPS = 20
 REGULARISATION_FILE = "regularisation.json"
 """Of a checkpoint: the risk's moving average and the range of β, which may have been changed, are state."""
-
-
-@dataclass
-class StepRecord:
-    """What one optimiser step adds up to, over its micro-batches."""
-
-    began: float | None = None
-    step_risk: float | None = None
-    n_anchor_tokens: int = 0
-    n_safety_positions: int | None = None
-    loss: float = 0.0
-    nll: float = 0.0
-    kl: float | None = None
-    anchors: float | None = None
-    safety: float | None = None
-    tokens: int = 0
-    input_tokens: int = 0
-    file: list[int] = field(default_factory=list)
-    line: list[int] = field(default_factory=list)
-    hash: list[str] = field(default_factory=list)
-    risk: list[float] = field(default_factory=list)
-    risk_before: list[float] = field(default_factory=list)
-    beta: list[float] = field(default_factory=list)
-    row_nll: list[float] = field(default_factory=list)
-    row_kl: list[float | None] = field(default_factory=list)
-    row_tokens: list[int] = field(default_factory=list)
-
-
-SUMS = ("loss", "nll", "kl", "anchors", "safety", "tokens", "input_tokens")
-"""What of a record adds up over processes, beside its rows; the rest is the same in all of them."""
 
 
 class SafeTrainer(Trainer):
@@ -196,8 +162,8 @@ class SafeTrainer(Trainer):
         if self.processes.count == 1:
             self.run.check()
         self.step_record.began = self.step_record.began or time.monotonic()
-        index = inputs.pop("index").cpu()
-        terms = self.objective(
+        index, objective = inputs.pop("index").cpu(), self.objective
+        terms = objective(
             model,
             inputs,
             index,
@@ -206,44 +172,10 @@ class SafeTrainer(Trainer):
             n_safety_positions=self.step_record.n_safety_positions,
             any_process=self._any_process,
         )
-        self._record(index, inputs, terms)
+        rows = [(objective.rows[i], i >= objective.n_dataset) for i in index.tolist()]
+        self.step_record.add(terms, rows, n_input=int(inputs["attention_mask"].sum()))
         # Gradients are averaged over processes, and N counts the tokens of all of them.
         return terms.loss * self.processes.count
-
-    def _record(self, index: Tensor, inputs: dict[str, Tensor], terms: Terms) -> None:
-        record, objective = self.step_record, self.objective
-        record.loss += float(terms.loss.detach())
-        record.input_tokens += int(inputs["attention_mask"].sum())
-        if terms.safety is not None:
-            record.safety = (record.safety or 0.0) + float(terms.safety)
-        per_row = torch.zeros(3, len(index), dtype=terms.nll.dtype, device=terms.nll.device)
-        per_row.index_add_(1, terms.row, torch.stack([terms.nll, terms.kl, torch.ones_like(terms.nll)]))
-        columns = zip(
-            index.tolist(),
-            terms.risk.tolist(),
-            terms.alpha.tolist(),
-            terms.beta.tolist(),
-            per_row.T.tolist(),
-            strict=True,
-        )
-        for i, risk, alpha, beta, (nll, kl, tokens) in columns:
-            row = objective.rows[i]
-            if i >= objective.n_dataset:
-                record.anchors = (record.anchors or 0.0) + alpha * nll + beta * kl
-                continue
-            record.nll += nll
-            record.tokens += int(tokens)
-            if beta > 0:
-                record.kl = (record.kl or 0.0) + beta * kl
-            record.file.append(row.encoded.row.file)
-            record.line.append(row.encoded.row.line)
-            record.hash.append(row.encoded.row.hash)
-            record.risk.append(risk)
-            record.risk_before.append(row.risk)
-            record.beta.append(beta)
-            record.row_nll.append(nll / tokens)
-            record.row_kl.append(kl / tokens if beta > 0 else None)
-            record.row_tokens.append(int(tokens))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer calls this once per optimiser step, with the loss and the gradient norm."""
@@ -256,24 +188,13 @@ class SafeTrainer(Trainer):
         seconds = time.monotonic() - (record.began or 0.0)
         self.step_seconds.append(seconds)
         remaining = self.state.max_steps - self.state.global_step
-        risk = [1.0 if math.isnan(r) else r for r in record.risk]
         canary = self.watch.margin_after(self.state.global_step)
-        step = {
+        step = record.figures() | {
             "step": self.state.global_step,
             "total_steps": self.state.max_steps,
             "epoch": self.state.epoch or 0.0,
-            "nll": record.nll / record.tokens,
-            "kl": None if record.kl is None else record.kl / record.tokens,
-            "anchors": None if record.anchors is None else record.anchors / record.n_anchor_tokens,
-            "safety_tokens": record.safety,
-            "total": record.loss,
-            "risk_mean": sum(risk) / len(risk),
-            "risk_max": max(risk),
-            "beta_mean": sum(record.beta) / len(record.beta),
-            "beta_max": max(record.beta),
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
-            "tokens": record.tokens,
             "tokens_per_second": record.input_tokens / seconds,
             "step_seconds": seconds,
             "memory_bytes": memory_in_use(self.args.device),
@@ -281,20 +202,7 @@ class SafeTrainer(Trainer):
             "eta_seconds": remaining * sum(self.step_seconds) / len(self.step_seconds),
             "canary": canary,
         }
-        self.run.emit(
-            p.Batch,
-            **step,
-            rows=p.RowColumns(
-                file=record.file,
-                line=record.line,
-                hash=record.hash,
-                risk=[None if math.isnan(r) else r for r in record.risk],
-                beta=record.beta,
-                nll=record.row_nll,
-                kl=record.row_kl,
-                tokens=record.row_tokens,
-            ),
-        )
+        self.run.emit(p.Batch, **step, rows=record.columns())
         super().log({**logs, **reported(step)} if self.args.report_to else logs, start_time)
         gradient = logs.get("grad_norm")
         if not math.isfinite(record.loss) or not (gradient is None or math.isfinite(gradient)):
@@ -396,88 +304,6 @@ class SafeTrainer(Trainer):
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
 
-def joined(records: list[StepRecord]) -> StepRecord:
-    """What the processes of one step add up to."""
-    whole, *others = records
-    for record in others:
-        for name, value in vars(record).items():
-            mine = getattr(whole, name)
-            if isinstance(value, list):
-                mine += value
-            elif name in SUMS and value is not None:
-                setattr(whole, name, value if mine is None else mine + value)
-    return whole
-
-
-class RunCallback(TrainerCallback):
-    """Saves in time; pauses, stops and changes settings when asked to; the first process decides for all."""
-
-    def __init__(self, trainer: SafeTrainer) -> None:
-        self.trainer, self.config = trainer, trainer.config
-        self.run, self.processes = trainer.run, trainer.processes
-        self.last_saved = time.monotonic()
-        self.random_state = random_state()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self.trainer.watch.begin()
-        if self.config.rolls_back and state.global_step == 0:
-            self.trainer.save_now()  # what every budget can be kept by going back to
-        return control
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self.processes.from_first(self.run.check)
-        for command in self.processes.from_first(self.run.new_settings):
-            self.trainer.apply(command)
-        return control
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self.random_state = random_state()  # not that at the next one's beginning: an epoch may lie between
-        every = max(1, state.max_steps // (self.config.checkpoints_at_least + 1))
-        minutes = (time.monotonic() - self.last_saved) / 60
-        save, measure, stop = self.processes.from_first(
-            lambda: (
-                minutes >= self.config.checkpoints.every_minutes or self.run.checkpoint_requested,
-                self.run.evaluation_requested,
-                self.run.stop_requested,
-            )
-        )
-        if state.global_step % every == 0 or save or stop:
-            self.run.checkpoint_requested = False
-            control.should_save = True
-        if measure:
-            self.run.evaluation_requested = False
-            self.trainer.watch.asked_to_measure = True
-        control.should_training_stop |= stop
-        return control
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.last_saved = time.monotonic()  # after measuring, which may take longer than the interval
-
-    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.processes.count == 1 and self.run.stop_requested:  # several stop at the end of a step
-            control.should_training_stop = True
-            set_random_state(self.random_state)  # the step is not finished, and begins anew when resumed
-        return control
-
-
-RandomState = tuple[Any, Any, Tensor, list[Tensor]]
-
-
-def random_state() -> RandomState:
-    """That of everything which is saved with a checkpoint."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
-
-
-def set_random_state(state: RandomState) -> None:
-    python, numpy, cpu, cuda = state
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(cpu)
-    if cuda:
-        torch.cuda.set_rng_state_all(cuda)
-
-
 def training_arguments(
     config: RunConfig, output: Path, device: torch.device, n_processes: int
 ) -> TrainingArguments:
@@ -522,32 +348,3 @@ def memory_in_use(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss
-
-
-def row_losses(
-    model: Any, rows: Sequence[EncodedRow], tokenizer: Any, *, batch_size: int, progress: Any
-) -> list[tuple[float, int]]:
-    """Sum of nll (nats) and number of supervised tokens of each row, without training on it.
-
-    The model's mode is left as it was.
-    """
-    collate = Collator(tokenizer.pad_token_id)
-    head = model.get_output_embeddings()
-    losses: list[tuple[float, int]] = []
-    was_training = model.training
-    model.eval()
-    try:
-        for start in range(0, len(rows), batch_size):
-            items = [(i, TrainingRow(row, 0.0)) for i, row in enumerate(rows[start : start + batch_size])]
-            batch = {name: tensor.to(model.device) for name, tensor in collate(items).items()}
-            with torch.no_grad():
-                logits = supervised_logits(model, head, batch)
-            nll = token_nll(logits, supervised_targets(batch["labels"]))
-            owner = row_of_token(batch["labels"])
-            sums = torch.zeros(2, len(items), dtype=nll.dtype, device=nll.device)
-            sums.index_add_(1, owner, torch.stack([nll, torch.ones_like(nll)]))
-            losses += [(total, int(count)) for total, count in sums.T.tolist()]
-            progress(len(losses), len(rows))
-    finally:
-        model.train(was_training)
-    return losses

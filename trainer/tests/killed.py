@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from running import say
 from safe_finetuning import checkpoints, cli, train
 from safe_finetuning.reference import ReferenceStore
-from safe_finetuning.trainer import RunCallback, SafeTrainer
+from safe_finetuning.run_callback import RunCallback
+from safe_finetuning.trainer import SafeTrainer
 
 
 class Point(NamedTuple):
