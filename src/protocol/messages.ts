@@ -166,7 +166,7 @@ export interface RowProblem {
   reason: string;
 }
 /**
- * One optimiser step. A script's own has a loss, no rows that are known here, and risk and β if it logs them.
+ * One optimiser step. A script's own has a loss, no rows, and risk and β where it logs them.
  */
 export interface Batch {
   v: 1;

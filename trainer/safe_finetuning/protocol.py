@@ -128,7 +128,7 @@ class DatasetRead(Event):
 
 
 class Batch(Event):
-    """One optimiser step. A script's own has a loss, no rows that are known here, and risk and β if it logs them."""
+    """One optimiser step. A script's own has a loss, no rows, and risk and β where it logs them."""
 
     type: Literal["batch"] = "batch"
     step: int = Field(ge=1)
