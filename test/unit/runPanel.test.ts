@@ -404,7 +404,7 @@ describe('runs over each other', () => {
     script.apply(at(attempt(1, 100)));
     for (const step of [110, 120, 125]) script.apply(at(batch(step, { stepSeconds: 0.5 })));
     assert.deepStrictEqual(times(script), [5000, 10_000, 12_500]);
-    const odd = grown(3, step => ({ stepSeconds: [1, -4, 1e999][step - 1]! }));
+    const odd = grown(3, step => ({ stepSeconds: [1, -4, Infinity][step - 1]! }));
     assert.deepStrictEqual(times(odd), [1000, 1000, 1000]);
   });
 });

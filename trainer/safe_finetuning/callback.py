@@ -34,7 +34,6 @@ from .run_folder import RunFolder, claim, create_run_folder
 from .train import dataset_records, library_versions
 from .trainer import ETA_WINDOW_STEPS, memory_in_use
 
-
 SAID = ("risk_mean", "risk_max", "beta_mean", "beta_max", "nll", "kl", "anchors", "safety_tokens", "canary")
 """What a script may log of a step beside what Trainer does, under the names that trackers are given."""
 
