@@ -23,3 +23,48 @@ export class Pace {
     if (this.isOver) await this.pause(signal);
   }
 }
+
+/** Work that says where it may be interrupted: done at once where it fits into a turn, otherwise in several. */
+export class InTurns<T> {
+  /** Undefined until it is done. */
+  result: T | undefined;
+  private isCancelled = false;
+
+  /** `onDone`: it is done, after more than one turn. */
+  constructor(
+    private readonly work: Generator<void, T>,
+    onDone: () => void,
+  ) {
+    const pace = new Pace();
+    if (!this.goOn(pace)) void this.goOnInTurns(pace, onDone);
+  }
+
+  cancel(): void {
+    this.isCancelled = true;
+  }
+
+  private async goOnInTurns(pace: Pace, onDone: () => void): Promise<void> {
+    do await pace.pause();
+    while (!this.isCancelled && !this.goOn(pace));
+    if (!this.isCancelled) onDone();
+  }
+
+  private goOn(pace: Pace): boolean {
+    while (!pace.isOver) {
+      const step = this.work.next();
+      if (step.done) {
+        this.result = step.value;
+        return true;
+      }
+    }
+    return false;
+  }
+}
+
+/** The result of such work, at once. */
+export function atOnce<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}

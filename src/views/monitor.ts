@@ -8,6 +8,7 @@ import { showError } from '../common/registerCommand';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
 import type { RunRegistry } from '../trainerHost/runs';
+import { wholeRun } from './chartProtocol';
 import { batchMessage, otherRun, RunFeed } from './monitorModel';
 import { drawnSeries, monitorCommands, type ChecksView, type DrawnSeries, type FromMonitor, type ToMonitor } from './monitorProtocol';
 import { loadPage } from './page';
@@ -116,7 +117,8 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
 
   private attach(run: Run | undefined): void {
     this.subscription?.dispose();
-    this.following = run && { run, feed: new RunFeed(run, drawnSeries) };
+    this.following?.feed.dispose();
+    this.following = run && { run, feed: new RunFeed(run, drawnSeries, wholeRun, () => this.sending.soon()) };
     this.subscription = run?.onDidChange(() => this.sending.soon());
     this.sendAll();
   }
@@ -136,7 +138,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     if (!this.following || !this.pageIsReady || !this.view?.visible) return;
     const { run, feed } = this.following;
     for (const message of feed.next(Date.now())) this.post(message);
-    if (this.wanted?.run === run && run.state.series.indexOf(this.wanted.step) >= 0) {
+    if (this.wanted?.run === run && !feed.isBehind && run.state.series.indexOf(this.wanted.step) >= 0) {
       this.post({ type: 'select', step: this.wanted.step });
       this.wanted = undefined;
     }

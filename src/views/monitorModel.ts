@@ -3,12 +3,13 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import type { IDisposable } from '../common/disposable';
 import { isOne } from '../common/language';
+import { InTurns } from '../common/pace';
 import { hundredths, integer, short } from '../common/format';
 import type { Batch, Measured } from '../protocol/messages';
 import { rowsOf } from '../trainerHost/batches';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
-import { holdsFrom, sampleSteps, type IndexRange, type RunState, type Series, type SeriesName } from '../trainerHost/runState';
+import { holdsFrom, sampleSteps, samplingSteps, type IndexRange, type RunState, type Series, type SeriesName } from '../trainerHost/runState';
 import { wholeRun, type Columns, type Look, type SeriesMessage } from './chartProtocol';
 import { methodOf, progressText, runLabel } from './describe';
 import type { BatchMessage, BatchRow, DetailsView, InterventionView, OtherRun, RunMessage, RunView } from './monitorProtocol';
@@ -172,13 +173,18 @@ export class RunFeed<Name extends SeriesName> implements IDisposable {
     private readonly run: Run,
     names: readonly Name[],
     look = wholeRun,
-    onSmoothed?: () => void,
+    onReady?: () => void,
   ) {
-    this.series = new SeriesFeed(names, look, onSmoothed);
+    this.series = new SeriesFeed(names, look, onReady);
   }
 
   lookAt(look: Look): void {
     this.series.lookAt(look);
+  }
+
+  /** The page will be told of steps that it does not have yet. */
+  get isBehind(): boolean {
+    return this.series.isBehind;
   }
 
   next(now: number): RunMessage<Name>[] {
@@ -207,6 +213,14 @@ export function rangeOf(series: Series, { axis, range }: Look): IndexRange {
   };
 }
 
+/** A message in the making; what has come since it was begun is for the next one. */
+interface Making<Name extends SeriesName> {
+  generation: number;
+  to: number;
+  length: number;
+  work: InTurns<SeriesMessage<Name>>;
+}
+
 /** What is new in a series since the last call, for one reader. */
 export class SeriesFeed<Name extends SeriesName> implements IDisposable {
   private generation = -1;
@@ -214,14 +228,20 @@ export class SeriesFeed<Name extends SeriesName> implements IDisposable {
   private length = 0;
   private points = 0;
   private smoothed: SmoothedSeries<Name> | undefined;
+  private making: Making<Name> | undefined;
 
-  /** `onSmoothed`: there is something new after all, which was too much to smooth at once. */
+  /** `onReady`: there is something new after all, which was too much to do at once. */
   constructor(
     private readonly names: readonly Name[],
     private look = wholeRun,
-    private readonly onSmoothed = (): void => undefined,
+    private readonly onReady = (): void => undefined,
   ) {
     this.smoothAs(look);
+  }
+
+  /** There is something new that is not done yet. */
+  get isBehind(): boolean {
+    return this.making !== undefined;
   }
 
   /** What is smoothed stays, where it is smoothed alike. */
@@ -229,42 +249,69 @@ export class SeriesFeed<Name extends SeriesName> implements IDisposable {
     if (look.smoothing !== this.look.smoothing) this.smoothAs(look);
     this.look = look;
     this.generation = -1;
+    this.giveUp();
   }
 
   private smoothAs({ smoothing }: Look): void {
     this.smoothed?.dispose();
-    this.smoothed = smoothing > 0 ? new SmoothedSeries(this.names, smoothing, this.onSmoothed) : undefined;
+    this.smoothed = smoothing > 0 ? new SmoothedSeries(this.names, smoothing, this.onReady) : undefined;
   }
 
   next({ series, generation }: RunState): SeriesMessage<Name> | undefined {
-    const { smoothed } = this;
-    if (smoothed && !smoothed.has(series)) return undefined;
+    if (this.smoothed && !this.smoothed.has(series)) return undefined;
+    if (this.making?.generation !== generation) this.giveUp();
+    const making = (this.making ??= this.begin(series, generation));
+    const message = making?.work.result;
+    if (!making || !message) return undefined;
+    this.making = undefined;
+    this.points = (message.replace ? 0 : this.points) + message.columns[this.names[0]!].length;
+    [this.generation, this.read, this.length] = [generation, making.to, making.length];
+    return message;
+  }
+
+  private begin(series: Series, generation: number): Making<Name> | undefined {
+    const { length } = series;
     const { from, to } = rangeOf(series, this.look);
     const most = (this.look.range ? 2 : 1) * drawnPoints;
     const replace = generation !== this.generation || this.points + to - this.read > 2 * most;
-    if (!replace && series.length === this.length) return undefined;
-    const indices = replace ? sampleSteps(series, this.names, most, { from, to }) : Array.from({ length: to - this.read }, (_, index) => this.read + index);
-    this.points = (replace ? 0 : this.points) + indices.length;
-    this.generation = generation;
-    this.read = to;
-    this.length = series.length;
-    const columns = columnsOf(this.names, (name: Name) => indices.map(index => finite(series.at(name, index))));
-    const averages = smoothed ? columnsOf(this.names, (name: Name) => indices.map(index => finite(smoothed.at(series, name, index)))) : null;
-    const gaps = Object.fromEntries(this.names.filter(isSparse).map(name => [name, indices.flatMap((index, at) => (series.isOdd(name, index) ? [at] : []))]));
+    if (!replace && length === this.length) return undefined;
+    const { read } = this;
+    const chosen = replace ? samplingSteps(series, this.names, most, { from, to }) : undefined;
+    return { generation, to, length, work: new InTurns(this.make(series, replace, chosen, { from: read, to }), this.onReady) };
+  }
+
+  private *make(series: Series, replace: boolean, chosen: Generator<void, number[]> | undefined, { from, to }: IndexRange): Generator<void, SeriesMessage<Name>> {
+    const { smoothed, names } = this;
+    const indices = chosen ? yield* chosen : Array.from({ length: to - from }, (_, index) => from + index);
+    const columns = yield* columnsOf(names, indices, (name, index) => series.at(name, index));
+    const averages = smoothed ? yield* columnsOf(names, indices, (name, index) => smoothed.at(series, name, index)) : null;
+    const gaps = Object.fromEntries(names.filter(isSparse).map(name => [name, indices.flatMap((index, at) => (series.isOdd(name, index) ? [at] : []))]));
     const { axis } = this.look;
     return { type: 'series', replace, columns, smoothed: averages, gaps: gaps as Partial<Record<Name, number[]>>, extent: [series.at(axis, 0) || 0, series.at(axis, series.length - 1) || 0] };
   }
 
+  private giveUp(): void {
+    this.making?.work.cancel();
+    this.making = undefined;
+  }
+
   dispose(): void {
     this.smoothed?.dispose();
+    this.giveUp();
   }
 }
 
 /** Has a value at some steps only. */
 const isSparse = (name: SeriesName): boolean => name === 'canary' || name === 'attackSuccess';
 
-const columnsOf = <Name extends SeriesName>(names: readonly Name[], column: (name: Name) => (number | null)[]): Columns<Name> =>
-  Object.fromEntries(names.map(name => [name, column(name)])) as Columns<Name>;
+function* columnsOf<Name extends SeriesName>(names: readonly Name[], indices: readonly number[], valueOf: (name: Name, index: number) => number): Generator<void, Columns<Name>> {
+  const columns = {} as Columns<Name>;
+  for (const name of names) {
+    columns[name] = indices.map(index => finite(valueOf(name, index)));
+    if (indices.length >= drawnPoints / 2) yield;
+  }
+  return columns;
+}
 
 const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
 

@@ -17,7 +17,7 @@ import type { Run } from '../trainerHost/run';
 import { eventsFile } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
 import { runLabel } from './describe';
-import { reportInput } from './reportModel';
+import { readSeries, reportInput } from './reportModel';
 import { needRun } from './runsTree';
 
 interface Form extends vscode.QuickPickItem {
@@ -93,7 +93,8 @@ async function readInput(run: Run, signal: AbortSignal, report: (text: string) =
   if (signal.aborted) return undefined;
   report(l10n.t('which rows to read'));
   const rows = await notableRows(run, signal);
-  return rows && inEnglish(() => reportInput(run, rows, Date.now()));
+  const series = await readSeries(run.state);
+  return rows && inEnglish(() => reportInput(run, rows, series, Date.now()));
 }
 
 async function notableRows(run: Run, signal: AbortSignal): Promise<NotableRows | undefined> {

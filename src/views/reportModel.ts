@@ -4,11 +4,12 @@ import { reportedSeries, type ReportInput, type ReportSeries } from '../report/r
 import type { NotableRows } from '../trainerHost/notableRows';
 import type { Run } from '../trainerHost/run';
 import { isActive } from '../trainerHost/runFolder';
-import type { RunState, Series } from '../trainerHost/runState';
+import type { RunState } from '../trainerHost/runState';
+import { wholeRun, type SeriesMessage } from './chartProtocol';
 import { runLabel, statusWord } from './describe';
 import { detailsView, SeriesFeed } from './monitorModel';
 
-export function reportInput(run: Run, rows: NotableRows, now: number): ReportInput {
+export function reportInput(run: Run, rows: NotableRows, series: ReportSeries, now: number): ReportInput {
   const { state, record, meta } = run;
   const { interventions, warnings } = detailsView(run);
   return {
@@ -30,22 +31,24 @@ export function reportInput(run: Run, rows: NotableRows, now: number): ReportInp
     canary: state.canary,
     happened: interventions,
     warnings: warnings.map(({ message }) => message),
-    series: reportSeries(state),
+    series,
     totalSteps: state.latest?.totalSteps ?? state.dataset?.totalSteps,
-    trainingSeconds: secondsInSteps(state.series),
+    trainingSeconds: (state.series.at('time', state.series.length - 1) || 0) / 1000,
     rows,
     badLines: state.counts.bad,
   };
 }
 
-function reportSeries(state: RunState): ReportSeries {
-  const { columns, gaps } = new SeriesFeed(reportedSeries).next(state)!;
+/** Of a long run some steps, however long it takes to choose them. */
+export async function readSeries(state: RunState): Promise<ReportSeries> {
+  const { columns, gaps } = await new Promise<SeriesMessage<(typeof reportedSeries)[number]>>(resolve => {
+    const look = (): void => {
+      const message = feed.next(state);
+      if (message) resolve(message);
+    };
+    const feed = new SeriesFeed(reportedSeries, wholeRun, look);
+    look();
+  });
   for (const index of gaps.canary ?? []) columns.canary[index] = NaN;
   return columns;
-}
-
-function secondsInSteps(series: Series): number {
-  let seconds = 0;
-  for (let index = 0; index < series.length; index++) seconds += series.at('stepSeconds', index) || 0;
-  return seconds;
 }

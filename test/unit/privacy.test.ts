@@ -14,7 +14,7 @@ import { Opinions } from '../../src/risk/opinions';
 import { Scorer } from '../../src/risk/scorer';
 import { readNotableRows } from '../../src/trainerHost/notableRows';
 import { Run } from '../../src/trainerHost/run';
-import { reportInput } from '../../src/views/reportModel';
+import { readSeries, reportInput } from '../../src/views/reportModel';
 import { attempt, batch } from './batches';
 import { readText } from './documents';
 
@@ -55,7 +55,7 @@ describe('of the texts of rows', () => {
     const run = new Run(folder, log);
     await run.refresh();
     await run.read(new AbortController().signal, () => undefined);
-    const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), 1e12);
+    const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), await readSeries(run.state), 1e12);
     run.dispose();
     assert.equal(input.dataset?.invalid.length, 6);
     assert.deepEqual(input.rows.riskiest.map(({ line }) => line), [2, 1]);

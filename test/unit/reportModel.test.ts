@@ -6,7 +6,7 @@ import { reportHtml } from '../../src/report/html';
 import { reportMarkdown } from '../../src/report/markdown';
 import { readNotableRows } from '../../src/trainerHost/notableRows';
 import { Run } from '../../src/trainerHost/run';
-import { reportInput } from '../../src/views/reportModel';
+import { readSeries, reportInput } from '../../src/views/reportModel';
 import { attempt, batch } from './batches';
 import { after, before } from './reports';
 
@@ -20,7 +20,7 @@ describe('a run as its report sees it', () => {
     const run = new Run(folder, log);
     await run.refresh();
     await run.read(new AbortController().signal, () => undefined);
-    const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), now);
+    const input = reportInput(run, await readNotableRows(path.join(folder, 'events.jsonl'), run.state.series), await readSeries(run.state), now);
     run.dispose();
     return input;
   };

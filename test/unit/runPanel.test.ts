@@ -6,9 +6,10 @@ import path from 'node:path';
 import fc from 'fast-check';
 import type { RowColumns, RunConfig } from '../../src/protocol/messages';
 import { Run } from '../../src/trainerHost/run';
-import { riskBins, RunState } from '../../src/trainerHost/runState';
-import { asLook, type Look } from '../../src/views/chartProtocol';
+import { riskBins, RunState, sampleSteps, type SeriesName } from '../../src/trainerHost/runState';
+import { asLook, wholeRun, type Look } from '../../src/views/chartProtocol';
 import { runsMessage } from '../../src/views/compareModel';
+import { panelSeries } from '../../src/views/panelProtocol';
 import { configDifferences, flatten } from '../../src/views/configDifference';
 import type { ChartSpec } from '../../media/charts/chartSpec';
 import { pictureOf, type Shown } from '../../media/charts/picture';
@@ -34,22 +35,22 @@ const grown = (steps: number, values: (step: number) => Parameters<typeof batch>
 describe('a series that is looked at in part', () => {
   const look = (range: [number, number], smoothing = 0): Look => ({ axis: 'step', range, smoothing });
 
-  it('is sent in full where that is few enough, with some on either side', () => {
+  it('is sent in full where that is few enough, with some on either side', async () => {
     const state = grown(50_000, step => ({ total: step }));
-    const part = new SeriesFeed(['step', 'total'], look([20_000, 20_400])).next(state)!;
+    const part = await message(new SeriesFeed(['step', 'total'], look([20_000, 20_400])), state);
     assert.deepStrictEqual([part.columns.step[0], part.columns.step.at(-1)], [19_799, 20_600]);
     assert.strictEqual(part.columns.step.length, 802, 'every step');
     assert.deepStrictEqual(part.extent, [1, 50_000]);
   });
 
-  it('keeps the peaks of the part where it is not', () => {
+  it('keeps the peaks of the part where it is not', async () => {
     const peaks = { lowest: 31_111, highest: 32_222, risky: 33_333, unsafe: 34_440 };
     const state = grown(60_000, step => ({
       total: step === peaks.lowest ? 0 : step === peaks.highest ? 9 : 5,
       riskMax: step === peaks.risky ? 1 : 0.2,
       canary: step % 10 ? null : step === peaks.unsafe ? -3 : 5,
     }));
-    const { columns } = new SeriesFeed(['step', 'total', 'riskMax', 'canary'], look([30_000, 40_000])).next(state)!;
+    const { columns } = await message(new SeriesFeed(['step', 'total', 'riskMax', 'canary'], look([30_000, 40_000])), state);
     assert.ok(columns.step.length <= 2400);
     for (const [name, step] of Object.entries(peaks)) assert.ok(columns.step.includes(step), name);
   });
@@ -66,12 +67,31 @@ describe('a series that is looked at in part', () => {
     assert.strictEqual(feed.next(state), undefined);
   });
 
-  /** The next message, however long its smoothing takes. */
-  const smoothed = async (feed: SeriesFeed<'step' | 'total' | 'kl'>, state: RunState) => {
-    let message = feed.next(state);
-    await until(() => !!(message ??= feed.next(state)));
-    return message!;
+  it('is chosen in turns, and what came meanwhile comes next', async () => {
+    const state = grown(100_000, step => ({ total: Math.sin(step), gradNorm: Math.cos(step) }));
+    let told = 0;
+    const feed = new SeriesFeed(panelSeries, wholeRun, () => told++);
+    assert.strictEqual(feed.next(state), undefined, 'it is more than fits into a turn');
+    assert.ok(feed.isBehind);
+    grown(3, undefined, state);
+    await until(() => told > 0);
+    const first = feed.next(state);
+    assert.deepStrictEqual([first?.columns.step.at(-1), first?.replace, feed.isBehind, told], [100_000, true, false, 1]);
+    assert.deepStrictEqual(first?.columns.step, sampleSteps(state.series, panelSeries, 1200, { from: 0, to: 100_000 }).map(index => index + 1));
+    assert.deepStrictEqual(feed.next(state)?.columns.step, [100_001, 100_002, 100_003]);
+    feed.lookAt(look([1, 90_000]));
+    assert.strictEqual(feed.next(state), undefined);
+    feed.lookAt(look([1, 4]));
+    assert.deepStrictEqual(feed.next(state)?.columns.step.slice(0, 3), [1, 2, 3], 'what is no longer looked at is given up');
+  });
+
+  /** The next message, however many turns it takes. */
+  const message = async <Name extends SeriesName>(feed: SeriesFeed<Name>, state: RunState) => {
+    let found = feed.next(state);
+    await until(() => !!(found ??= feed.next(state)));
+    return found!;
   };
+  const smoothed = (feed: SeriesFeed<'step' | 'total' | 'kl'>, state: RunState) => message(feed, state);
   const wave = (step: number) => ({ total: Math.sin(step / 7) + (step % 3), kl: step % 2 ? null : 1 });
 
   it('is smoothed as the whole is, also when it goes on', async () => {
@@ -404,7 +424,7 @@ describe('runs over each other', () => {
     script.apply(at(attempt(1, 100)));
     for (const step of [110, 120, 125]) script.apply(at(batch(step, { stepSeconds: 0.5 })));
     assert.deepStrictEqual(times(script), [5000, 10_000, 12_500]);
-    const odd = grown(3, step => ({ stepSeconds: [1, -4, 1e999][step - 1]! }));
+    const odd = grown(3, step => ({ stepSeconds: [1, -4, Infinity][step - 1]! }));
     assert.deepStrictEqual(times(odd), [1000, 1000, 1000]);
   });
 });

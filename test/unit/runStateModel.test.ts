@@ -109,7 +109,7 @@ const added: Partial<Record<AnyEvent['type'], Record<string, unknown>>> = {
 const early = (event: AnyEvent): Entry => {
   const defaults = added[event.type] ?? {};
   const left = Object.entries(event).filter(([name]) => !(name in defaults));
-  return { text: JSON.stringify(Object.fromEntries(left)), event: { ...event, ...defaults } as AnyEvent };
+  return { text: JSON.stringify(Object.fromEntries(left)), event: { ...event, ...defaults } };
 };
 
 const problem = { file: 0, line: 3, hash: 'c'.repeat(16), reason: '<img src=x>' };
