@@ -1,4 +1,6 @@
 /** How many rows of which risk there were over the steps, few enough columns to draw. Pure. */
+import type { IDisposable } from '../common/disposable';
+import { InTurns } from '../common/pace';
 import { riskBins, type IndexRange, type RunState, type Series } from '../trainerHost/runState';
 
 const mostColumns = 160;
@@ -15,24 +17,43 @@ export interface RiskMap {
 export const riskyFrom = (threshold: number): number => Math.min(riskBins - 1, Math.max(0, Math.ceil(threshold * riskBins - 0.5)));
 
 /** What has changed since the last call, for one reader; it goes on where it was while steps only come in addition. */
-export class RiskMapFeed {
+export class RiskMapFeed implements IDisposable {
   private generation = -1;
   private from = -1;
   private read = 0;
   private width = 1;
   private counts: number[] = [];
+  private reading: InTurns<RiskMap> | undefined;
+
+  /** `onReady`: there is something new after all, which was too much to do at once. */
+  constructor(private readonly onReady = (): void => undefined) {}
 
   next({ series, generation }: RunState, { from, to }: IndexRange): RiskMap | undefined {
-    if (generation === this.generation && from === this.from && to === this.read) return undefined;
-    if (generation !== this.generation || from !== this.from || to < this.read) {
-      this.counts = [];
-      this.width = Math.max(1, Math.ceil((to - from) / mostColumns));
-      this.read = from;
+    const goesOn = generation === this.generation && from === this.from && to >= this.read;
+    if (!goesOn) this.beginAt(generation, from, to);
+    if (!this.reading && to === this.read && goesOn) return undefined;
+    const { result } = (this.reading ??= new InTurns(this.readTo(series, to), this.onReady));
+    if (result) this.reading = undefined;
+    return result;
+  }
+
+  private beginAt(generation: number, from: number, to: number): void {
+    this.dispose();
+    [this.generation, this.from, this.read, this.counts] = [generation, from, from, []];
+    this.width = Math.max(1, Math.ceil((to - from) / mostColumns));
+  }
+
+  private *readTo(series: Series, to: number): Generator<void, RiskMap> {
+    while (this.read < to) {
+      this.addColumn(series, to);
+      yield;
     }
-    this.generation = generation;
-    this.from = from;
-    while (this.read < to) this.addColumn(series, to);
     return this.view(series);
+  }
+
+  dispose(): void {
+    this.reading?.cancel();
+    this.reading = undefined;
   }
 
   /** The steps that are still to be read of one column. */

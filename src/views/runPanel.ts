@@ -53,7 +53,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
   private subscription: IDisposable | undefined;
   private look = wholeRun;
   private feed: RunFeed<PanelSeries> | undefined;
-  private risks = new RiskMapFeed();
+  private risks: RiskMapFeed | undefined;
 
   constructor(
     private readonly folder: string,
@@ -66,6 +66,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
     this.register(registry.onDidChange(() => this.attach()));
     this.register({ dispose: () => this.subscription?.dispose() });
     this.register({ dispose: () => this.feed?.dispose() });
+    this.register({ dispose: () => this.risks?.dispose() });
     this.attach();
   }
 
@@ -83,8 +84,13 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
   private startAgain(): void {
     this.feed?.dispose();
     this.feed = this.run && new RunFeed(this.run, panelSeries, this.look, () => this.sending.soon());
-    this.risks = new RiskMapFeed();
+    this.mapRisks();
     this.sending.soon();
+  }
+
+  private mapRisks(): void {
+    this.risks?.dispose();
+    this.risks = new RiskMapFeed(() => this.sending.soon());
   }
 
   protected async receive(message: FromPanel): Promise<void> {
@@ -96,7 +102,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
       case 'look':
         this.look = asLook(message.look);
         this.feed?.lookAt(this.look);
-        this.risks = new RiskMapFeed();
+        this.mapRisks();
         return this.sending.soon();
       case 'command':
         // Commands are about the run that is shown, which from now on is this one.
@@ -127,7 +133,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
     if (!run || !feed) return this.post({ type: 'gone', folder });
     this.panel.title = runLabel(run);
     for (const message of feed.next(Date.now())) this.post(message);
-    const map = this.risks.next(run.state, rangeOf(run.state.series, this.look));
+    const map = this.risks?.next(run.state, rangeOf(run.state.series, this.look));
     if (map) this.post({ type: 'risks', map, threshold: thresholdOf(run) });
   }
 

@@ -3,10 +3,11 @@ import assert from 'node:assert';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { RowColumns, RunConfig } from '../../src/protocol/messages';
 import { Run } from '../../src/trainerHost/run';
-import { riskBins, RunState, sampleSteps, type SeriesName } from '../../src/trainerHost/runState';
+import { riskBins, RunState, sampleSteps, type IndexRange, type SeriesName } from '../../src/trainerHost/runState';
 import { asLook, wholeRun, type Look } from '../../src/views/chartProtocol';
 import { runsMessage } from '../../src/views/compareModel';
 import { panelSeries } from '../../src/views/panelProtocol';
@@ -17,7 +18,7 @@ import { csvLine, writeCsv } from '../../src/views/csv';
 import { riskLines, seriesLines, stepsIn } from '../../src/views/seriesLines';
 import { SeriesFeed } from '../../src/views/monitorModel';
 import { aggregateRows, likelihoodWeight } from '../../src/views/rangeRows';
-import { RiskMapFeed, riskyFrom } from '../../src/views/riskMap';
+import { RiskMapFeed, riskyFrom, type RiskMap } from '../../src/views/riskMap';
 import { extentOf, layOver, type RunColumns } from '../../media/compare/layOver';
 import { growing, percentiles, positive } from '../../media/charts/values';
 import { Smoother } from '../../src/views/smoothing';
@@ -165,14 +166,22 @@ describe('what follows from the rows of a step', () => {
 
 describe('the map of risks', () => {
   const total = (counts: readonly number[]) => counts.reduce((sum, rows) => sum + rows, 0);
+  /** However many turns it takes: a slow machine needs some for what is done at once elsewhere. */
+  const whole = async (feed: RiskMapFeed, state: RunState, range: IndexRange): Promise<RiskMap> => {
+    for (;;) {
+      const map = feed.next(state, range);
+      if (map) return map;
+      await setImmediate();
+    }
+  };
 
   it('calls whole bins risky, and the edge that it counts from is one of theirs', () => {
     assert.deepStrictEqual([0, 0.1, 0.5, 0.74, 0.75, 0.76, 0.97, 1].map(riskyFrom), [0, 1, 5, 7, 7, 8, 9, 9]);
   });
 
-  it('counts every row once, however many steps share a column', () => {
+  it('counts every row once, however many steps share a column', async () => {
     const state = grown(1000, step => ({ rows: rows({ risk: [step === 777 ? 0.95 : 0.05, 0.5] }) }));
-    const map = new RiskMapFeed().next(state, { from: 0, to: 1000 })!;
+    const map = await whole(new RiskMapFeed(), state, { from: 0, to: 1000 });
     assert.ok(map.first.length <= 160 && map.first.length > 100);
     assert.strictEqual(total(map.counts), 2000);
     const column = map.first.findIndex((first, index) => first <= 777 && map.last[index]! >= 777);
@@ -180,13 +189,13 @@ describe('the map of risks', () => {
     assert.deepStrictEqual([map.first[0], map.last.at(-1)], [1, 1000]);
   });
 
-  it('grows with the run, and is what it would have been at once', () => {
+  it('grows with the run, and is what it would have been at once', async () => {
     const feed = new RiskMapFeed();
     const state = new RunState();
     for (const steps of [1, 3, 150, 7, 200, 900]) {
       grown(steps, step => ({ rows: rows({ risk: [(step % 100) / 100] }) }), state);
       const { length } = state.series;
-      const map = feed.next(state, { from: 0, to: length })!;
+      const map = await whole(feed, state, { from: 0, to: length });
       assert.strictEqual(total(map.counts), length);
       assert.strictEqual(map.last.at(-1), length);
       map.first.forEach((first, column) => {
@@ -198,12 +207,31 @@ describe('the map of risks', () => {
     }
   });
 
-  it('begins again when steps were taken back', () => {
+  it('begins again when steps were taken back', async () => {
     const feed = new RiskMapFeed();
     const state = grown(10);
-    feed.next(state, { from: 0, to: 10 });
+    await whole(feed, state, { from: 0, to: 10 });
     state.apply(at(attempt(2, 4)));
-    assert.strictEqual(feed.next(state, { from: 0, to: 4 })?.last.at(-1), 4);
+    assert.strictEqual((await whole(feed, state, { from: 0, to: 4 })).last.at(-1), 4);
+  });
+
+  it('of a long run takes several turns, says when it is there, and gives up what nobody waits for', async () => {
+    const state = grown(400, step => ({ rows: rows({ risk: [(step % 100) / 100] }) }));
+    const counted = state.series.rowsIn.bind(state.series);
+    state.series.rowsIn = (...asked) => {
+      for (const until = performance.now() + 0.1; performance.now() < until; ); // as slow as for a million steps
+      return counted(...asked);
+    };
+    const forgotten = new RiskMapFeed(() => assert.fail('nobody waits for it'));
+    assert.strictEqual(forgotten.next(state, { from: 0, to: 400 }), undefined);
+    forgotten.dispose();
+    await new Promise<void>(resolve => {
+      const feed = new RiskMapFeed(() => {
+        assert.strictEqual(total(feed.next(state, { from: 0, to: 400 })!.counts), 400);
+        resolve();
+      });
+      assert.strictEqual(feed.next(state, { from: 0, to: 400 }), undefined);
+    });
   });
 });
 
