@@ -145,8 +145,8 @@ export class Run extends Disposable {
   }
 
   /** Changes what the user keeps of the run beside it. */
-  keep(change: Pick<RunMeta, 'name' | 'tags' | 'notes'>): void {
-    this.meta = updateMeta(this.folder, change);
+  async keep(change: (before: RunMeta) => Pick<RunMeta, 'name' | 'tags' | 'notes'>): Promise<void> {
+    this.meta = await updateMeta(this.folder, change);
     this.derive();
   }
 

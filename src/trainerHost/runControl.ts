@@ -149,7 +149,7 @@ export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome
   let limits = run.status === 'starting' ? impatience : patience;
   try {
     writeCommand(run.folder, 'cancel');
-    updateMeta(run.folder, { cancelled: true });
+    await updateMeta(run.folder, () => ({ cancelled: true }));
   } catch {
     limits = impatience; // a full disk, say: the trainer cannot hear it, but it can be ended
   }

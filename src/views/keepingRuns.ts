@@ -25,7 +25,7 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
         prompt: l10n.t`Left empty, it is called "${usual}" again. Its folder keeps its name.`,
         value: run.meta.name ?? usual,
       });
-      if (name !== undefined) run.keep({ name: name.trim() || undefined });
+      if (name !== undefined) await run.keep(() => ({ name: name.trim() || undefined }));
     }),
 
     registerCommand('safeFinetuning.tagRun', async item => {
@@ -38,7 +38,7 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
       });
       if (text === undefined) return;
       const tags = [...new Set(text.split(',').map(tag => tag.trim()))].filter(Boolean);
-      run.keep({ tags: tags.length ? tags : undefined });
+      await run.keep(() => ({ tags: tags.length ? tags : undefined }));
     }),
 
     registerCommand('safeFinetuning.editNotes', async item => editNotes(chosen(item))),
@@ -92,7 +92,7 @@ async function editNotes(run: Run): Promise<void> {
       prompt: before ? l10n.t('Left empty, the note is removed.') : l10n.t('Shown in the charts at this step.'),
       value: before,
     });
-    if (text !== undefined) run.keep({ notes: withNote(run.meta.notes ?? [], { step, text: text.trim() }) });
+    if (text !== undefined) await run.keep(({ notes = [] }) => ({ notes: withNote(notes, { step, text: text.trim() }, before) }));
   };
   if (notes.length === 0) return edit(now, '');
   const items = [
