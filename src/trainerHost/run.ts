@@ -10,6 +10,7 @@ import { EventTail, parseEvent, type TailedEvent, type TailStart } from './event
 import { isAlive } from './processIdentity';
 import { currentProcess, deriveStatus, endOf, eventsFile, explainSilentEnd, hasExited, hasCheckpoint, isActive, isBeforeRecord, logTail, metaFile, readLaunchRecord, readMeta, readRunRecord, readSafetyTokens, runFile, trainedFolder, updateMeta, type RunMeta, type RunStatus, type SafetyToken } from './runFolder';
 import { KeptLines, readIndex, writeIndex } from './runIndex';
+import { readOutcome, type Outcome } from './outcome';
 import { RunState } from './runState';
 
 /** `status`: what the run is or how it stands has changed. `events`: its state has grown. `budget`: it is exceeded now. */
@@ -40,6 +41,7 @@ export class Run extends Disposable {
   private caughtUp = false;
   private shown = '';
   private refreshing: Promise<void> | undefined;
+  private readonly outcomes = new Map<number, Promise<Outcome>>();
   private lines = new KeptLines();
   /** So much of the events is in the index, or is not to be. */
   private indexed = 0;
@@ -142,6 +144,15 @@ export class Run extends Disposable {
       void tail.read().then(finish);
       look();
     });
+  }
+
+  /** What it has come to, once it has ended. */
+  async outcome(): Promise<Outcome | undefined> {
+    if (!this.isSettled) return undefined;
+    const attempt = this.record?.attempt ?? 0;
+    const read = this.outcomes.get(attempt) ?? readOutcome(eventsFile(this.folder));
+    this.outcomes.set(attempt, read);
+    return read;
   }
 
   /** Changes what the user keeps of the run beside it. */
