@@ -90,8 +90,7 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
 
 async function editNotes(run: Run): Promise<void> {
   const notes = run.meta.notes ?? [];
-  const { series } = run.state;
-  const now = series.length ? series.at('step', series.length - 1) : 0;
+  const now = run.state.latest?.step ?? 0;
   const edit = async (step: number, before: string) => {
     const text = await vscode.window.showInputBox({
       title: l10n.t`Note at step ${step} of ${run.name}`,

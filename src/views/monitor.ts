@@ -15,6 +15,7 @@ import { loadPage } from './page';
 import { Sending } from './sending';
 import { editSafetyTokensOf } from './editSafetyTokens';
 import { showRowOf } from './showRow';
+import { WatchedRuns } from './watchedRuns';
 
 /** The runs beside the one that is shown are told of so often. */
 const othersMilliseconds = 1000;
@@ -36,6 +37,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private readonly sending = this.register(new Sending(() => this.send()));
   private readonly sendingRisky = this.register(new Sending(() => void this.sendRisky(), riskyMilliseconds));
   private following: Following | undefined;
+  private readonly watched = this.register(new WatchedRuns(() => this.isLookedAt));
   private subscription: IDisposable | undefined;
   private others = '[]';
   private checks: ChecksView | null = null;
@@ -80,11 +82,15 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
           void showError(error);
         });
       }),
-      view.onDidChangeVisibility(() => this.sending.soon()),
+      view.onDidChangeVisibility(() => {
+        this.watched.update();
+        this.sending.soon();
+      }),
       view.onDidDispose(() => {
         for (const subscription of subscriptions) subscription.dispose();
         this.view = undefined;
         this.pageIsReady = false;
+        this.watched.update();
       }),
     ];
     loadPage(view.webview, this.extensionUri, 'monitor', l10n.t('Training Monitor'));
@@ -128,6 +134,7 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     this.subscription?.dispose();
     this.following = run && { run, feed: new RunFeed(run, drawnSeries), risky: new LastRiskyRows(run) };
     this.subscription = run?.onDidChange(() => this.sending.soon());
+    this.watched.show(run ? [run] : []);
     this.sendAll();
   }
 
