@@ -39,7 +39,7 @@ async function open(folder: string, steps: number): Promise<Opened> {
   const feed = new SeriesFeed(drawnSeries);
   let [firstChart, complete, processor, peak] = [0, 0, 0, 0];
   const block = await blockWhile(async () => {
-    run.follow();
+    run.hold();
     while (!complete) {
       if (feed.next(run.state)?.columns.step.length) firstChart ||= performance.now() - began;
       peak = Math.max(peak, megabytesNow() - before);

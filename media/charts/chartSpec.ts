@@ -1,5 +1,6 @@
 /** What charts show, and how. */
 import type uPlot from 'uplot';
+import type { ChartCells } from '../../src/report/svgChart';
 import type { Cell } from './values';
 
 export type { Cell };
@@ -60,6 +61,8 @@ export interface Layer {
   tell(x: number): string;
   /** Of a part of the axis, where it has a table of its own. */
   table(from: number, to: number): HTMLElement;
+  /** Of a part of the axis, for a picture, and the same in words. */
+  picture(from: number, to: number): { cells: ChartCells[]; description: string };
 }
 
 export interface ChartData<Key extends string> {

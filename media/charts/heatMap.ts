@@ -2,9 +2,11 @@
 import * as l10n from '@vscode/l10n';
 import type uPlot from 'uplot';
 import { riskBins, riskyFrom, type RiskMap } from '../../src/views/panelProtocol';
+import { capitalised } from '../../src/trainerHost/words';
 import { isOne } from '../../src/common/language';
 import { h, setText } from '../common/dom';
 import { hundredths, integer, tenths } from '../../src/common/format';
+import type { ChartCells } from '../../src/report/svgChart';
 import type { Layer } from './chartSpec';
 import { themeColour } from './theme';
 
@@ -79,18 +81,44 @@ export class HeatMap implements Layer {
   tell(x: number): string {
     const column = this.columns.find(({ first, last }) => x >= first && x <= last);
     if (!column) return '';
-    const where = column.first === column.last ? l10n.t`step ${column.first}` : l10n.t`steps ${column.first}–${column.last}`;
+    setText(this.here, this.inWords(column));
+    const rows = column.counts.flatMap((n, bin) => (n > 0 ? [isOne(n) ? l10n.t`${integer(n)} row of risk ${binName(bin)}` : l10n.t`${integer(n)} rows of risk ${binName(bin)}`] : []));
+    return `${whereIs(column)}: ${rows.reverse().join(', ')}`;
+  }
+
+  picture(from: number, to: number): { cells: ChartCells[]; description: string } {
+    const shown = this.shownBetween(from, to);
+    const cellsOf = (isRisky: boolean) =>
+      shown.flatMap(({ first, last, counts }) =>
+        counts.flatMap((rows, bin) =>
+          rows > 0 && bin >= this.riskyFrom === isRisky ? [{ x: [first - 0.5, last + 0.5] as const, y: [bin / riskBins, (bin + 1) / riskBins] as const, strength: opacity(this.shareOf(rows)) }] : [],
+        ),
+      );
+    const threshold = hundredths(this.riskyFrom / riskBins);
+    return {
+      cells: [
+        { label: l10n.t`rows below ${threshold}`, colour: 'blue', cells: cellsOf(false) },
+        { label: l10n.t`rows at or above ${threshold}`, colour: 'red', cells: cellsOf(true) },
+      ],
+      description: shown.length ? `${capitalised(this.inWords(together(shown)))}.` : '',
+    };
+  }
+
+  private inWords(column: Column): string {
     const risky = column.counts.reduce((sum, rows, bin) => sum + (bin >= this.riskyFrom ? rows : 0), 0);
     const all = column.counts.reduce((sum, rows) => sum + rows, 0);
     const threshold = hundredths(this.riskyFrom / riskBins);
-    setText(this.here, isOne(all) ? l10n.t`${where}: ${integer(risky)} of ${integer(all)} row at or above ${threshold}` : l10n.t`${where}: ${integer(risky)} of ${integer(all)} rows at or above ${threshold}`);
-    const rows = column.counts.flatMap((n, bin) => (n > 0 ? [isOne(n) ? l10n.t`${integer(n)} row of risk ${binName(bin)}` : l10n.t`${integer(n)} rows of risk ${binName(bin)}`] : []));
-    return `${where}: ${rows.reverse().join(', ')}`;
+    const where = whereIs(column);
+    return isOne(all) ? l10n.t`${where}: ${integer(risky)} of ${integer(all)} row at or above ${threshold}` : l10n.t`${where}: ${integer(risky)} of ${integer(all)} rows at or above ${threshold}`;
+  }
+
+  private shownBetween(from: number, to: number): Column[] {
+    return this.columns.filter(({ first, last }) => last >= from && first <= to);
   }
 
   /** Newest first; neighbouring columns in one line where they are many. */
   table(from: number, to: number): HTMLElement {
-    const shown = this.columns.filter(({ first, last }) => last >= from && first <= to);
+    const shown = this.shownBetween(from, to);
     const each = Math.max(1, Math.ceil(shown.length / tableRows));
     const lines = Array.from({ length: Math.ceil(shown.length / each) }, (_, line) => together(shown.slice(line * each, (line + 1) * each))).reverse();
     const heads = [l10n.t('Steps'), ...Array.from({ length: riskBins }, (_, bin) => binName(bin))];
@@ -107,6 +135,8 @@ export class HeatMap implements Layer {
     return this.highest > 1 ? Math.log(rows) / Math.log(this.highest) : 1;
   }
 }
+
+const whereIs = ({ first, last }: Column): string => (first === last ? l10n.t`step ${first}` : l10n.t`steps ${first}–${last}`);
 
 const opacity = (share: number): number => faintest + (1 - faintest) * share;
 

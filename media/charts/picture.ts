@@ -28,9 +28,11 @@ export function pictureOf<Key extends string>(spec: ChartSpec<Key>, { data, rang
       ...(line.sparse && { sparse: true }),
       ...(line.ownScale && { axis: 'right' as const }),
     }));
+  const layer = spec.layer?.picture(from, to);
   return svgChart({
     title: spec.title,
-    ...(spec.hint && { description: spec.hint }),
+    description: [spec.hint, layer?.description].filter(Boolean).join(' '),
+    ...(layer && { cells: layer.cells }),
     x: indices.map(index => data.x[index]! / unit.size),
     xLabel: unit.title,
     lines,

@@ -52,7 +52,7 @@ export class Toolbar {
       { class: 'toolbar', attributes: { role: 'toolbar', 'aria-label': l10n.t('Charts') } },
       ...before,
       h('label', { class: 'smoothing', title: explain }, l10n.t('Smoothing'), slider, this.smoothing),
-      titled(checkbox(l10n.t('Log scale'), drawing.logarithmic, logarithmic => change({ logarithmic })), l10n.t('Losses on a logarithmic scale')),
+      titled(checkbox(l10n.t('Log scale'), drawing.logarithmic, logarithmic => change({ logarithmic })), l10n.t('Losses, KL, gradient norm and learning rate on a logarithmic scale')),
       titled(checkbox(l10n.t('Clip outliers'), drawing.clipped, clipped => change({ clipped })), l10n.t('Axes reach from the 1st to the 99th percentile of what is drawn')),
       h('div', { class: 'toolbar-end' }, this.hint, this.range, this.spoken),
     );

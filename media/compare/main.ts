@@ -45,7 +45,7 @@ const metrics: { name: ComparedSeries; spec: Omit<ChartSpec<Key>, 'lines'>; form
   { name: 'canary', spec: { title: l10n.t('Canary'), hint: canaryHint, optional: true }, format: tenths, sparse: true },
   { name: 'betaMean', spec: { title: l10n.t('Mean β'), hint: l10n.t('Strength of the pull towards the safe reference.'), range: [-0.04, 1.06] }, format: hundredths },
   { name: 'riskMean', spec: { title: l10n.t('Mean risk'), hint: l10n.t('Of the rows of each step.'), range: [-0.04, 1.06] }, format: hundredths },
-  { name: 'learningRate', spec: { title: l10n.t('Learning rate'), axis: value => exponent(value) }, format: exponent, exact: true },
+  { name: 'learningRate', spec: { title: l10n.t('Learning rate'), logarithmic: true, axis: value => exponent(value) }, format: exponent, exact: true },
 ];
 
 const axes: Record<Axis, NonNullable<GroupOptions<Key>['axis']>> = {

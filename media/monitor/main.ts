@@ -20,6 +20,7 @@ import { Header } from './header';
 import { OtherRuns } from './otherRuns';
 import { Place } from '../common/place';
 import { BatchRows, spokenRows } from './rows';
+import { LastRiskyRows } from './riskyRows';
 import { Values } from './values';
 
 /** What is kept while the page is hidden, which ends it. */
@@ -68,6 +69,8 @@ const rows = new BatchRows(showRow, hadFocus => {
   keep({ selected: undefined });
 });
 
+const riskyRows = new LastRiskyRows(showRow);
+
 const checks = new Place<ChecksView>(view => checksCard(view, check => send({ type: 'fix', check }), () => send({ type: 'dismissChecks' })));
 const empty = new Place<{ trusted: boolean }>(({ trusted }) => emptyPage(trusted, command, () => send({ type: 'manageTrust' })));
 const ending = new Place<Ending>(view => failureCard(view, command) ?? endingNote(view));
@@ -87,6 +90,7 @@ const runPlace = h(
   resultAbove.element,
   values.element,
   chartGroup.element,
+  riskyRows.element,
   interventions.element,
   resultBelow.element,
   warnings.element,
@@ -104,6 +108,7 @@ function showRun(view: RunView): void {
     details = undefined;
     chartGroup.clear();
     rows.hide();
+    riskyRows.clear();
     for (const place of [ending, resultAbove, resultBelow, interventions, warnings, dataset, safetyTokens]) place.show(null);
   }
   speak(run, view);
@@ -198,6 +203,8 @@ function receive(message: ToMonitor): void {
     case 'rows':
       rows.update(message);
       return setText(spoken, spokenRows(message));
+    case 'risky':
+      return riskyRows.update(message);
     case 'others':
       return others.update(message.runs);
     case 'checks':

@@ -48,17 +48,10 @@ export class BatchRows {
   }
 
   private row(files: readonly string[], threshold: number, row: BatchRow): HTMLElement {
-    const file = files[row.file] ?? l10n.t('dataset');
-    const link = h(
-      'button',
-      { class: 'link', title: l10n.t`Show ${file}:${row.line}` },
-      h('span', { class: 'file' }, file),
-      `:${row.line}`,
-    );
     return h(
       'tr',
       { class: row.risk === null || row.risk >= threshold ? 'risky' : '', onclick: () => this.show(row) },
-      h('td', { class: 'where' }, link),
+      h('td', { class: 'where' }, rowLink(files, row)),
       h('td', {}, riskBar(row.risk)),
       h('td', {}, hundredths(row.beta)),
       h('td', { class: 'wide-only' }, hundredths(row.nll)),
@@ -69,6 +62,12 @@ export class BatchRows {
 
 const whyNone = (rows: BatchView['rows']): string =>
   rows ? l10n.t('A training script does not say which rows a step has trained on.') : l10n.t('This step is no longer in the run: a later attempt began before it.');
+
+/** What is clicked is the whole line of its table. */
+export function rowLink(files: readonly string[], { file, line }: Pick<BatchRow, 'file' | 'line'>): HTMLElement {
+  const name = files[file] ?? l10n.t('dataset');
+  return h('button', { class: 'link', title: l10n.t`Show ${name}:${line}` }, h('span', { class: 'file' }, name), `:${line}`);
+}
 
 export function riskBar(risk: number | null): HTMLElement {
   const fill = h('div', {});

@@ -74,8 +74,8 @@ const charts: ChartSpec<Line>[] = [
     axis: share => `${Math.round(100 * share)} %`,
     lines: [{ key: 'regularisedShare', label: '', colour: '--vscode-charts-purple', format: percent }],
   },
-  { title: l10n.t('Gradient norm'), hint: l10n.t('Before clipping.'), lines: [{ key: 'gradNorm', label: '', colour: '--vscode-charts-green', format: decimal }] },
-  { title: l10n.t('Learning rate'), axis: value => exponent(value), lines: [{ key: 'learningRate', label: '', colour: '--vscode-charts-foreground', exact: true, format: exponent }] },
+  { title: l10n.t('Gradient norm'), hint: l10n.t('Before clipping.'), logarithmic: true, lines: [{ key: 'gradNorm', label: '', colour: '--vscode-charts-green', format: decimal }] },
+  { title: l10n.t('Learning rate'), logarithmic: true, axis: value => exponent(value), lines: [{ key: 'learningRate', label: '', colour: '--vscode-charts-foreground', exact: true, format: exponent }] },
   { title: l10n.t('Tokens per second'), lines: [{ key: 'tokensPerSecond', label: '', colour: '--vscode-charts-blue', format: integer }] },
   { title: l10n.t('Step time'), lines: [{ key: 'stepSeconds', label: '', colour: '--vscode-charts-green', format: seconds }] },
   {
@@ -231,9 +231,9 @@ function exportButtons(spec: ChartSpec<Line>): HTMLElement[] {
   const save = () => send({ type: 'export', title, columns, range: chartGroup.range && stepsOf(chartGroup.range) });
   const picture = () => send({ type: 'picture', title, svg: chartGroup.pictureOf(spec) ?? '' });
   return [
-    !layer && button({ label: l10n.t`Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
+    button({ label: l10n.t`Save “${title}” as an SVG picture`, icon: icon('picture'), iconOnly: true, onClick: picture }),
     button({ label: l10n.t`Save the data of “${title}” as CSV`, icon: icon('download'), iconOnly: true, onClick: save }),
-  ].filter(element => element !== false && element !== undefined);
+  ];
 }
 
 function keep(change: Partial<Kept>): void {

@@ -26,7 +26,7 @@ export interface CommandArguments {
   'safeFinetuning.saveCheckpoint': [];
   'safeFinetuning.evaluateNow': [];
   'safeFinetuning.changeSettings': [];
-  'safeFinetuning.resumeFromCheckpoint': [];
+  'safeFinetuning.resumeFromCheckpoint': [run?: { runId: string }];
   'safeFinetuning.openMonitor': [];
   'safeFinetuning.addRunsFolder': [folder?: { fsPath: string }];
   'safeFinetuning.selectRun': [runId: string];
@@ -39,7 +39,7 @@ export interface CommandArguments {
   'safeFinetuning.editNotes': [run?: { runId: string }];
   'safeFinetuning.copyRunConfiguration': [run?: { runId: string }];
   'safeFinetuning.startRunAgain': [run?: { runId: string }];
-  'safeFinetuning.deleteRun': [run?: { runId: string }];
+  'safeFinetuning.deleteRun': [run?: { runId: string }, selected?: { runId: string }[]];
   'safeFinetuning.exportReport': [run?: { runId: string }];
   'safeFinetuning.exportModel': [run?: { runId: string }];
   'safeFinetuning.evaluateModel': [run?: { runId: string }];

@@ -44,12 +44,28 @@ export interface ChartMark {
   alarm?: boolean;
 }
 
+/** Rectangles below the lines: how much there is of something. */
+export interface ChartCells {
+  label: string;
+  colour: ChartColour;
+  cells: readonly ChartCell[];
+}
+
+export interface ChartCell {
+  /** From and to, in values of each axis. */
+  x: readonly [number, number];
+  y: readonly [number, number];
+  /** Up to 1, the full colour. */
+  strength: number;
+}
+
 export interface ChartSpec {
   title: string;
   /** What the title does not say, for screen readers, which are told the lines' values in any case. */
   description?: string;
   x: readonly number[];
   xLabel?: string;
+  cells?: readonly ChartCells[];
   lines: readonly ChartLine[];
   left?: ChartAxis;
   right?: ChartAxis;
@@ -99,7 +115,7 @@ export function svgChartStyle(theme: ChartTheme = 'auto'): string {
     '.chart .chart-line{fill:none;stroke-width:1.5;stroke-linejoin:round}.chart .chart-dot{fill:none;stroke-width:4;stroke-linecap:round}' +
     '.chart .chart-ring{fill:none;stroke-width:1.25}.chart .chart-level{stroke-width:1.25;stroke-dasharray:6 4}' +
     '.chart .chart-mark{stroke-width:1;stroke-dasharray:2 3}.chart .chart-background{fill:var(--chart-background)}' +
-    Object.keys(palette).map(name => `.chart .chart-${name}{stroke:var(--chart-${name})}`).join('')
+    Object.keys(palette).map(name => `.chart .chart-${name}{stroke:var(--chart-${name})}.chart .chart-cell.chart-${name}{fill:var(--chart-${name});stroke:none}`).join('')
   );
 }
 
@@ -158,6 +174,7 @@ export function svgChart(spec: ChartSpec): string {
     spec.xLabel ? `<text x="${round((plot.left + plot.right) / 2)}" y="${height - margin + 3}" text-anchor="middle">${xml(spec.xLabel)}</text>` : '',
     // An inner picture cuts off what is outside, without an id that another chart of the page might have as well.
     `<svg x="${round(plot.left - bleed)}" y="${round(plot.top - bleed)}" width="${round(at.width + 2 * bleed)}" height="${round(at.height + 2 * bleed)}" viewBox="${-bleed} ${-bleed} ${round(at.width + 2 * bleed)} ${round(at.height + 2 * bleed)}" overflow="hidden">`,
+    ...(spec.cells ?? []).map(cells => drawnCells(cells, at, left)),
     ...marks.map(mark => drawnMark(mark, at)),
     spec.level && left.has(spec.level.value) ? drawnLevel(within(at.y(spec.level.value, left), at.height), at.width) : '',
     ...spec.lines.map(line => drawnLine(line, spec.x, at, onRight.includes(line) ? right! : left)),
@@ -292,6 +309,18 @@ const decimalsOf = (step: number): number => Math.max(0, -Math.floor(Math.log10(
 
 // --- what is drawn ------------------------------------------------------------------------------------
 
+/** Those of one strength are one path. */
+function drawnCells({ colour, cells }: ChartCells, at: Place, scale: Scale): string {
+  const paths = new Map<string, string>();
+  for (const { x, y, strength } of cells) {
+    const [left, right] = x.map(value => round(Math.min(at.width, Math.max(0, at.x(value)))));
+    const [bottom, top] = y.map(value => round(Math.min(at.height, Math.max(0, at.y(value, scale)))));
+    const opacity = strength.toFixed(2);
+    if (right! > left!) paths.set(opacity, `${paths.get(opacity) ?? ''}M${left} ${top}H${right}V${bottom}H${left}Z`);
+  }
+  return [...paths].map(([opacity, path]) => `<path class="chart-cell chart-${colour}" fill-opacity="${opacity}" d="${path}"/>`).join('');
+}
+
 function drawnLine(line: ChartLine, xs: readonly number[], at: Place, scale: Scale): string {
   const pieces = piecesOf(line, xs, at, scale);
   const drawn: string[] = [];
@@ -351,19 +380,22 @@ function markNames(marks: readonly ChartMark[], at: Place, plot: { left: number;
     });
 }
 
-function legendOf({ lines, level }: ChartSpec, width: number, edge: number): { rows: number; drawn: string } {
-  const entries: (Pick<ChartLine, 'label' | 'colour' | 'dash' | 'points' | 'sparse'> & { isLevel?: boolean })[] = [
+function legendOf({ cells = [], lines, level }: ChartSpec, width: number, edge: number): { rows: number; drawn: string } {
+  const entries: (Pick<ChartLine, 'label' | 'colour' | 'dash' | 'points' | 'sparse'> & { isLevel?: boolean; isCell?: boolean })[] = [
+    ...cells.map(({ label, colour }) => ({ label, colour, isCell: true })),
     ...lines.filter(({ label }) => label),
     ...(level && Number.isFinite(level.value) ? [{ label: level.label, colour: levelColour, isLevel: true }] : []),
   ];
   let [x, row] = [edge, 0];
-  const drawn = entries.map(({ label, isLevel, ...entry }) => {
+  const drawn = entries.map(({ label, isLevel, isCell, ...entry }) => {
     const text = shortened(label);
     const needed = 24 + textWidth(text) + 16;
     if (x > edge && x + needed > width) [x, row] = [edge, row + 1];
     const y = 24 + row * rowPixels + 12;
     const place: Place = { x: value => x + 18 * value, y: () => y - 4, width: 18, height: Infinity };
-    const swatch = isLevel
+    const swatch = isCell
+      ? `<rect class="chart-cell chart-${entry.colour}" x="${round(x + 4)}" y="${y - 9}" width="10" height="10"/>`
+      : isLevel
       ? `<line class="chart-level chart-${levelColour}" x1="${round(x)}" x2="${round(x + 18)}" y1="${y - 4}" y2="${y - 4}"/>`
       : drawnLine({ ...entry, label, values: entry.points ? [0] : [0, 0] }, entry.points ? [0.5] : [0, 1], place, anyValue);
     const name = `<text class="chart-legend" x="${round(x + 24)}" y="${y}">${xml(text)}</text>`;

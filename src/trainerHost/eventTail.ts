@@ -10,7 +10,8 @@ import type { AnyEvent } from '../protocol/messages';
 import { check } from '../protocol/validate';
 
 const chunkBytes = 512 * 1024;
-const pollMilliseconds = 1000; // some mounts have no notifications
+/** While nobody watches; and some mounts have no notifications. */
+const pollMilliseconds = 1000;
 /** Between two reads of a file that is written to all the time. */
 const restMilliseconds = 80;
 /** No trainer writes such a line, and it is not kept to be looked at. */
@@ -195,27 +196,44 @@ export class EventTail extends Disposable {
   private lastRead = 0;
   private timer: NodeJS.Timeout | undefined;
   private size = 0;
+  private watcher: fs.FSWatcher | undefined;
 
-  /** @param begin what of the file is known already; asked once, before anything is read */
+  /**
+   * @param begin what of the file is known already; asked once, before anything is read
+   * @param isWatched whether somebody sees what comes, which is read at once then
+   */
   constructor(
     private readonly file: string,
     private readonly sink: TailSink,
     private readonly begin: () => Promise<TailStart | undefined> = () => Promise.resolve(undefined),
+    isWatched = true,
   ) {
     super();
     const poll = setInterval(() => void this.read(), pollMilliseconds);
     this.register({ dispose: () => clearInterval(poll) });
     this.register({ dispose: () => clearTimeout(this.timer) });
+    this.register({ dispose: () => this.watcher?.close() });
+    if (isWatched) this.watch();
+    void this.read();
+  }
+
+  /** Reads at once, and from now on whenever something is written. */
+  watch(): void {
+    if (this.watcher || this.isDisposed) return;
     try {
-      const watcher = fs.watch(path.dirname(file), (_, name) => {
-        if (!name || name === path.basename(file)) this.readSoon();
+      this.watcher = fs.watch(path.dirname(this.file), (_, name) => {
+        if (!name || name === path.basename(this.file)) this.readSoon();
       });
-      watcher.on('error', () => undefined); // the poll goes on
-      this.register({ dispose: () => watcher.close() });
+      this.watcher.on('error', () => undefined); // the poll goes on
     } catch {
       // no notifications here: the poll does it
     }
-    void this.read();
+    this.readSoon();
+  }
+
+  unwatch(): void {
+    this.watcher?.close();
+    this.watcher = undefined;
   }
 
   /** Reads to the present end of the file. */

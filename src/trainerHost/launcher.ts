@@ -55,12 +55,8 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
     const ended = new Promise<void>(resolve => {
       child.once('exit', (code, signal) => {
         exit = { code, signal };
-        try {
-          updateMeta(folder, { exit });
-        } catch {
-          // the folder is gone or full: the process's end shows without it
-        }
-        resolve();
+        // Where the folder is gone or full the process's end shows without it.
+        void updateMeta(folder, () => ({ exit })).catch(() => undefined).then(() => resolve());
       });
     });
     await new Promise<void>((resolve, reject) => {
@@ -74,7 +70,7 @@ async function start(trainer: Trainer, args: string[], configPath: string, folde
     const start = await processStartTime(pid);
     const startTime = typeof start === 'number' ? start : Date.now() / 1000; // gone already: its exit is seen next
     try {
-      updateMeta(folder, { launched: { pid, startTime, host: os.hostname() }, exit, cancelled: undefined });
+      await updateMeta(folder, () => ({ launched: { pid, startTime, host: os.hostname() }, exit, cancelled: undefined }));
     } catch (error) {
       await endTree(pid, 'SIGKILL'); // nobody could find it again
       throw notWritable(folder, error);

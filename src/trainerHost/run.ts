@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
-import { Disposable } from '../common/disposable';
+import { Disposable, type IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
 import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
@@ -10,6 +10,7 @@ import { EventTail, parseEvent, type TailedEvent, type TailStart } from './event
 import { isAlive } from './processIdentity';
 import { currentProcess, deriveStatus, endOf, eventsFile, explainSilentEnd, hasExited, hasCheckpoint, isActive, isBeforeRecord, logTail, metaFile, readLaunchRecord, readMeta, readRunRecord, readSafetyTokens, runFile, trainedFolder, updateMeta, type RunMeta, type RunStatus, type SafetyToken } from './runFolder';
 import { KeptLines, readIndex, writeIndex } from './runIndex';
+import { readOutcome, type Outcome } from './outcome';
 import { RunState } from './runState';
 
 /** `status`: what the run is or how it stands has changed. `events`: its state has grown. `budget`: it is exceeded now. */
@@ -27,6 +28,13 @@ const newsMilliseconds = 60_000;
 export class Run extends Disposable {
   private readonly changed = this.register(new Emitter<RunChange>());
   private tail: EventTail | undefined;
+  /** Counts up whenever the events begin to be read or are no longer: what an earlier tail still says is void. */
+  private follows = 0;
+  /** How many look at its steps, and how many of them see what comes. */
+  private holds = 0;
+  private watches = 0;
+  /** When somebody last looked at them, by this machine's clock; infinity while somebody does, or they still come. */
+  private usedAt = 0;
   private alive: boolean | undefined = false;
   /** When the process was found gone. */
   private goneSince: number | undefined;
@@ -41,6 +49,7 @@ export class Run extends Disposable {
   private caughtUp = false;
   private shown = '';
   private refreshing: Promise<void> | undefined;
+  private readonly outcomes = new Map<number, Promise<Outcome>>();
   private lines = new KeptLines();
   /** So much of the events is in the index, or is not to be. */
   private indexed = 0;
@@ -68,6 +77,7 @@ export class Run extends Disposable {
     readonly id = path.basename(folder),
   ) {
     super();
+    this.register({ dispose: () => this.tail?.dispose() });
   }
 
   get name(): string {
@@ -98,25 +108,56 @@ export class Run extends Disposable {
     return this.stamps !== '' && !isActive(this.status) && this.status !== 'lost';
   }
 
+  /** Has the events read, and goes on reading them at least until what is returned is disposed of. */
+  hold(): IDisposable {
+    this.holds++;
+    this.follow();
+    return once(() => this.holds--);
+  }
+
+  /** Has what comes read at once, and not only every second, until what is returned is disposed of. */
+  watch(): IDisposable {
+    if (this.watches++ === 0) this.tail?.watch();
+    return once(() => {
+      if (--this.watches === 0) this.tail?.unwatch();
+    });
+  }
+
+  /** Of a run that has ended and that nobody has looked at for so long, the steps are forgotten until somebody does. */
+  releaseAfter(unusedMilliseconds: number): void {
+    if (this.holds > 0 || isActive(this.status)) this.usedAt = Infinity;
+    else if (this.usedAt === Infinity) this.usedAt = Date.now();
+    if (!this.tail || Date.now() - this.usedAt < unusedMilliseconds) return;
+    this.follows++;
+    this.tail.dispose();
+    this.tail = undefined;
+    this.caughtUp = false;
+    this.state.forgetSteps();
+    this.lines = new KeptLines();
+  }
+
   /** Reads the events from the first on, and goes on reading. */
-  follow(): EventTail {
-    this.tail ??= this.register(
-      new EventTail(
-        eventsFile(this.folder),
-        {
-          events: batch => this.apply(batch),
-          restarted: () => this.restart(),
-          badLine: reason => this.reportBadLine(reason),
-          unknownEvent: () => this.state.counts.unknown++,
-          reachedEnd: () => {
-            this.caughtUp = true;
-            void this.writeIndex();
-          },
+  private follow(): EventTail {
+    this.usedAt = this.holds > 0 ? Infinity : Date.now();
+    if (this.tail) return this.tail;
+    const number = ++this.follows;
+    const isCurrent = (): boolean => this.follows === number && !this.isDisposed;
+    if (number > 1) this.begin(new RunState(), new KeptLines(), 0); // they were read before, and released
+    return (this.tail = new EventTail(
+      eventsFile(this.folder),
+      {
+        events: batch => this.apply(batch),
+        restarted: () => isCurrent() && this.restart(),
+        badLine: reason => this.reportBadLine(reason),
+        unknownEvent: () => this.state.counts.unknown++,
+        reachedEnd: () => {
+          this.caughtUp = true;
+          void this.writeIndex();
         },
-        () => this.readIndex(),
-      ),
-    );
-    return this.tail;
+      },
+      () => this.readIndex(isCurrent),
+      this.watches > 0,
+    ));
   }
 
   /** Reads the events that there are now, however many come meanwhile; ends early once `signal` is aborted. */
@@ -139,9 +180,18 @@ export class Run extends Disposable {
     });
   }
 
+  /** What it has come to, once it has ended. */
+  async outcome(): Promise<Outcome | undefined> {
+    if (!this.isSettled) return undefined;
+    const attempt = this.record?.attempt ?? 0;
+    const read = this.outcomes.get(attempt) ?? readOutcome(eventsFile(this.folder));
+    this.outcomes.set(attempt, read);
+    return read;
+  }
+
   /** Changes what the user keeps of the run beside it. */
-  keep(change: Pick<RunMeta, 'name' | 'tags' | 'notes'>): void {
-    this.meta = updateMeta(this.folder, change);
+  async keep(change: (before: RunMeta) => Pick<RunMeta, 'name' | 'tags' | 'notes'>): Promise<void> {
+    this.meta = await updateMeta(this.folder, change);
     this.derive();
   }
 
@@ -295,9 +345,9 @@ export class Run extends Disposable {
     this.begin(new RunState(), new KeptLines(), 0);
   }
 
-  private async readIndex(): Promise<TailStart | undefined> {
+  private async readIndex(isCurrent: () => boolean): Promise<TailStart | undefined> {
     const known = await readIndex(this.folder);
-    if (known && !this.isDisposed) this.begin(known.state, known.lines, known.start.position);
+    if (known && isCurrent()) this.begin(known.state, known.lines, known.start.position);
     return known?.start;
   }
 
@@ -327,6 +377,17 @@ export class Run extends Disposable {
     this.state.counts.bad++;
     if (this.state.counts.bad <= badLinesLogged) this.log.warn(`${eventsFile(this.folder)}: a line was left out, ${reason}`);
   }
+}
+
+/** Whoever disposes twice has disposed. */
+function once(dispose: () => void): IDisposable {
+  let isOver = false;
+  return {
+    dispose: () => {
+      if (!isOver) dispose();
+      isOver = true;
+    },
+  };
 }
 
 function changeStamp(file: string): string {

@@ -139,7 +139,9 @@ const answerOf = (run: Run, id: string) => run.state.acknowledged.find(given => 
 /** The trainer's answer to a command, as soon as there is one; none when the run ends or takes too long. */
 async function answerTo(run: Run, id: string, patienceMilliseconds: number): Promise<CommandAcknowledged | undefined> {
   const begun = Date.now();
+  const watch = run.watch();
   while (!answerOf(run, id) && isActive(run.status) && Date.now() - begun < patienceMilliseconds) await sleep(pollMilliseconds);
+  watch.dispose();
   return answerOf(run, id);
 }
 
@@ -149,11 +151,12 @@ export async function cancelRun(candidate: Run | undefined): Promise<StopOutcome
   let limits = run.status === 'starting' ? impatience : patience;
   try {
     writeCommand(run.folder, 'cancel');
-    updateMeta(run.folder, { cancelled: true });
+    await updateMeta(run.folder, () => ({ cancelled: true }));
   } catch {
     limits = impatience; // a full disk, say: the trainer cannot hear it, but it can be ended
   }
-  const outcome = await escalate({ process: () => run.process, answered: () => !isActive(run.status) }, limits);
+  const watch = run.watch();
+  const outcome = await escalate({ process: () => run.process, answered: () => !isActive(run.status) }, limits).finally(() => watch.dispose());
   await run.refresh();
   return outcome;
 }

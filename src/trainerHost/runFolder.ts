@@ -3,6 +3,8 @@ import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
+import { takeLock } from '../common/fileLock';
+import { UserError } from '../common/userError';
 import type { LaunchRecord, ProcessRecord, RunRecord, Finished } from '../protocol/messages';
 import { check } from '../protocol/validate';
 import { asProcessRecord, startTimeToleranceSeconds } from './processIdentity';
@@ -188,18 +190,31 @@ const asNotes = (value: unknown): RunNote[] =>
 const isNote = (value: unknown): value is RunNote =>
   typeof value === 'object' && value !== null && 'step' in value && Number.isInteger(value.step) && 'text' in value && typeof value.text === 'string';
 
-/** One note a step: another at the same step replaces it, an empty one takes it away. */
-export function withNote(notes: readonly RunNote[], note: RunNote): RunNote[] | undefined {
-  const others = notes.filter(({ step }) => step !== note.step);
-  const all = note.text ? [...others, note].sort((a, b) => a.step - b.step) : others;
+/**
+ * One note a step: another at the same step replaces it, an empty one takes it away. `before` is what it replaces: what
+ * another window has written there meanwhile stays.
+ */
+export function withNote(notes: readonly RunNote[], { step, text }: RunNote, before: string): RunNote[] | undefined {
+  const there = notes.find(note => note.step === step)?.text ?? '';
+  const both = there === before ? text : [there, text].filter(Boolean).join(' · ');
+  const others = notes.filter(note => note.step !== step);
+  const all = both ? [...others, { step, text: both }].sort((a, b) => a.step - b.step) : others;
   return all.length ? all : undefined;
 }
 
-export function updateMeta(folder: string, change: Partial<RunMeta>): RunMeta {
-  keepDamaged(metaFile(folder));
-  const meta = { ...readMeta(folder), ...change };
-  writeJson(metaFile(folder), meta);
-  return meta;
+/** `change` follows from what is there when nobody else writes: another window may have written since it was read last. */
+export async function updateMeta(folder: string, change: (before: RunMeta) => Partial<RunMeta>): Promise<RunMeta> {
+  const file = metaFile(folder);
+  const giveBack = await takeLock(`${file}.writing~`, () => new UserError(l10n.t`Another window is writing ${file}, so nothing was written. Try again.`));
+  try {
+    keepDamaged(file);
+    const before = readMeta(folder);
+    const meta = { ...before, ...change(before) };
+    writeJson(file, meta);
+    return meta;
+  } finally {
+    await giveBack();
+  }
 }
 
 /** A file that cannot be read holds somebody's notes all the same: it is not written over. */

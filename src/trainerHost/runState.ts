@@ -377,6 +377,12 @@ export class RunState {
     return state;
   }
 
+  /** What is known of the run stays, the numbers of its steps do not. */
+  forgetSteps(): void {
+    this.steps = undefined;
+    this.generation++;
+  }
+
   /** Says whether the event counts: one that comes again, or late, does not. */
   apply({ event, offset, length }: TailedEvent): boolean {
     if (this.isRepeated(event)) {

@@ -1,6 +1,6 @@
 /** The runs of the workspace: found in their folders, watched, one of them the current one. */
 import path from 'node:path';
-import { Disposable } from '../common/disposable';
+import { Disposable, type IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
 import { Pace } from '../common/pace';
@@ -14,6 +14,8 @@ const scanMilliseconds = 3000;
 const endedPerScan = 500;
 /** While many runs are looked at, those who list them are told so often. */
 const tellMilliseconds = 250;
+/** The steps of a run that has ended are kept for so long after it was last looked at: people go back and forth. */
+const keptMilliseconds = 30_000;
 /** When looking takes longer, the newest run is shown meanwhile. */
 const patienceMilliseconds = 500;
 
@@ -33,6 +35,7 @@ export class RunRegistry extends Disposable {
   private readonly overBudget = this.register(new Emitter<Run>());
   private scanning: Promise<void> | undefined;
   private shown: Run | undefined;
+  private shownHold: IDisposable | undefined;
 
   /** Runs came or went, or one of them stands differently. */
   readonly onDidChange = this.listChanged.event;
@@ -48,6 +51,7 @@ export class RunRegistry extends Disposable {
   constructor(
     private readonly folders: () => readonly string[],
     private readonly log: Log,
+    private readonly unusedMilliseconds = keptMilliseconds,
   ) {
     super();
     this.every(scanMilliseconds, () => this.scan());
@@ -87,7 +91,8 @@ export class RunRegistry extends Disposable {
   select(run: Run | undefined): void {
     if (run === this.shown) return;
     this.shown = run;
-    run?.follow();
+    this.shownHold?.dispose();
+    this.shownHold = run?.hold();
     this.currentChanged.fire(run);
     this.listChanged.fire();
   }
@@ -131,6 +136,7 @@ export class RunRegistry extends Disposable {
       this.looking = false;
     }
     if (this.shown === meanwhile) this.select(this.active ?? this.runs[0]);
+    for (const run of this.runsByFolder.values()) run.releaseAfter(this.unusedMilliseconds);
     this.tell();
   }
 

@@ -97,9 +97,9 @@ class ComparePanel extends PanelPage<FromCompare, ToCompare> {
     this.detach();
     this.runs = runs;
     for (const run of runs) {
-      run?.follow();
-      if (run) this.subscriptions.push(run.onDidChange(() => this.sending.soon()));
+      if (run) this.subscriptions.push(run.hold(), run.onDidChange(() => this.sending.soon()));
     }
+    this.watched.show(runs.filter(run => run !== undefined));
     this.startAgain();
   }
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import type { Services } from '../common/services';
+import { integer } from '../common/format';
 import { errorText } from '../common/log';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
@@ -25,7 +26,7 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
         prompt: l10n.t`Left empty, it is called "${usual}" again. Its folder keeps its name.`,
         value: run.meta.name ?? usual,
       });
-      if (name !== undefined) run.keep({ name: name.trim() || undefined });
+      if (name !== undefined) await run.keep(() => ({ name: name.trim() || undefined }));
     }),
 
     registerCommand('safeFinetuning.tagRun', async item => {
@@ -38,7 +39,7 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
       });
       if (text === undefined) return;
       const tags = [...new Set(text.split(',').map(tag => tag.trim()))].filter(Boolean);
-      run.keep({ tags: tags.length ? tags : undefined });
+      await run.keep(() => ({ tags: tags.length ? tags : undefined }));
     }),
 
     registerCommand('safeFinetuning.editNotes', async item => editNotes(chosen(item))),
@@ -73,26 +74,30 @@ export function registerKeepingRuns({ context, registerCommand }: Services, regi
       return vscode.commands.executeCommand<string | undefined>('safeFinetuning.startRun', vscode.Uri.file(configPath));
     }),
 
-    registerCommand('safeFinetuning.deleteRun', async item => {
+    registerCommand('safeFinetuning.deleteRun', async (item, selected) => {
       requireTrust(l10n.t('Deleting a run'));
-      const run = chosen(item);
-      if (isActive(run.status)) throw new UserError(l10n.t`Run ${run.name} is ${statusWord(run.status)}: stop or cancel it before it is deleted.`);
-      if (await moveToTrash(run)) await registry.lookAgain();
+      const runs = selected && selected.length > 1 ? selected.flatMap(({ runId }) => registry.byId(runId) ?? []) : [chosen(item)];
+      const active = runs.find(({ status }) => isActive(status));
+      if (active) throw new UserError(l10n.t`Run ${active.name} is ${statusWord(active.status)}: stop or cancel it before it is deleted.`);
+      try {
+        await moveToTrash(runs);
+      } finally {
+        await registry.lookAgain();
+      }
     }),
   );
 }
 
 async function editNotes(run: Run): Promise<void> {
   const notes = run.meta.notes ?? [];
-  const { series } = run.state;
-  const now = series.length ? series.at('step', series.length - 1) : 0;
+  const now = run.state.latest?.step ?? 0;
   const edit = async (step: number, before: string) => {
     const text = await vscode.window.showInputBox({
       title: l10n.t`Note at step ${step} of ${run.name}`,
       prompt: before ? l10n.t('Left empty, the note is removed.') : l10n.t('Shown in the charts at this step.'),
       value: before,
     });
-    if (text !== undefined) run.keep({ notes: withNote(run.meta.notes ?? [], { step, text: text.trim() }) });
+    if (text !== undefined) await run.keep(({ notes = [] }) => ({ notes: withNote(notes, { step, text: text.trim() }, before) }));
   };
   if (notes.length === 0) return edit(now, '');
   const items = [
@@ -103,26 +108,38 @@ async function editNotes(run: Run): Promise<void> {
   if (chosen) await edit(chosen.step, chosen.text);
 }
 
-/** Whether it is gone. Where there is no trash, as on many servers, the user is asked once more. */
-async function moveToTrash(run: Run): Promise<boolean> {
-  const folder = vscode.Uri.file(run.folder);
-  const detail = `${run.folder}\n${l10n.t('Its measurements, checkpoints and adapter go with it.')}`;
+/** Asks once for all of them; where there is no trash, as on many servers, once more. */
+async function moveToTrash(runs: readonly Run[]): Promise<void> {
+  const detailOf = (some: readonly Run[]) => `${listOf(some)}\n${some.length === 1 ? l10n.t('Its measurements, checkpoints and adapter go with it.') : l10n.t('Their measurements, checkpoints and adapters go with them.')}`;
+  const question = runs.length === 1 ? l10n.t`Delete run ${runLabel(runs[0]!)}?` : l10n.t`Delete ${integer(runs.length)} runs?`;
   const remove = l10n.t('Move to Trash');
-  const asked = await vscode.window.showWarningMessage(l10n.t`Delete run ${runLabel(run)}?`, { modal: true, detail }, remove);
-  if (asked !== remove) return false;
-  try {
-    await vscode.workspace.fs.delete(folder, { recursive: true, useTrash: true });
-    return true;
-  } catch (error) {
-    const reason = errorText(error);
-    const forever = l10n.t('Delete Permanently');
-    const sure = await vscode.window.showWarningMessage(
-      l10n.t`Run ${runLabel(run)} could not be moved to the trash. Delete it for good?`,
-      { modal: true, detail: `${reason}\n${detail}` },
-      forever,
-    );
-    if (sure !== forever) return false;
-    await vscode.workspace.fs.delete(folder, { recursive: true, useTrash: false });
-    return true;
+  if ((await vscode.window.showWarningMessage(question, { modal: true, detail: detailOf(runs) }, remove)) !== remove) return;
+
+  const left: Run[] = [];
+  let reason = '';
+  for (const run of runs) {
+    try {
+      await deleteFolder(run, true);
+    } catch (error) {
+      left.push(run);
+      reason = errorText(error);
+    }
   }
+  if (left.length === 0) return;
+  const again =
+    left.length === 1 ? l10n.t`Run ${runLabel(left[0]!)} could not be moved to the trash. Delete it for good?` : l10n.t`${integer(left.length)} runs could not be moved to the trash. Delete them for good?`;
+  const forever = l10n.t('Delete Permanently');
+  if ((await vscode.window.showWarningMessage(again, { modal: true, detail: `${reason}\n${detailOf(left)}` }, forever)) !== forever) return;
+  for (const run of left) await deleteFolder(run, false);
+}
+
+const deleteFolder = ({ folder }: Run, useTrash: boolean) => vscode.workspace.fs.delete(vscode.Uri.file(folder), { recursive: true, useTrash });
+
+const mostNamed = 12;
+
+/** What is to be deleted, as far as a dialog can hold it. */
+function listOf(runs: readonly Run[]): string {
+  if (runs.length === 1) return runs[0]!.folder;
+  const names = runs.slice(0, mostNamed).map(run => `${runLabel(run)}, ${run.id}`);
+  return [...names, runs.length > mostNamed && l10n.t`and ${integer(runs.length - mostNamed)} more`].filter(Boolean).join('\n');
 }

@@ -11,13 +11,23 @@ import type { RunRegistry } from '../trainerHost/runs';
 import { wholeRun } from './chartProtocol';
 import { batchMessage, otherRun, RunFeed } from './monitorModel';
 import { drawnSeries, monitorCommands, type ChecksView, type DrawnSeries, type FromMonitor, type ToMonitor } from './monitorProtocol';
+import { LastRiskyRows } from './riskyRows';
 import { loadPage } from './page';
 import { Sending } from './sending';
 import { editSafetyTokensOf } from './editSafetyTokens';
 import { showRowOf } from './showRow';
+import { WatchedRuns } from './watchedRuns';
 
 /** The runs beside the one that is shown are told of so often. */
 const othersMilliseconds = 1000;
+/** A list that is read line by line; its rows come from the disk. */
+const riskyMilliseconds = 1000;
+
+interface Following {
+  run: Run;
+  feed: RunFeed<DrawnSeries>;
+  risky: LastRiskyRows;
+}
 
 export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   static readonly viewId = 'safeFinetuning.monitor';
@@ -26,7 +36,9 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | undefined;
   private pageIsReady = false;
   private readonly sending = this.register(new Sending(() => this.send()));
-  private following: { run: Run; feed: RunFeed<DrawnSeries> } | undefined;
+  private readonly sendingRisky = this.register(new Sending(() => void this.sendRisky(), riskyMilliseconds));
+  private following: Following | undefined;
+  private readonly watched = this.register(new WatchedRuns(() => this.isLookedAt));
   private subscription: IDisposable | undefined;
   private others = '[]';
   private checks: ChecksView | null = null;
@@ -71,11 +83,15 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
           void showError(error);
         });
       }),
-      view.onDidChangeVisibility(() => this.sending.soon()),
+      view.onDidChangeVisibility(() => {
+        this.watched.update();
+        this.sending.soon();
+      }),
       view.onDidDispose(() => {
         for (const subscription of subscriptions) subscription.dispose();
         this.view = undefined;
         this.pageIsReady = false;
+        this.watched.update();
       }),
     ];
     loadPage(view.webview, this.extensionUri, 'monitor', l10n.t('Training Monitor'));
@@ -118,8 +134,9 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   private attach(run: Run | undefined): void {
     this.subscription?.dispose();
     this.following?.feed.dispose();
-    this.following = run && { run, feed: new RunFeed(run, drawnSeries, wholeRun, () => this.sending.soon()) };
+    this.following = run && { run, feed: new RunFeed(run, drawnSeries, wholeRun, () => this.sending.soon()), risky: new LastRiskyRows(run) };
     this.subscription = run?.onDidChange(() => this.sending.soon());
+    this.watched.show(run ? [run] : []);
     this.sendAll();
   }
 
@@ -135,17 +152,29 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
   }
 
   private send(): void {
-    if (!this.following || !this.pageIsReady || !this.view?.visible) return;
+    if (!this.following || !this.isLookedAt) return;
     const { run, feed } = this.following;
     for (const message of feed.next(Date.now())) this.post(message);
+    this.sendingRisky.soon();
     if (this.wanted?.run === run && !feed.isBehind && run.state.series.indexOf(this.wanted.step) >= 0) {
       this.post({ type: 'select', step: this.wanted.step });
       this.wanted = undefined;
     }
   }
 
+  private async sendRisky(): Promise<void> {
+    const { following } = this;
+    if (!following || !this.isLookedAt) return;
+    try {
+      const message = await following.risky.next();
+      if (message && following === this.following) this.post(message);
+    } catch (error) {
+      this.log.warn(`The last risky rows cannot be read: ${errorText(error)}`); // the next step tries again
+    }
+  }
+
   private sendOthers(): void {
-    if (!this.pageIsReady || !this.view?.visible) return;
+    if (!this.isLookedAt) return;
     const runs = this.registry.activeOnes.filter(run => run !== this.registry.current).map(otherRun);
     const stamp = JSON.stringify(runs);
     if (stamp === this.others) return;
@@ -162,8 +191,13 @@ export class Monitor extends Disposable implements vscode.WebviewViewProvider {
     this.post(batchMessage(run, step, rows));
   }
 
+  /** A page that is hidden has ended: the one that comes instead asks for everything. */
+  private get isLookedAt(): boolean {
+    return this.pageIsReady && !!this.view?.visible;
+  }
+
   private post(message: ToMonitor): void {
-    if (this.pageIsReady) void this.view?.webview.postMessage(message);
+    if (this.isLookedAt) void this.view?.webview.postMessage(message);
   }
 
   override dispose(): void {

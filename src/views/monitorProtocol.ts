@@ -155,6 +155,19 @@ export interface BatchMessage {
   rows: BatchRow[] | null;
 }
 
+/** A row that was risky when a step trained on it. */
+export interface RiskyRow extends Pick<BatchRow, 'file' | 'line' | 'hash' | 'risk'> {
+  step: number;
+}
+
+export interface RiskyRowsMessage {
+  type: 'risky';
+  files: string[];
+  threshold: number;
+  /** The newest step first, its riskiest row first; null where nothing has been trained on that has a risk. */
+  rows: RiskyRow[] | null;
+}
+
 export type ToMonitor =
   /** Nothing to show: what can be done instead. */
   | { type: 'empty'; trusted: boolean }
@@ -162,6 +175,7 @@ export type ToMonitor =
   /** Shows the rows of a step, as if it had been chosen. */
   | { type: 'select'; step: number }
   | BatchMessage
+  | RiskyRowsMessage
   | { type: 'others'; runs: OtherRun[] }
   | { type: 'checks'; checks: ChecksView | null };
 

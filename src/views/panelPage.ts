@@ -5,6 +5,7 @@ import { errorText, type Log } from '../common/log';
 import { showError } from '../common/registerCommand';
 import { loadPage } from './page';
 import { Sending } from './sending';
+import { WatchedRuns } from './watchedRuns';
 
 export abstract class PanelPage<From, To> extends Disposable {
   private pageIsReady = false;
@@ -13,6 +14,7 @@ export abstract class PanelPage<From, To> extends Disposable {
       if (this.pageIsReady && this.panel.visible) this.send();
     }),
   );
+  protected readonly watched = this.register(new WatchedRuns(() => this.panel.visible));
 
   constructor(
     protected readonly panel: vscode.WebviewPanel,
@@ -29,7 +31,12 @@ export abstract class PanelPage<From, To> extends Disposable {
         });
       }),
     );
-    this.register(panel.onDidChangeViewState(() => this.sending.soon()));
+    this.register(
+      panel.onDidChangeViewState(() => {
+        this.watched.update();
+        this.sending.soon();
+      }),
+    );
     panel.onDidDispose(() => this.dispose());
     panel.iconPath = vscode.Uri.joinPath(extensionUri, 'media', 'icon.png');
     loadPage(panel.webview, extensionUri, kind, panel.title);
@@ -52,6 +59,6 @@ export abstract class PanelPage<From, To> extends Disposable {
   }
 
   protected post(message: To): void {
-    if (this.pageIsReady && !this.isDisposed) void this.panel.webview.postMessage(message);
+    if (this.pageIsReady && !this.isDisposed && this.panel.visible) void this.panel.webview.postMessage(message);
   }
 }

@@ -88,13 +88,18 @@ async function offerToOpen(run: Run, file: vscode.Uri): Promise<void> {
 
 /** Undefined when the user cancelled. */
 async function readInput(run: Run, signal: AbortSignal, report: (text: string) => void): Promise<ReportInput | undefined> {
-  await run.refresh();
-  await run.read(signal, share => report(`${Math.floor(100 * share)} %`));
-  if (signal.aborted) return undefined;
-  report(l10n.t('which rows to read'));
-  const rows = await notableRows(run, signal);
-  const series = await readSeries(run.state);
-  return rows && inEnglish(() => reportInput(run, rows, series, Date.now()));
+  const hold = run.hold();
+  try {
+    await run.refresh();
+    await run.read(signal, share => report(`${Math.floor(100 * share)} %`));
+    if (signal.aborted) return undefined;
+    report(l10n.t('which rows to read'));
+    const rows = await notableRows(run, signal);
+    const series = await readSeries(run.state);
+    return rows && inEnglish(() => reportInput(run, rows, series, Date.now()));
+  } finally {
+    hold.dispose();
+  }
 }
 
 async function notableRows(run: Run, signal: AbortSignal): Promise<NotableRows | undefined> {

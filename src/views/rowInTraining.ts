@@ -43,6 +43,7 @@ function runOn({ current, runs }: RunRegistry, file: string): Run {
 /** Undefined when the user cancelled. */
 async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise<SeenRow[] | undefined> {
   const files = run.record?.datasets ?? [];
+  const hold = run.hold();
   try {
     await run.read();
     const steps = await stepsOfRow(eventsFile(run.folder), run.state.series, row.hash, file => files[file]?.path === row.path, signal);
@@ -50,6 +51,8 @@ async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise
   } catch (error) {
     if (signal.aborted) return undefined;
     throw error;
+  } finally {
+    hold.dispose();
   }
   throw new UserError(
     l10n.t`${path.basename(row.path)}:${row.line} is in no step of ${runLabel(run)}. It was held out or left out, its turn has not come, or it has been changed since.`,

@@ -68,9 +68,9 @@ export function registerRunCommands({ context, log, registerCommand }: Services,
       return begin(configuration, folder, () => launchRun(trainer, configuration.fsPath, method, folder));
     }),
 
-    registerCommand('safeFinetuning.resumeFromCheckpoint', async () => {
+    registerCommand('safeFinetuning.resumeFromCheckpoint', async item => {
       requireTrust(l10n.t('Training'));
-      const run = needRun(registry.current);
+      const run = needRun(item ? registry.byId(item.runId) : registry.current);
       if (!run.resumable) throw new UserError(whyNotResumable(run));
       const { configPath } = run;
       if (!configPath || !fs.existsSync(configPath)) {

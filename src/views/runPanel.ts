@@ -50,7 +50,7 @@ export class RunPanels extends Disposable {
 
 class RunPanel extends PanelPage<FromPanel, ToPanel> {
   private run: Run | undefined;
-  private subscription: IDisposable | undefined;
+  private subscriptions: IDisposable[] = [];
   private look = wholeRun;
   private feed: RunFeed<PanelSeries> | undefined;
   private risks: RiskMapFeed | undefined;
@@ -64,7 +64,7 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
   ) {
     super(panel, extensionUri, 'panel', log);
     this.register(registry.onDidChange(() => this.attach()));
-    this.register({ dispose: () => this.subscription?.dispose() });
+    this.register({ dispose: () => this.detach() });
     this.register({ dispose: () => this.feed?.dispose() });
     this.register({ dispose: () => this.risks?.dispose() });
     this.attach();
@@ -74,11 +74,15 @@ class RunPanel extends PanelPage<FromPanel, ToPanel> {
   private attach(): void {
     const run = this.registry.inFolder(this.folder);
     if (run === this.run) return;
-    this.subscription?.dispose();
+    this.detach();
     this.run = run;
-    run?.follow();
-    this.subscription = run?.onDidChange(() => this.sending.soon());
+    if (run) this.subscriptions = [run.hold(), run.onDidChange(() => this.sending.soon())];
+    this.watched.show(run ? [run] : []);
     this.startAgain();
+  }
+
+  private detach(): void {
+    for (const subscription of this.subscriptions.splice(0)) subscription.dispose();
   }
 
   private startAgain(): void {

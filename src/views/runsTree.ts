@@ -1,14 +1,15 @@
 /** The list of runs, newest first. */
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
-import { integer } from '../common/format';
+import { decimal, integer, percent } from '../common/format';
 import { isOne, language } from '../common/language';
 import { Disposable } from '../common/disposable';
 import { UserError } from '../common/userError';
 import type { Run } from '../trainerHost/run';
 import { isActive, type RunStatus } from '../trainerHost/runFolder';
 import type { RunRegistry } from '../trainerHost/runs';
-import { outcomeText, runLabel, statusIcon, statusWord } from './describe';
+import { methodOf, outcomeText, runLabel, statusIcon, statusWord } from './describe';
+import { fileNames } from './monitorModel';
 
 /** What the tree's menus pass to commands. */
 export interface RunItem {
@@ -51,7 +52,7 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     return [...itemsOf(0, listedRuns), ...groups];
   }
 
-  getTreeItem(element: RunItem | OlderItem): vscode.TreeItem {
+  getTreeItem(element: RunItem | OlderItem): vscode.TreeItem | Promise<vscode.TreeItem> {
     return 'from' in element ? this.olderItem(element) : this.runItem(element);
   }
 
@@ -66,18 +67,28 @@ export class RunsTree extends Disposable implements vscode.TreeDataProvider<RunI
     return item;
   }
 
-  private runItem({ runId }: RunItem): vscode.TreeItem {
+  private async runItem({ runId }: RunItem): Promise<vscode.TreeItem> {
     const item = new vscode.TreeItem(runId);
     const run = this.registry.byId(runId);
     if (!run) return item;
     item.id = runId;
     item.label = runLabel(run);
     const tags = run.meta.tags?.map(tag => `#${tag} `).join('') ?? '';
-    item.description = `${tags}${statusWord(run.status)}, ${when(run.startedAt)}`;
+    const { attackSuccess, loss } = (await run.outcome()) ?? { attackSuccess: null, loss: null };
+    const told = [
+      `${tags}${statusWord(run.status)}`,
+      attackSuccess !== null && l10n.t`attack success ${percent(attackSuccess)}`,
+      loss !== null && l10n.t`loss ${decimal(loss)}`,
+      run.meta.name && methodOf(run), // otherwise it is in the label
+      fileNames(run).join(', '),
+      when(run.startedAt),
+    ];
+    item.description = told.filter(Boolean).join(' · ');
     item.contextValue = isActive(run.status) ? 'activeRun' : 'endedRun';
     const colour = colours[run.status];
     item.iconPath = new vscode.ThemeIcon(statusIcon[run.status], colour ? new vscode.ThemeColor(colour) : undefined);
-    item.tooltip = `${outcomeText(run)}\n${run.folder}`;
+    const about = [l10n.t`Method: ${methodOf(run) || '–'}`, l10n.t`Dataset: ${fileNames(run).join(', ') || '–'}`, loss !== null && l10n.t`Loss of the last step: ${decimal(loss)}`];
+    item.tooltip = [outcomeText(run), ...about, run.folder].filter(Boolean).join('\n');
     item.command = { command: 'safeFinetuning.selectRun', title: l10n.t('Show Run'), arguments: [runId] };
     item.accessibilityInformation = { label: `${item.label}, ${item.description}` };
     return item;

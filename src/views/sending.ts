@@ -1,4 +1,4 @@
-/** When a page is told what is new: at most ten times a second. */
+/** When a page is told what is new: at most ten times a second, unless less often is enough. */
 import type { IDisposable } from '../common/disposable';
 
 const sendMilliseconds = 100;
@@ -7,11 +7,14 @@ export class Sending implements IDisposable {
   private timer: NodeJS.Timeout | undefined;
   private last = 0;
 
-  constructor(private readonly send: () => void) {}
+  constructor(
+    private readonly send: () => void,
+    private readonly milliseconds = sendMilliseconds,
+  ) {}
 
   /** At once when the last time is long ago, otherwise as soon as the rate allows. */
   soon(): void {
-    this.timer ??= setTimeout(() => this.now(), Math.max(0, this.last + sendMilliseconds - Date.now()));
+    this.timer ??= setTimeout(() => this.now(), Math.max(0, this.last + this.milliseconds - Date.now()));
   }
 
   now(): void {

@@ -81,6 +81,34 @@ describe('EventTail', () => {
     assert.deepStrictEqual(sequence(), [0, 1, 2]);
   });
 
+  it('looks but once a second while nobody watches, and at once when somebody does', async function () {
+    this.timeout(20_000);
+    let deliveries = 0;
+    const sink = { events: (batch: TailedEvent[]) => (deliveries++, seen.push(...batch)), badLine: () => undefined, unknownEvent: () => undefined, reachedEnd: () => undefined, restarted: () => undefined };
+    tail = new EventTail(file, sink, undefined, false);
+    await tail.read();
+    const write = async (from: number) => {
+      for (let seq = from; seq < from + 20; seq++) {
+        fs.appendFileSync(file, line(warning(seq)));
+        await new Promise(resolve => setTimeout(resolve, 25));
+      }
+    };
+    await write(0);
+    await until(() => seen.length === 20);
+    assert.ok(deliveries <= 2, `${deliveries} deliveries`);
+    tail.watch();
+    deliveries = 0;
+    await write(20);
+    await until(() => seen.length === 40);
+    assert.ok(deliveries > 2, `${deliveries} deliveries`);
+    tail.unwatch();
+    deliveries = 0;
+    await write(40);
+    await until(() => seen.length === 60);
+    assert.ok(deliveries <= 3, `${deliveries} deliveries`); // one read may have been under way
+    assert.deepStrictEqual(sequence(), Array.from({ length: 60 }, (_, seq) => seq));
+  });
+
   it('waits for a file that is not there yet, and for the end of a torn line', async () => {
     follow();
     const [first, second] = [line(warning(0, 'größer 🛡')), line(warning(1))];

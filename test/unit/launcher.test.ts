@@ -233,7 +233,7 @@ describe('a run that is started', function () {
     await until(() => run.status === 'running');
     const { pid } = run.process!;
     const shifted = { ...run.process!, startTime: run.process!.startTime - 100 };
-    updateMeta(run.folder, { launched: shifted });
+    await updateMeta(run.folder, () => ({ launched: shifted }));
     writeJson(runFile(run.folder), { ...run.record!, process: shifted });
     try {
       await until(() => run.status === 'failed');

@@ -1,7 +1,13 @@
 import assert from 'node:assert';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { AnyEvent, RowColumns } from '../../src/protocol/messages';
+import { Run } from '../../src/trainerHost/run';
 import { RunState } from '../../src/trainerHost/runState';
 import { batchRows, SeriesFeed } from '../../src/views/monitorModel';
 import { drawnSeries } from '../../src/views/monitorProtocol';
+import { lastRiskySteps, LastRiskyRows } from '../../src/views/riskyRows';
 import { at, attempt, batch } from './batches';
 import { until } from './until';
 
@@ -61,5 +67,60 @@ describe('batchRows', () => {
       [9, 0.9],
       [3, 0.1],
     ]);
+  });
+});
+
+describe('the last risky rows', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'risky-'));
+  const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+  const run = new Run(folder, log);
+  const list = new LastRiskyRows(run);
+  /** A step whose rows have these risks, on the lines from 1. */
+  const step = (number: number, ...risk: (number | null)[]) => {
+    const every = <T>(value: T): T[] => risk.map(() => value);
+    const rows: RowColumns = { file: every(0), line: risk.map((_, index) => index + 1), hash: every('a'), risk, beta: every(0), nll: every(1), kl: every(null), tokens: every(10) };
+    return batch(number, { riskMax: Math.max(...risk.map(value => value ?? 1)), rows });
+  };
+  const write = async (events: AnyEvent[]) => {
+    fs.appendFileSync(path.join(folder, 'events.jsonl'), events.map(event => `${JSON.stringify(event)}\n`).join(''));
+    await run.read();
+  };
+  const listed = async () => (await list.next())?.rows?.map(({ step, line, risk }) => [step, line, risk]);
+
+  after(() => {
+    run.dispose();
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  it('are none while nothing has been trained on, or nothing that is risky', async () => {
+    await run.read();
+    assert.strictEqual((await list.next())?.rows, null);
+    await write(Array.from({ length: 3000 }, (_, index) => step(index + 1, 0.1, 0.499)));
+    assert.deepStrictEqual(await listed(), []);
+    assert.strictEqual(await list.next(), undefined, 'nothing new');
+  });
+
+  it('are the newest step’s first, and its riskiest row first; one without a score counts', async () => {
+    await write([step(3001, 0.5, 0.1, 0.9), step(3002, 0.2), step(3003, null, 0.6)]);
+    assert.deepStrictEqual(await listed(), [[3003, 1, null], [3003, 2, 0.6], [3001, 3, 0.9], [3001, 1, 0.5]]);
+    await write([step(3004, 0.7, 0.8)]);
+    assert.deepStrictEqual(await listed(), [[3004, 2, 0.8], [3004, 1, 0.7], [3003, 1, null], [3003, 2, 0.6], [3001, 3, 0.9]]);
+    await write([step(3005, 0.2)]);
+    assert.strictEqual(await list.next(), undefined, 'the list stays as it is');
+  });
+
+  it('of steps that a later attempt takes back are forgotten', async () => {
+    await write([attempt(2, 3002), step(3003, 0.1)]);
+    assert.deepStrictEqual(await listed(), [[3001, 3, 0.9], [3001, 1, 0.5]]);
+  });
+
+  it('are found far back, without a look at every step', () => {
+    const { series } = new RunState();
+    let looks = 0;
+    for (let number = 1; number <= 20_000; number++) series.add(step(number, number === 17 || number === 8000 ? 0.7 : 0.1), 0, 1);
+    const at = series.at.bind(series);
+    series.at = (...given) => (looks++, at(...given));
+    assert.deepStrictEqual(lastRiskySteps(series, 0.7, 0, series.length), [17, 8000]);
+    assert.ok(looks < 2000, `${looks} looks`);
   });
 });

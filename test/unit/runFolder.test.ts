@@ -137,10 +137,10 @@ describe('a run folder', () => {
     assert.throws(() => create(), (error: Error) => error.message.includes(runs) && /setting|set safeFinetuning/.test(error.message));
   });
 
-  it('keeps what others wrote into meta.json', () => {
+  it('keeps what others wrote into meta.json', async () => {
     const folder = create();
-    updateMeta(folder, { name: 'my run' });
-    updateMeta(folder, { tags: ['a'] });
+    await updateMeta(folder, () => ({ name: 'my run' }));
+    await updateMeta(folder, () => ({ tags: ['a'] }));
     assert.deepStrictEqual(readMeta(folder), { name: 'my run', tags: ['a'] });
     fs.writeFileSync(path.join(folder, 'meta.json'), '{ torn');
     assert.deepStrictEqual(readMeta(folder), {});
@@ -166,15 +166,22 @@ describe('a run folder', () => {
 
   it('has one note a step, in their order', () => {
     const at = (step: number, text: string) => ({ step, text });
-    assert.deepStrictEqual(withNote([at(5, 'e')], at(2, 'b')), [at(2, 'b'), at(5, 'e')]);
-    assert.deepStrictEqual(withNote([at(2, 'b'), at(5, 'e')], at(5, 'f')), [at(2, 'b'), at(5, 'f')]);
-    assert.deepStrictEqual(withNote([at(2, 'b')], at(2, '')), undefined);
+    assert.deepStrictEqual(withNote([at(5, 'e')], at(2, 'b'), ''), [at(2, 'b'), at(5, 'e')]);
+    assert.deepStrictEqual(withNote([at(2, 'b'), at(5, 'e')], at(5, 'f'), 'e'), [at(2, 'b'), at(5, 'f')]);
+    assert.deepStrictEqual(withNote([at(2, 'b')], at(2, ''), 'b'), undefined);
   });
 
-  it('keeps a meta.json that cannot be read beside the new one', () => {
+  it('keeps a note that another window has written at the same step', () => {
+    const at = (step: number, text: string) => ({ step, text });
+    assert.deepStrictEqual(withNote([at(2, 'theirs')], at(2, 'ours'), ''), [at(2, 'theirs · ours')]);
+    assert.deepStrictEqual(withNote([at(2, 'theirs')], at(2, ''), 'both saw this'), [at(2, 'theirs')]);
+    assert.deepStrictEqual(withNote([], at(2, 'ours'), 'both saw this'), [at(2, 'ours')]);
+  });
+
+  it('keeps a meta.json that cannot be read beside the new one', async () => {
     const folder = create();
     fs.writeFileSync(path.join(folder, 'meta.json'), '{ "notes": "mine", }');
-    updateMeta(folder, { cancelled: true });
+    await updateMeta(folder, () => ({ cancelled: true }));
     assert.deepStrictEqual(readMeta(folder), { cancelled: true });
     assert.strictEqual(fs.readFileSync(path.join(folder, 'meta.json.damaged'), 'utf8'), '{ "notes": "mine", }');
   });

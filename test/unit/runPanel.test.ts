@@ -287,7 +287,7 @@ describe('a run that is read again', () => {
   before(async () => {
     const lines = Array.from({ length: 3000 }, (_, index) => JSON.stringify(batch(index + 1, { rows: rows({ line: [index + 1] }) })));
     fs.writeFileSync(path.join(folder, 'events.jsonl'), `${lines.join('\n')}\n`);
-    run.follow();
+    run.hold();
     await until(() => run.state.series.length === 3000);
   });
   after(() => {

@@ -5,7 +5,8 @@ import path from 'node:path';
 import { Run } from '../../src/trainerHost/run';
 import { RunFolders } from '../../src/trainerHost/runFolders';
 import { RunRegistry } from '../../src/trainerHost/runs';
-import { attempt, batch } from './batches';
+import { SeriesFeed } from '../../src/views/monitorModel';
+import { attempt, batch, measurement } from './batches';
 import { until } from './until';
 
 const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -86,5 +87,72 @@ describe('a run whose events are many', () => {
     assert.deepStrictEqual((await again.rowsOf(77))?.hash, batch(77).rows.hash);
     again.dispose();
     fs.rmSync(folder, { recursive: true });
+  });
+});
+
+describe('runs that were looked at', function () {
+  this.timeout(60_000);
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'runs-'));
+  const registry = new RunRegistry(() => [folder], log, 0);
+  const steps = 1000;
+  const watchers = () => process.getActiveResourcesInfo().filter(kind => kind === 'FSEventWrap').length;
+  after(() => {
+    registry.dispose();
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  it('are let go with their steps and watchers once nobody does, and are read again when somebody does', async () => {
+    for (const id of ['one', 'two', 'three']) {
+      fs.mkdirSync(path.join(folder, id));
+      fs.writeFileSync(path.join(folder, id, 'launch.json'), JSON.stringify({ id, ts: 1000, argv: [], interpreter: 'python', configPath: 'c' }));
+      const events = [attempt(1, 0), ...Array.from({ length: steps }, (_, index) => batch(index + 1, { total: index + 1 })), measurement(steps, 50)];
+      fs.writeFileSync(path.join(folder, id, 'events.jsonl'), events.map(event => `${JSON.stringify(event)}\n`).join(''));
+    }
+    const before = watchers();
+    await registry.lookAgain();
+    const [one, two, three] = ['one', 'two', 'three'].map(id => registry.byId(id)!) as [Run, Run, Run];
+    const read = async () => {
+      for (const run of [one, two, three]) await run.read();
+    };
+    await read();
+    assert.deepStrictEqual([one, two, three].map(run => run.state.series.length), [steps, steps, steps]);
+    assert.strictEqual(watchers() - before, 0, 'nobody sees them');
+    const watches = [one, two, three].map(run => run.watch());
+    await read();
+    assert.strictEqual(watchers() - before, 3);
+
+    registry.select(one);
+    const held = two.hold();
+    await read();
+    await registry.lookAgain();
+    assert.deepStrictEqual([one, two, three].map(run => run.state.series.length), [steps, steps, 0], 'the one that is shown and the one that is held stay');
+    await until(() => watchers() - before === 2);
+    assert.strictEqual(three.state.latest?.step, steps, 'how it ended is still known');
+
+    registry.select(three);
+    held.dispose();
+    held.dispose();
+    await registry.lookAgain();
+    await three.read();
+    assert.deepStrictEqual([one, two, three].map(run => run.state.series.length), [0, 0, steps]);
+    await until(() => watchers() - before === 1);
+    const { series, counts, measurements } = three.state;
+    assert.deepStrictEqual([counts, measurements.length, series.at('total', steps - 1), series.at('attackSuccess', steps - 1)], [{ bad: 0, unknown: 0, repeated: 0 }, 1, steps, 50]);
+    assert.deepStrictEqual((await three.rowsOf(9))?.line, batch(9).rows.line);
+    for (const watch of watches) watch.dispose();
+    await until(() => watchers() === before);
+  });
+
+  it('are told of as begun anew to those who copied their steps', async () => {
+    const run = registry.byId('two')!;
+    const feed = new SeriesFeed(['step']);
+    const hold = run.hold();
+    await run.read();
+    assert.strictEqual(feed.next(run.state)?.columns.step.length, steps);
+    hold.dispose();
+    await registry.lookAgain();
+    assert.deepStrictEqual(feed.next(run.state)?.columns.step, []);
+    await run.read();
+    assert.deepStrictEqual([feed.next(run.state)?.replace, run.state.series.length], [true, steps]);
   });
 });

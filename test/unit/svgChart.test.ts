@@ -35,6 +35,23 @@ describe('a chart as SVG', function () {
     assert.equal(paths(svg, 'dot')[0]!.split('M').length - 1, 3);
   });
 
+  it('has cells below its lines, those of one strength together, cut where the plot ends', () => {
+    const cells = [
+      { x: [0.5, 1.5], y: [0, 0.5], strength: 1 },
+      { x: [1.5, 2.5], y: [0.5, 1], strength: 0.254 },
+      { x: [2.5, 9], y: [0, 0.5], strength: 1 },
+      { x: [7, 9], y: [0, 1], strength: 1 },
+    ] as const;
+    const svg = chart([1, 1, 1], { left: { range: [0, 1] }, cells: [{ label: 'risky', colour: 'red', cells }] });
+    const drawn = [...plotOf(svg).matchAll(/<path class="chart-cell chart-red" fill-opacity="([^"]*)" d="([^"]*)"/g)].map(([, opacity, path]) => [opacity, path!.split('Z').length - 1]);
+    assert.deepEqual(drawn, [['1.00', 2], ['0.25', 1]]);
+    const [width, height] = /viewBox="-3 -3 ([\d.]+) ([\d.]+)"/.exec(plotOf(svg))!.slice(1).map(size => Math.round(10 * (Number(size) - 6)) / 10);
+    const [first, last] = /d="(M[^"]*)"/.exec(plotOf(svg))![1]!.split('Z');
+    assert.equal(first, `M0 ${height! / 2}H${Math.round((10 * width!) / 4) / 10}V${height}H0`);
+    assert.ok(last!.includes(`H${width}V`), last);
+    assert.ok(plotOf(svg).indexOf('chart-cell') < plotOf(svg).indexOf('chart-line') && texts(svg).includes('risky'));
+  });
+
   it('has round numbers on its axes, and whole steps', () => {
     const svg = chart([0.1, 0.62], { xLabel: 'step' });
     for (const tick of ['0', '0.2', '0.8', '1', '2', 'step']) assert.ok(texts(svg).includes(tick), tick);

@@ -1,7 +1,7 @@
-/** Two windows, which are two processes, on one dataset. */
+/** Two windows, which are two processes, on one dataset or one run. */
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -39,5 +39,26 @@ describe('two windows on one dataset', function () {
     assert.deepEqual(await moveAll('neither'), []);
     assert.equal(readFileSync(inFolder('rows.jsonl'), 'utf8'), '');
     assert.equal(linesOf('rows.quarantine.jsonl').length, ROWS);
+  });
+});
+
+describe('two windows on one run', function () {
+  this.timeout(120_000);
+  const folder = mkdtempSync(path.join(tmpdir(), 'windows-'));
+  after(() => rmSync(folder, { recursive: true }));
+  const noter = path.join(folder, 'noter.cjs');
+  const run = path.join(folder, 'run');
+
+  before(() => build({ entryPoints: [path.join(__dirname, 'noter.ts')], outfile: noter, bundle: true, platform: 'node', logLevel: 'error' }));
+
+  it('that write notes at the same steps at the same time lose none', async () => {
+    mkdirSync(run);
+    writeFileSync(path.join(run, 'meta.json'), '{"name": "mine"}');
+    await Promise.all(['first', 'second'].map(whose => promisify(execFile)(process.execPath, [noter, run, whose, String(ROWS)])));
+    const { name, notes } = JSON.parse(readFileSync(path.join(run, 'meta.json'), 'utf8')) as { name: string; notes: { step: number; text: string }[] };
+    assert.equal(name, 'mine');
+    const wanted = Array.from({ length: ROWS }, (_, index) => ({ step: index + 1, texts: [`first ${index + 1}`, `second ${index + 1}`] }));
+    assert.deepEqual(notes.map(({ step, text }) => ({ step, texts: text.split(' · ').sort() })), wanted);
+    assert.deepEqual(readdirSync(run), ['meta.json'], 'nothing is left behind');
   });
 });

@@ -4,13 +4,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { appendFile, chmod, copyFile, link, open, readFile, realpath, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { appendFile, chmod, copyFile, link, open, realpath, rename, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { setImmediate, setTimeout as pause } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
 import * as l10n from '@vscode/l10n';
 import type { RowLocation } from '../../common/commands';
+import { takeLock } from '../../common/fileLock';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
 import { LineFile, stampOf } from './sources';
@@ -49,41 +49,18 @@ export function inTurn(rows: readonly RowLocation[], to: string, move: (from: st
   return moving;
 }
 
-const WAIT_MS = 10_000;
-const LOOK_AGAIN_MS = 20;
-
-/** Other windows are processes of their own: while one moves rows of these files, the others wait. */
+/** Other windows wait while rows of these files are moved. */
 async function alone<T>(files: readonly [string, string], act: () => Promise<T>): Promise<T> {
   const [first] = [...files].sort();
-  const lock = `${first}.moving~`;
-  for (const end = Date.now() + WAIT_MS; !(await taken(lock, path.basename(files[0]))); await pause(LOOK_AGAIN_MS)) {
-    if (Date.now() > end) throw new UserError(l10n.t`Another window is moving rows of ${path.basename(files[0])}, so nothing was moved. Try again when it has ended.`);
-  }
+  const name = path.basename(files[0]);
+  const busy = () => new UserError(l10n.t`Another window is moving rows of ${name}, so nothing was moved. Try again when it has ended.`);
+  const giveBack = await takeLock(`${first}.moving~`, busy).catch((error: unknown) => {
+    throw error instanceof UserError ? error : new UserError(l10n.t`Nothing was moved from ${name}: ${errorText(error)}`);
+  });
   try {
     return await act();
   } finally {
-    await rm(lock, { force: true });
-  }
-}
-
-/** Whether the lock is ours now. One whose process has ended is removed. */
-async function taken(lock: string, name: string): Promise<boolean> {
-  try {
-    await writeFile(lock, `${hostname()} ${process.pid}`, { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new UserError(l10n.t`Nothing was moved from ${name}: ${errorText(error)}`);
-    const [host, holder] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
-    if (host === hostname() && holder && !isRunning(Number(holder))) await rm(lock, { force: true });
-    return false;
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    await giveBack();
   }
 }
 
