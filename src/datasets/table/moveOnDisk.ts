@@ -4,15 +4,15 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { appendFile, chmod, copyFile, link, open, readFile, realpath, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { appendFile, chmod, copyFile, link, open, rename, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { setImmediate, setTimeout as pause } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
 import * as l10n from '@vscode/l10n';
 import type { RowLocation } from '../../common/commands';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
+import { alone, realPath, refuseReadOnly } from '../oneWindow';
 import { LineFile, stampOf } from './sources';
 
 /** A move that has been made. */
@@ -42,49 +42,12 @@ export function inTurn(rows: readonly RowLocation[], to: string, move: (from: st
   const moving = lastMove.then(async () => {
     const files = [await realPath(rows[0]!.path), await realPath(to)] as const;
     for (const file of files) await refuseReadOnly(file);
-    const moved = await alone(files, () => move(...files));
-    return { undo: () => alone(files, () => moved.undo()), forget: () => moved.forget() };
+    const [first] = [...files].sort() as [string, string];
+    const moved = await alone(first, () => move(...files));
+    return { undo: () => alone(first, () => moved.undo()), forget: () => moved.forget() };
   });
   lastMove = moving.catch(() => undefined);
   return moving;
-}
-
-const WAIT_MS = 10_000;
-const LOOK_AGAIN_MS = 20;
-
-/** Other windows are processes of their own: while one moves rows of these files, the others wait. */
-async function alone<T>(files: readonly [string, string], act: () => Promise<T>): Promise<T> {
-  const [first] = [...files].sort();
-  const lock = `${first}.moving~`;
-  for (const end = Date.now() + WAIT_MS; !(await taken(lock, path.basename(files[0]))); await pause(LOOK_AGAIN_MS)) {
-    if (Date.now() > end) throw new UserError(l10n.t`Another window is moving rows of ${path.basename(files[0])}, so nothing was moved. Try again when it has ended.`);
-  }
-  try {
-    return await act();
-  } finally {
-    await rm(lock, { force: true });
-  }
-}
-
-/** Whether the lock is ours now. One whose process has ended is removed. */
-async function taken(lock: string, name: string): Promise<boolean> {
-  try {
-    await writeFile(lock, `${hostname()} ${process.pid}`, { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new UserError(l10n.t`Nothing was moved from ${name}: ${errorText(error)}`);
-    const [host, holder] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
-    if (host === hostname() && holder && !isRunning(Number(holder))) await rm(lock, { force: true });
-    return false;
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 export function moveOnDisk(rows: readonly RowLocation[], to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
@@ -126,14 +89,6 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
 
 export const changedSince = (from: string, to: string): UserError =>
   new UserError(l10n.t`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
-
-/** A new file in its place would not need the permission that somebody took away from it. */
-async function refuseReadOnly(file: string): Promise<void> {
-  const found = await stat(file).catch(() => undefined); // one that is not there yet
-  if (found && (found.mode & 0o222) === 0) throw new UserError(l10n.t`${path.basename(file)} is read-only, so nothing was moved. Allow it to be written, and try again.`);
-}
-
-const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
 
 /** Where the rows stand, in order. Rejects where one is not there. */
 async function findLines(file: string, rows: readonly RowLocation[], signal: AbortSignal, onProgress: MoveProgress): Promise<Stretch[]> {
