@@ -1,9 +1,10 @@
-/** Small files beside a dataset that say something of it: changed as a whole, undoable, and saved. */
+/** Small files beside a dataset that say something of it: changed as a whole on the disk, one window after the other. */
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import * as vscode from 'vscode';
 import { UserError } from '../common/userError';
 import { COLUMN_NAMES_FILE } from './columnNames';
+import { changeFile } from './oneWindow';
 import { reviewedFileOf } from './reviewedFile';
 
 /** Whether a file is one of those that say something of a dataset beside them. */
@@ -17,16 +18,15 @@ export const onDidChangeBeside = changes.event;
 
 /** `changed` gets what the file says, nothing where there is none. One that has unsaved changes stays unsaved. */
 export async function changeBeside(file: string, changed: (text: string) => string): Promise<void> {
-  const uri = vscode.Uri.file(file);
-  const name = path.basename(file);
-  const edit = new vscode.WorkspaceEdit();
-  const open = await vscode.workspace.openTextDocument(uri).then(document => document, () => undefined);
-  const wasDirty = open?.isDirty ?? false;
-  if (open) edit.replace(uri, open.validateRange(new vscode.Range(0, 0, open.lineCount, 0)), changed(open.getText()));
-  else edit.createFile(uri, { contents: Buffer.from(changed('')) });
-  if (!(await vscode.workspace.applyEdit(edit))) {
-    throw new UserError(l10n.t`${name} cannot be written, so nothing has changed. Is it read-only?`);
-  }
-  if (open && !wasDirty && !(await open.save())) throw new UserError(l10n.t`${name} could not be saved. Save it in its editor.`);
+  const unsaved = vscode.workspace.textDocuments.find(({ uri, isDirty }) => isDirty && uri.scheme === 'file' && uri.fsPath === file);
+  if (unsaved) await changeDocument(unsaved, changed);
+  else await changeFile(file, changed);
   changes.fire(file);
+}
+
+async function changeDocument(document: vscode.TextDocument, changed: (text: string) => string): Promise<void> {
+  const edit = new vscode.WorkspaceEdit();
+  edit.replace(document.uri, document.validateRange(new vscode.Range(0, 0, document.lineCount, 0)), changed(document.getText()));
+  if (await vscode.workspace.applyEdit(edit)) return;
+  throw new UserError(l10n.t`${path.basename(document.fileName)} cannot be written, so nothing has changed. Is it read-only?`);
 }

@@ -40,7 +40,7 @@ export interface JudgeOptions {
 
 /** Few enough that what is looked at is there at once. */
 const SMALL_BATCH_ROWS = 16;
-/** Few enough that results come in steps, enough to fill the classifier's batches. */
+/** Enough to fill the classifier's batches. The first results come in smaller steps. */
 const BATCH_ROWS = 64;
 /** Longer rows wait until the others have been judged: one of a megabyte takes many seconds. */
 const LONG_ROW_CHARACTERS = 20_000;
@@ -105,16 +105,16 @@ export async function* judgeRows(
   const total = waiting.size + long.size;
   for (let done = 0; done < total; ) {
     yield { done, total };
-    const batch = nextBatch(done === 0);
+    const batch = nextBatch(done);
     await judgeBatch(batch);
     done += batch.length;
   }
   yield { done: total, total };
 
-  function nextBatch(isFirst: boolean): string[] {
+  function nextBatch(done: number): string[] {
     const seen = waiting.takeFrom(onScreen(), SMALL_BATCH_ROWS);
     if (seen.length > 0) return seen;
-    return waiting.size > 0 ? waiting.take(isFirst ? SMALL_BATCH_ROWS : BATCH_ROWS) : long.take(1);
+    return waiting.size > 0 ? waiting.take(Math.min(Math.max(done, SMALL_BATCH_ROWS), BATCH_ROWS)) : long.take(1);
   }
 
   async function judgeBatch(texts: string[]): Promise<void> {

@@ -460,6 +460,28 @@ describe('dataset files', () => {
     assert.doesNotMatch(readFileSync(list, 'utf8'), /line 1/);
   });
 
+  it('adds reviewed rows to what another window has just written, and to a list that is being edited', async () => {
+    const document = await openFile('shared.jsonl', `${HARMFUL}\n${HARMLESS}\n`);
+    const [{ hash } = { hash: '' }] = (await scored(document)).flagged;
+    const mark = (): Thenable<unknown> => vscode.commands.executeCommand('safeFinetuning.markReviewed', { path: document.uri.fsPath, line: 1, hash });
+    const list = await openFile('shared.reviewed.txt', '# Ours.\n');
+    const ofAnother = `# Ours.\n${'a'.repeat(16)} line 9\n`;
+    writeFileSync(list.uri.fsPath, ofAnother); // before the editor has heard of it
+    await mark();
+    const marked = new RegExp(`^${ofAnother}${hash} line 1, risk \\d\\.\\d\\d\\n$`);
+    assert.match(readFileSync(list.uri.fsPath, 'utf8'), marked);
+    await eventually(() => marked.test(list.getText()), 'the editor has the list of both');
+
+    await vscode.commands.executeCommand('safeFinetuning.unmarkReviewed', { path: document.uri.fsPath, line: 1, hash });
+    await eventually(() => list.getText() === ofAnother, 'the row is no longer in it');
+    await insert(list, new vscode.Position(0, 0), '# Not saved yet.\n');
+    await mark();
+    assert.equal(readFileSync(list.uri.fsPath, 'utf8'), ofAnother);
+    assert.ok(list.isDirty);
+    assert.match(list.getText(), new RegExp(`^# Not saved yet\\.\\n${ofAnother}${hash}`));
+    await list.save();
+  });
+
   it('restores the rows of the selection from the command palette', async () => {
     const document = await openFile('palette.jsonl', `${HARMLESS}\n`);
     const quarantine = await openFile('palette.quarantine.jsonl', `${HARMFUL}\n${REFUSED}\n`);

@@ -74,7 +74,7 @@ describe('rows of a Parquet file', () => {
     for (const file of [dataset, quarantine]) {
       writeFileSync(quarantine, 'xy');
       chmodSync(file, 0o444);
-      await assert.rejects(moveInParquet(rows(1), quarantine, splitLetters, signal), new RegExp(`${path.basename(file)} is read-only, so nothing was moved`));
+      await assert.rejects(moveInParquet(rows(1), quarantine, splitLetters, signal), new RegExp(`${path.basename(file)} is read-only, so nothing was done`));
       assert.deepEqual(contents(), ['abcdef', 'xy']);
       chmodSync(file, 0o644);
     }

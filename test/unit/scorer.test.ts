@@ -162,6 +162,20 @@ describe('the scorer', function () {
       cache.dispose();
     });
 
+    it('gives the first results in small steps, later ones in large', async () => {
+      const asked: number[] = [];
+      const counting: PairJudge = {
+        judgeId: () => Promise.resolve('steps'),
+        score: pairs => Promise.resolve((asked.push(pairs.length), pairs.map(() => ({ risk: 0.1, refusal: false })))),
+        readsContext: false,
+      };
+      const cache = new ScoreCache(path.join(folder, 'steps.bin'), log);
+      const { scores } = await judge(Array.from({ length: 200 }, (_, index) => row(`${index}`)), cache, false, counting, { onScreen: () => [] });
+      assert.deepEqual(asked, [16, 16, 32, 64, 64, 8]);
+      assert.equal(scores.known.size, 200);
+      cache.dispose();
+    });
+
     it('asks a probe about the conversation before each answer, and leaves what it cannot judge', async () => {
       start(worker(`reply({ id, scores: pairs.map(({ prompt, context }) =>
         ({ risk: probe && context.length === 1 && prompt !== 'odd' ? context[0].content.length / 10 : NaN, refusal: false })) });`));

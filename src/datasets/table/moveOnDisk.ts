@@ -4,15 +4,15 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { appendFile, chmod, copyFile, link, open, realpath, rename, rm, stat, truncate } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, link, open, rename, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
 import * as l10n from '@vscode/l10n';
 import type { RowLocation } from '../../common/commands';
-import { takeLock } from '../../common/fileLock';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
+import { alone, realPath, refuseReadOnly } from '../oneWindow';
 import { LineFile, stampOf } from './sources';
 
 /** A move that has been made. */
@@ -42,26 +42,12 @@ export function inTurn(rows: readonly RowLocation[], to: string, move: (from: st
   const moving = lastMove.then(async () => {
     const files = [await realPath(rows[0]!.path), await realPath(to)] as const;
     for (const file of files) await refuseReadOnly(file);
-    const moved = await alone(files, () => move(...files));
-    return { undo: () => alone(files, () => moved.undo()), forget: () => moved.forget() };
+    const [first] = [...files].sort() as [string, string];
+    const moved = await alone(first, () => move(...files));
+    return { undo: () => alone(first, () => moved.undo()), forget: () => moved.forget() };
   });
   lastMove = moving.catch(() => undefined);
   return moving;
-}
-
-/** Other windows wait while rows of these files are moved. */
-async function alone<T>(files: readonly [string, string], act: () => Promise<T>): Promise<T> {
-  const [first] = [...files].sort();
-  const name = path.basename(files[0]);
-  const busy = () => new UserError(l10n.t`Another window is moving rows of ${name}, so nothing was moved. Try again when it has ended.`);
-  const giveBack = await takeLock(`${first}.moving~`, busy).catch((error: unknown) => {
-    throw error instanceof UserError ? error : new UserError(l10n.t`Nothing was moved from ${name}: ${errorText(error)}`);
-  });
-  try {
-    return await act();
-  } finally {
-    await giveBack();
-  }
 }
 
 export function moveOnDisk(rows: readonly RowLocation[], to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
@@ -103,14 +89,6 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
 
 export const changedSince = (from: string, to: string): UserError =>
   new UserError(l10n.t`${path.basename(from)} or ${path.basename(to)} has changed since, so the rows stay where they are. Restore them from the quarantine instead.`);
-
-/** A new file in its place would not need the permission that somebody took away from it. */
-async function refuseReadOnly(file: string): Promise<void> {
-  const found = await stat(file).catch(() => undefined); // one that is not there yet
-  if (found && (found.mode & 0o222) === 0) throw new UserError(l10n.t`${path.basename(file)} is read-only, so nothing was moved. Allow it to be written, and try again.`);
-}
-
-const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
 
 /** Where the rows stand, in order. Rejects where one is not there. */
 async function findLines(file: string, rows: readonly RowLocation[], signal: AbortSignal, onProgress: MoveProgress): Promise<Stretch[]> {
