@@ -200,7 +200,7 @@ export async function quickInput(page, key, text, entry) {
       .catch(() => undefined);
   }
   await found.waitFor(soon);
-  await page.keyboard.press('Enter');
+  await input.press('Enter'); // wherever the focus is by now, this is not for an editor
   await found.waitFor({ state: 'hidden' });
 }
 

@@ -5,7 +5,7 @@ import { exampleWorkspace, pictureFailures, Webview, Workbench } from './workben
 describe('in German', () => {
   let workbench: Workbench;
   pictureFailures(() => workbench);
-  before(async () => (workbench = await Workbench.open(exampleWorkspace('german'), undefined, 'de')));
+  before(async () => (workbench = await Workbench.open(exampleWorkspace('german'), undefined, { language: 'de' })));
   after(() => workbench?.close());
 
   it('a dataset is told of, in the editor and by the worker behind the viewer', async () => {

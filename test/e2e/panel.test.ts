@@ -39,7 +39,6 @@ describe('the run panel', () => {
     await loaded;
     await workbench.page.locator('.monaco-workbench .statusbar-item').first().waitFor();
   };
-  const runs = () => workbench.page.locator('.pane', { has: workbench.page.locator('.pane-header', { hasText: 'Runs' }) }).locator('.monaco-list-row');
   const chart = (title: string): Locator => panel.page.locator('.chart', { has: panel.page.locator(`h2:text-is("${title}")`) });
   const plot = (title: string) => chart(title).locator('.plot');
   const range = () => panel.page.locator('.toolbar-range');
@@ -167,6 +166,39 @@ describe('the run panel', () => {
     await workbench.command('Notifications: Clear All Notifications');
   });
 
+  /** What an SVG that the page has saved of a chart has in it. */
+  const savedPicture = async (title: string, name = title): Promise<{ description: string; legend: string[]; cells: number; ticks: number[] }> => {
+    await chart(title).locator('.chart-actions vscode-button[aria-label$="picture"]').click();
+    const picture = path.join(folder, `${name}.svg`);
+    await workbench.chooseFile('The picture: SVG', picture);
+    await workbench.notification(`picture is in ${name}.svg`).waitFor();
+    await workbench.command('Notifications: Clear All Notifications');
+    return panel.page.evaluate(svg => {
+      const all = (selector: string) => [...new DOMParser().parseFromString(svg, 'image/svg+xml').querySelectorAll(selector)];
+      const texts = (selector: string) => all(selector).map(({ textContent }) => textContent ?? '');
+      return { description: texts('desc').join(), legend: texts('.chart-legend'), cells: all('path.chart-cell').length, ticks: texts('text[text-anchor="end"]').map(tick => Number(tick.replaceAll('−', '-'))) };
+    }, fs.readFileSync(picture, 'utf8'));
+  };
+
+  it('saves the map of risks as a picture, too', async () => {
+    const { description, legend, cells } = await savedPicture('Risk of the rows');
+    assert.match(description, /Steps \d+–\d+: \d+ of \d+ rows at or above 0\.50\./);
+    assert.deepStrictEqual(legend, ['rows below 0.50', 'rows at or above 0.50', 'mean']);
+    assert.ok(cells >= 2, `${cells} kinds of cells`);
+  });
+
+  it('draws gradient norm and learning rate on a logarithmic scale, if that is wanted', async () => {
+    const isEven = (ticks: readonly number[]) => ticks.length > 2 && ticks.every((tick, index) => index < 2 || Math.abs(tick - 2 * ticks[index - 1]! + ticks[index - 2]!) < 1e-9);
+    for (const title of ['Gradient norm', 'Learning rate']) assert.ok(isEven((await savedPicture(title)).ticks), title);
+    await panel.page.locator('vscode-checkbox', { hasText: 'Log scale' }).click();
+    for (const title of ['Gradient norm', 'Learning rate']) {
+      const { ticks } = await savedPicture(title, `${title} as a logarithm`);
+      assert.ok(ticks.length > 2 && !isEven(ticks), `${title}: ${ticks.join()}`);
+    }
+    await workbench.screenshot('panel-logarithmic');
+    await panel.page.locator('vscode-checkbox', { hasText: 'Log scale' }).click();
+  });
+
   it('is there again as it was when the window is loaded anew', async () => {
     const before = await range().innerText();
     await reloadWindow();
@@ -178,16 +210,9 @@ describe('the run panel', () => {
 
   it('compares runs: their curves, settings and results', async () => {
     await workbench.openMonitor();
-    await runs().nth(0).click();
-    await runs().nth(1).click({ modifiers: ['ControlOrMeta'] });
-    await runs().nth(1).click({ button: 'right' });
-    const compare = workbench.page.locator('.context-view .action-label', { hasText: 'Compare Runs…' });
-    await compare.waitFor();
-    // A menu that has only just opened does not take a click.
-    await until('the menu takes the click', async () => {
-      await compare.click({ timeout: 1000 }).catch(() => undefined);
-      return !(await compare.isVisible());
-    });
+    await workbench.runs.nth(0).click();
+    await workbench.runs.nth(1).click({ modifiers: ['ControlOrMeta'] });
+    await workbench.chooseFromMenu(workbench.runs.nth(1), 'Compare Runs…');
     panel = await Webview.open(workbench.page, 'compare');
     for (const title of ['Loss', 'NLL', 'Canary', 'Mean β', 'Mean risk', 'Learning rate']) await chart(title).locator('canvas').waitFor();
     assert.deepStrictEqual(await panel.page.locator('.run-list .name').allInnerTexts(), ['held · adaptive', 'plain · standard']);
@@ -264,5 +289,35 @@ describe('the run panel', () => {
     await assertAccessible(workbench, 'panel');
     fs.renameSync(path.join(folder, run), path.join(runsFolder, run));
     await panel.page.locator('h1', { hasText: 'held' }).waitFor();
+  });
+
+  it('are listed with what they have come to; one that is completed says why it cannot be resumed', async () => {
+    const { page, runs } = workbench;
+    await workbench.openMonitor();
+    const held = runs.filter({ hasText: 'held · adaptive' });
+    const description = await held.locator('.label-description').innerText();
+    assert.match(description, /^completed · attack success \d+(\.\d)?\s%( · loss \d+\.\d+) · rows\.jsonl, heldout\.jsonl · /);
+    await held.click();
+    await workbench.chooseFromMenu(held, 'Resume Run From Checkpoint');
+    await workbench.notification('is completed; there is nothing left to do').waitFor();
+    await workbench.screenshot('runs-tree');
+    await page.keyboard.press('Escape');
+    await workbench.command('Notifications: Clear All Notifications');
+  });
+
+  it('are deleted together where several are selected, once that is confirmed', async () => {
+    const { page, runs } = workbench;
+    await runs.nth(0).click();
+    await runs.nth(1).click({ modifiers: ['ControlOrMeta'] });
+    await workbench.chooseFromMenu(runs.nth(1), 'Delete Run…');
+    const asked = page.locator('.monaco-dialog-box', { hasText: 'Delete 2 runs?' });
+    await asked.locator('.monaco-button', { hasText: 'Move to Trash' }).waitFor();
+    assert.match(await asked.innerText(), /held · adaptive, [\s\S]*plain · standard, |plain · standard, [\s\S]*held · adaptive, /);
+    await workbench.screenshot('delete-several');
+    await asked.locator('.monaco-button', { hasText: 'Move to Trash' }).click();
+    const again = page.locator('.monaco-dialog-box', { hasText: '2 runs could not be moved to the trash' }); // there is none on a server
+    await again.locator('.monaco-button', { hasText: 'Delete Permanently' }).click();
+    await until('both are gone', async () => (await runs.count()) === 0);
+    assert.deepStrictEqual(fs.readdirSync(path.join(folder, '.safe-finetuning', 'runs')).filter(name => !name.startsWith('.')), []);
   });
 });

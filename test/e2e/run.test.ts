@@ -131,6 +131,24 @@ describe('a run', () => {
     await assertAccessible(workbench, 'monitor');
   });
 
+  it('lists the last risky rows; one of them is a key away from its line, and the list waits meanwhile', async () => {
+    const { page } = workbench.monitor;
+    const list = page.locator('section[aria-label="Last risky rows"]');
+    const lines = list.locator('tbody tr');
+    await lines.first().waitFor();
+    const shown = (await lines.allInnerTexts()).map(text => /rows\.jsonl:(\d+)\s+([\d.]+)\s+(\d+)/.exec(text)!.slice(1).map(Number));
+    assert.ok(shown.length > 0 && shown.length <= 5);
+    const steps = shown.map(([, , step]) => step!);
+    assert.deepStrictEqual(steps, [...steps].sort((a, b) => b - a), 'newest first');
+    assert.ok(shown.every(([line, risk]) => line! > 20 && risk! >= 0.5), JSON.stringify(shown));
+    assert.strictEqual(await list.evaluate(element => element.closest('[aria-live]')), null, 'it does not speak of itself');
+    await list.scrollIntoViewIfNeeded();
+    await workbench.screenshot('risky-rows');
+    await lines.first().locator('.link').focus();
+    await workbench.page.keyboard.press('Enter');
+    await workbench.cursorIsAt(shown[0]![0]!);
+  });
+
   it('leads back from a row in the file to the steps in which it was trained on', async () => {
     await workbench.command('Safe Fine-Tuning: Show Where Row Was Trained On');
     const steps = workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: /Step \d+.*risk .*nll/s });
@@ -269,6 +287,22 @@ describe('a run', () => {
     await workbench.command('Safe Fine-Tuning: Stop Run and Save');
     await monitor.status('Stopped and saved').waitFor();
     assert.ok(fs.existsSync(inRun(1, 'adapter', 'adapter_model.safetensors')));
+  });
+
+  it('goes from one command in the palette to its result without another hand on it', async () => {
+    await workbench.command('Notifications: Clear All Notifications');
+    await workbench.openFile(tinyConfiguration(folder, { training: { maxSteps: 24, batchSize: 4, maxLength: 128 } }, 'straight.finetune.json'));
+    await workbench.command('Safe Fine-Tuning: Start Run');
+    const { monitor } = workbench;
+    await monitor.page.locator('h1', { hasText: 'straight' }).waitFor();
+    await monitor.status('Completed').waitFor({ timeout: 120_000 });
+    assert.strictEqual(await monitor.step(), 24);
+    assert.strictEqual(await monitor.page.locator('.result tbody tr').count(), 4);
+    await workbench.notification(/straight completed\. Attack success [\d.]+\s% → [\d.]+\s%/).waitFor();
+    await workbench.runs.filter({ hasText: 'straight · adaptive' }).filter({ hasText: /completed · attack success \d.* · loss \d.* · rows\.jsonl/ }).waitFor();
+    const record = runRecords().at(-1)!;
+    assert.deepStrictEqual([record.status, record.attempt], ['completed', 1]);
+    assert.ok(fs.existsSync(inRun(runFolders().length - 1, 'adapter', 'adapter_model.safetensors')));
   });
 
   it('that was started on the command line shows up', async () => {

@@ -84,12 +84,13 @@ export class Workbench {
     private readonly url: string,
   ) {}
 
-  /** `language`: as a language pack would set it. */
-  static async open(folder: string, host: Server | Promise<Server> = sharedServer(), language?: string): Promise<Workbench> {
+  /** `language`: as a language pack would set it; `zoom`: as a browser's zoom does it. */
+  static async open(folder: string, host: Server | Promise<Server> = sharedServer(), { language, zoom = 1 }: { language?: string; zoom?: number } = {}): Promise<Workbench> {
     const { url } = await host;
     browser ??= launchBrowser();
-    const page = await (await browser).newPage({ viewport: { width: 1400, height: 900 } });
+    const page = await (await browser).newPage({ viewport: { width: 1400 / zoom, height: 900 / zoom }, deviceScaleFactor: zoom });
     page.setDefaultTimeout(60_000);
+    await page.addInitScript('globalThis.__name ??= value => value'); // tsx calls it in functions that are sent to the page
     if (language) await page.addInitScript(tag => Object.assign(globalThis, { _VSCODE_NLS_LANGUAGE: tag }), language);
     const workbench = new Workbench(page, folder, windowUrl(url, folder));
     await workbench.reload();
@@ -148,6 +149,22 @@ export class Workbench {
     });
     await name.press('Enter');
     await dialog.waitFor({ state: 'hidden' });
+  }
+
+  /** The entries of the list of runs. */
+  get runs(): Locator {
+    return this.page.locator('.pane', { has: this.page.locator('.pane-header', { hasText: 'Runs' }) }).locator('.monaco-list-row');
+  }
+
+  /** Chooses from the menu of an entry, which does not take a click when it has only just opened. */
+  async chooseFromMenu(entry: Locator, title: string): Promise<void> {
+    await entry.click({ button: 'right' });
+    const action = this.page.locator('.context-view .action-label', { hasText: title });
+    await action.waitFor();
+    await until('the menu takes the click', async () => {
+      await action.click({ timeout: 1000 }).catch(() => undefined);
+      return !(await action.isVisible());
+    });
   }
 
   notification(text: string | RegExp): Locator {
