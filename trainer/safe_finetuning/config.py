@@ -248,7 +248,7 @@ class SafetyTokenConfig(AnswerTokens):
     """Safety token regularisation (Bach and Tran 2026): the logits of refusal tokens stay as they were."""
 
     weight: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="λ: what the squared distance of the safety tokens' logits weighs."
+        0.1, description="λ: what the squared distance of the safety tokens' logits weighs."
     )
     space: Literal["logit", "centered", "logprob"] = Field(
         "logprob",
