@@ -15,10 +15,13 @@ export async function judgeIdOf(): Promise<string> {
 
 export async function hashesOf(file: string): Promise<string[]> {
   const source = await LineFile.open(file);
-  const hashes = [...source.records()].flatMap(({ records }) => records).flatMap(({ text }) => {
-    const read = source.format.read(text);
-    return 'row' in read ? [read.row.hash] : [];
-  });
-  source.close();
+  const hashes: string[] = [];
+  for await (const { records } of source.records()) {
+    for (const { text } of records) {
+      const read = source.format.read(text);
+      if ('row' in read) hashes.push(read.row.hash);
+    }
+  }
+  await source.close();
   return hashes;
 }

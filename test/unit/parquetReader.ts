@@ -20,7 +20,7 @@ async function read(content: Uint8Array): Promise<Read> {
   } catch (error) {
     return { error: String(error), isClear: error instanceof UserError };
   } finally {
-    source.close();
+    await source.close();
   }
 }
 

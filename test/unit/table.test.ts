@@ -8,9 +8,9 @@ import { pairsOf } from '../../src/datasets/rows';
 import { readDocument, textSource } from '../../src/datasets/reading';
 import type { RowLocation } from '../../src/common/commands';
 import { moveOnDisk } from '../../src/datasets/table/moveOnDisk';
-import { LineFile, openSource } from '../../src/datasets/table/sources';
+import { LineFile, openSource, type RecordSource } from '../../src/datasets/table/sources';
 import { Table } from '../../src/datasets/table/table';
-import type { JudgedRow, TableWorkerData } from '../../src/datasets/table/tableProtocol';
+import type { JudgedRow } from '../../src/datasets/table/tableProtocol';
 import { inputs } from './inputs';
 
 const FIXTURES = path.join(__dirname, '../fixtures/rows');
@@ -18,15 +18,9 @@ const FIXTURES = path.join(__dirname, '../fixtures/rows');
 describe('the table of a dataset file', function () {
   this.timeout(20_000); // processors may be busy
   const folder = mkdtempSync(path.join(tmpdir(), 'table-'));
+  const sources: RecordSource[] = [];
+  afterEach(() => Promise.all(sources.splice(0).map(source => source.close())));
   after(() => rmSync(folder, { recursive: true }));
-
-  async function tableOf(file: string, options: Partial<TableWorkerData> = {}): Promise<Table> {
-    const source = await openSource(file, path.join(folder, 'spool'));
-    const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true, reading: 1, ...options });
-    await table.readAll(() => undefined);
-    source.close();
-    return table;
-  }
 
   const write = (name: string, content: string | Uint8Array): string => {
     const file = path.join(folder, name);
@@ -34,8 +28,9 @@ describe('the table of a dataset file', function () {
     return file;
   };
 
-  async function openTableOf(file: string): Promise<Table> {
+  async function tableOf(file: string): Promise<Table> {
     const source = await openSource(file, path.join(folder, 'spool'));
+    sources.push(source);
     const table = new Table(source, { file, spool: '', threshold: 0.5, reviewed: [], flag: true, expected: true, reading: 1 });
     await table.readAll(() => undefined);
     return table;
@@ -66,7 +61,7 @@ describe('the table of a dataset file', function () {
       fc.asyncProperty(fc.array(fc.tuple(fc.integer({ min: 0, max: 700_000 }), fc.constantFrom('\n', '\r\n')), { minLength: 1, maxLength: 6 }), fc.boolean(), async (lines, ends) => {
         const texts = lines.map(([length], index) => line(`${index}é👋${'ü'.repeat(length)}`));
         const content = lines.map(([, end], index) => texts[index]! + (index < lines.length - 1 || ends ? end : '')).join('');
-        const table = await openTableOf(write('lines.jsonl', content));
+        const table = await tableOf(write('lines.jsonl', content));
         const { rows } = table.page({ filter: 'all', order: 'file' }, 0, 10);
         assert.deepEqual(rows.map(row => [row.line, row.prompt.slice(0, 4)]), texts.map((_, index) => [index + 1, `${index}é👋`]));
         assert.equal(table.summary().counts.malformed, 0);
@@ -76,7 +71,7 @@ describe('the table of a dataset file', function () {
   });
 
   it('reads a line of 100 MB, and those around it', async () => {
-    const table = await openTableOf(write('long.jsonl', `${line('before')}\n${line('x'.repeat(100_000_000))}\n${line('after')}\n`));
+    const table = await tableOf(write('long.jsonl', `${line('before')}\n${line('x'.repeat(100_000_000))}\n${line('after')}\n`));
     const { rows } = table.page({ filter: 'all', order: 'file' }, 0, 10);
     assert.deepEqual(rows.map(row => [row.line, row.prompt.slice(0, 6)]), [[1, 'before'], [2, 'xxxxxx'], [3, 'after']]);
     assert.equal(table.summary().counts.malformed, 0);
@@ -94,12 +89,12 @@ describe('the table of a dataset file', function () {
       if (name.startsWith('removed')) assert.equal(table.summary().counts.all, lines.length);
       else assert.ok(table.summary().counts.all < lines.length);
       assert.throws(() => table.page({ filter: 'all', order: 'file' }, 0, 10), /The file has changed since it was read/);
-      source.close();
+      await source.close();
     }
   });
 
   it('shows rows by risk and by kind, and counts them', async () => {
-    const table = await openTableOf(write('kinds.jsonl', [line('a'), line('b'), '{"prompt": 1}', line('c', 'I cannot help with that.'), line('d'), line('e')].join('\n')));
+    const table = await tableOf(write('kinds.jsonl', [line('a'), line('b'), '{"prompt": 1}', line('c', 'I cannot help with that.'), line('d'), line('e')].join('\n')));
     const hashes = table.names({ filter: 'all', order: 'file' }, 10).map(({ hash }) => hash);
     table.know([judged(0, 0.2), judged(1, 0.9), judged(3, 0, { refusal: true }), judged(4, 0.7)]);
     table.configure({ reviewed: [hashes[4]!] });
@@ -119,7 +114,7 @@ describe('the table of a dataset file', function () {
 
   it('judges a row by its worst pair, and shows that one', async () => {
     const turns = ['one', 'two', 'three', 'four'].map((content, index) => ({ role: index % 2 ? 'assistant' : 'user', content }));
-    const table = await openTableOf(write('turns.jsonl', JSON.stringify({ messages: turns })));
+    const table = await tableOf(write('turns.jsonl', JSON.stringify({ messages: turns })));
     const pairs = pairsOf(table.messages([0])[0]!.messages);
     assert.deepEqual(pairs.map(({ prompt, answer }) => [prompt, answer]), [['one', 'two'], ['three', 'four']]);
     table.know([{ record: 0, ...scoreOfRow(pairs, [{ risk: 0.1, refusal: false }, { risk: 0.8, refusal: false }]) }]);
@@ -129,13 +124,13 @@ describe('the table of a dataset file', function () {
 
   it('says that a file has changed instead of showing what stands there now', async () => {
     const file = write('changing.jsonl', `${line('a')}\n${line('b')}\n`);
-    const table = await openTableOf(file);
+    const table = await tableOf(file);
     writeFileSync(file, `${line('another')}\n${line('b')}\n`);
     assert.throws(() => table.row(1), /The file has changed/);
   });
 
   it('marks bytes that are no text', async () => {
-    const table = await openTableOf(write('bytes.jsonl', Buffer.concat([Buffer.from(`${line('a')}\n{"prompt": "`), Buffer.from([0xff]), Buffer.from(`"}\n${line('b')}`)])));
+    const table = await tableOf(write('bytes.jsonl', Buffer.concat([Buffer.from(`${line('a')}\n{"prompt": "`), Buffer.from([0xff]), Buffer.from(`"}\n${line('b')}`)])));
     assert.deepEqual(table.summary().counts.malformed, 1);
     assert.equal(table.row(1).problem?.code, 'invalid-utf8');
     assert.equal(table.row(2).line, 3);
@@ -152,11 +147,14 @@ describe('rows of a file that no document holds', function () {
   const quarantine = path.join(folder, 'large.quarantine.jsonl');
   const namesOf = async (file: string): Promise<RowLocation[]> => {
     const source = await LineFile.open(file);
-    const found = [...source.records()].flatMap(({ records }) => records).flatMap(({ line, text }) => {
-      const read = source.format.read(text);
-      return 'row' in read ? [{ path: file, line, hash: read.row.hash }] : [];
-    });
-    source.close();
+    const found: RowLocation[] = [];
+    for await (const { records } of source.records()) {
+      for (const { line, text } of records) {
+        const read = source.format.read(text);
+        if ('row' in read) found.push({ path: file, line, hash: read.row.hash });
+      }
+    }
+    await source.close();
     return found;
   };
 

@@ -1,5 +1,6 @@
 /** A dataset file's table as the extension sees it: its worker, and the judging of its rows. */
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -89,8 +90,15 @@ export class DatasetTable extends Disposable {
     });
   }
 
-  /** Judges every row that nobody has judged, while the file is still being read, too. */
+  /** Judges every row that nobody has judged, while the file is still being read, too. Aborted, it waits for no drive. */
   async judgeAll(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const judged = new AbortController();
+    const aborted = once(signal, 'abort', { signal: judged.signal }).then(() => signal.throwIfAborted());
+    await Promise.race([this.judgeEach(signal), aborted]).finally(() => judged.abort());
+  }
+
+  private async judgeEach(signal: AbortSignal): Promise<void> {
     const { cache, opinions, scorer } = this.services;
     await opinions.ready;
     this.probe = probeOf(this.file, this.services);

@@ -3,7 +3,6 @@
  * the old ones; here they change places. The old ones are kept until nobody can want them back.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { access, chmod, constants, copyFile, link, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
@@ -11,7 +10,7 @@ import type { RowLocation } from '../../common/commands';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
 import { changedSince, inTurn, type Moved } from './moveOnDisk';
-import { stampOf } from './sources';
+import { stampIfThere } from './sources';
 
 /** Files of a split; those that are written must not be there. */
 export interface Split {
@@ -31,7 +30,7 @@ export function moveInParquet(rows: readonly RowLocation[], to: string, splitRow
   return inTurn(rows, to, async (from, to) => {
     const key = randomUUID().slice(0, 8);
     const list = `${from}.${key}.rows.tmp`;
-    const files = [new Exchange(to, `${to}.${key}`), new Exchange(from, `${from}.${key}`)] as const; // no row is on no disk in between
+    const files = [await Exchange.of(to, key), await Exchange.of(from, key)] as const; // no row is on no disk in between
     const [target, source] = files;
     try {
       await writeFile(list, rows.map(({ line, hash }) => `${line} ${hash}\n`).join(''), { flag: 'wx' });
@@ -48,7 +47,7 @@ export function moveInParquet(rows: readonly RowLocation[], to: string, splitRow
     }
     return {
       async undo() {
-        if (files.some(file => file.isChanged)) throw changedSince(from, to);
+        if ((await source.isChanged()) || (await target.isChanged())) throw changedSince(from, to);
         for (const file of [source, target]) await file.putBack();
       },
       async forget() {
@@ -62,38 +61,41 @@ export function moveInParquet(rows: readonly RowLocation[], to: string, splitRow
 class Exchange {
   readonly beside: string;
   private readonly kept: string;
-  /** Empty where there is no such file. */
-  readonly before: string;
   private after: string | undefined;
 
-  constructor(
+  /** `before`: undefined where there is no such file. */
+  private constructor(
     private readonly file: string,
-    name: string,
+    key: string,
+    readonly before: string | undefined,
   ) {
-    this.beside = `${name}.tmp`;
-    this.kept = `${name}.before-move~`;
-    this.before = stampIfThere(file);
+    this.beside = `${file}.${key}.tmp`;
+    this.kept = `${file}.${key}.before-move~`;
   }
 
-  get isChanged(): boolean {
-    return stampIfThere(this.file) !== this.after;
+  static async of(file: string, key: string): Promise<Exchange> {
+    return new Exchange(file, key, await stampIfThere(file));
+  }
+
+  async isChanged(): Promise<boolean> {
+    return (await stampIfThere(this.file)) !== this.after;
   }
 
   /** A new file may be read by whom `like` may be read by. */
   async swapIn(like: string): Promise<void> {
-    if (stampIfThere(this.file) !== this.before) throw new UserError(l10n.t`${path.basename(this.file)} has changed meanwhile, so nothing was moved. Try again.`);
+    if ((await stampIfThere(this.file)) !== this.before) throw new UserError(l10n.t`${path.basename(this.file)} has changed meanwhile, so nothing was moved. Try again.`);
     await chmod(this.beside, (await stat(this.before ? this.file : like)).mode);
     if (this.before) {
       await access(this.file, constants.W_OK); // a file can be replaced that must not be written
       await link(this.file, this.kept).catch(() => copyFile(this.file, this.kept));
     }
     await rename(this.beside, this.file);
-    this.after = stampOf(this.file);
+    this.after = await stampIfThere(this.file);
   }
 
   /** As it was, unless others have written it since: then what they wrote counts more. */
   async putBack(): Promise<void> {
-    if (this.after !== undefined && !this.isChanged) {
+    if (this.after !== undefined && !(await this.isChanged())) {
       if (this.before) await rename(this.kept, this.file);
       else await rm(this.file);
     }
@@ -104,5 +106,3 @@ class Exchange {
     return rm(this.kept, { force: true });
   }
 }
-
-const stampIfThere = (file: string): string => (existsSync(file) ? stampOf(file) : '');

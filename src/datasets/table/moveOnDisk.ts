@@ -13,7 +13,7 @@ import type { RowLocation } from '../../common/commands';
 import { errorText } from '../../common/log';
 import { UserError } from '../../common/userError';
 import { alone, realPath, refuseReadOnly } from '../oneWindow';
-import { LineFile, stampOf } from './sources';
+import { LineFile, stampIfThere } from './sources';
 
 /** A move that has been made. */
 export interface Moved {
@@ -56,18 +56,18 @@ export function moveOnDisk(rows: readonly RowLocation[], to: string, signal: Abo
 
 async function moveNow(rows: readonly RowLocation[], from: string, to: string, signal: AbortSignal, onProgress: MoveProgress): Promise<Moved> {
   const name = path.basename(from);
-  const before = stampOf(from);
-  const moved = await findLines(from, rows, signal, share => onProgress(share / 2));
+  const before = await stampIfThere(from);
   const key = randomUUID().slice(0, 8);
   const beside = `${from}.${key}.tmp`;
   const kept = `${from}.${key}.before-move~`;
   let appended: Appended | undefined;
   try {
+    const moved = await findLines(from, rows, signal, share => onProgress(share / 2));
     await copyWithout(from, moved, beside, signal, share => onProgress(0.5 + share / 2));
     signal.throwIfAborted();
     appended = await append(to, moved.map(({ text }) => text), await lineEndOf(from));
     await link(from, kept).catch(() => copyFile(from, kept));
-    if (stampOf(from) !== before) throw new UserError(l10n.t`${name} has changed meanwhile, so nothing was moved. Try again.`);
+    if ((await stampIfThere(from)) !== before) throw new UserError(l10n.t`${name} has changed meanwhile, so nothing was moved. Try again.`);
     await rename(beside, from);
   } catch (error) {
     await rm(beside, { force: true });
@@ -76,10 +76,10 @@ async function moveNow(rows: readonly RowLocation[], from: string, to: string, s
     if (signal.aborted || error instanceof UserError) throw error;
     throw new UserError(l10n.t`Nothing was moved from ${name}: ${errorText(error)}`);
   }
-  const after = stampOf(from);
+  const after = await stampIfThere(from);
   return {
     async undo() {
-      if (stampOf(from) !== after || stampOf(to) !== appended.stamp) throw changedSince(from, to);
+      if ((await stampIfThere(from)) !== after || (await stampIfThere(to)) !== appended.stamp) throw changedSince(from, to);
       await rename(kept, from);
       await takeBack(to, appended);
     },
@@ -96,7 +96,7 @@ async function findLines(file: string, rows: readonly RowLocation[], signal: Abo
   const found: Stretch[] = [];
   const source = await LineFile.open(file);
   try {
-    for (const { records, share } of source.records()) {
+    for await (const { records, share } of source.records()) {
       for (const { line, offset, size, text } of records) {
         const hash = wanted.get(line);
         if (hash === undefined) continue;
@@ -110,7 +110,7 @@ async function findLines(file: string, rows: readonly RowLocation[], signal: Abo
       signal.throwIfAborted();
     }
   } finally {
-    source.close();
+    await source.close();
   }
   const [missing] = wanted.keys();
   if (missing !== undefined) throw new UserError(l10n.t`${path.basename(file)}, line ${missing}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
@@ -144,7 +144,7 @@ interface Appended {
   /** Undefined where the file was not there. */
   sizeBefore: number | undefined;
   /** Says that nobody has written to the file since. */
-  stamp: string;
+  stamp: string | undefined;
 }
 
 /** Rows at the end of a file, on lines of their own, with the line end that it has. */
@@ -154,12 +154,12 @@ async function append(file: string, texts: readonly string[], usualEnd: string):
   const lines = texts.map(text => text + eol).join('');
   const endsWithLine = !sizeBefore || (await bytesAt(file, sizeBefore - 1, 1)) === '\n';
   await appendFile(file, endsWithLine ? lines : eol + lines, { flush: true });
-  return { sizeBefore, stamp: stampOf(file) };
+  return { sizeBefore, stamp: await stampIfThere(file) };
 }
 
 /** Unless others have written to the file since: then what they wrote counts more. */
 async function takeBack(file: string, { sizeBefore, stamp }: Appended): Promise<void> {
-  if (stampOf(file) !== stamp) return;
+  if ((await stampIfThere(file)) !== stamp) return;
   if (sizeBefore === undefined) await rm(file);
   else await truncate(file, sizeBefore);
 }

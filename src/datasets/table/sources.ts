@@ -1,11 +1,11 @@
 /**
  * Where the records of a dataset file come from, and how each is read again when it is looked at. JSON Lines are
  * read by byte offsets, and Parquet files as JSON Lines that are put aside on the disk, so that memory stays flat;
- * the other formats are kept as text.
+ * the other formats are kept as text. A file is read in pieces, none of which blocks its thread: its drive may be slow.
  */
 import { constants, isUtf8 } from 'node:buffer';
-import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import { closeSync, openSync, readSync, rmSync, writeSync, type Stats } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type Compressors, type FileMetaData } from 'hyparquet';
@@ -17,7 +17,7 @@ import { decode } from '../bytes';
 import { columnNamesOf, type ColumnNames } from '../columnNames';
 import type { Broken, Format } from '../formats/format';
 import { jsonLines } from '../formats/jsonLines';
-import { findUndecodable, invalidUtf8, readDocument, textSource } from '../reading';
+import { findUndecodable, invalidUtf8, readDocument, textSource, type Reading } from '../reading';
 import type { Problem } from '../rows';
 
 export interface SourceText {
@@ -46,10 +46,10 @@ export interface RecordSource {
   readonly announced: boolean;
   /** From where on the file cannot be read; known once all records have come. */
   readonly broken: Broken | undefined;
-  /** Every record once, in order. */
-  records(): AsyncIterable<SourcePart> | Iterable<SourcePart>;
+  /** Every record once, in order; a part may have none, and only say that reading goes on. */
+  records(): AsyncIterable<SourcePart>;
   textAt(offset: number, size: number): SourceText;
-  close(): void;
+  close(): Promise<void>;
 }
 
 const CHUNK_BYTES = 1 << 20;
@@ -57,11 +57,14 @@ const LF = 0x0a;
 const CR = 0x0d;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
-/** `spool` is a file that may be written and is removed in the end. Rejects where `file` cannot be read. */
-export async function openSource(file: string, spool: string): Promise<RecordSource> {
+/**
+ * `spool` is a file that may be written and is removed in the end; `goesOn` is called while a long part is being read.
+ * Rejects where `file` cannot be read.
+ */
+export async function openSource(file: string, spool: string, goesOn: () => void = () => undefined): Promise<RecordSource> {
   const extension = path.extname(file).toLowerCase();
-  if (extension === '.parquet') return new ParquetRows(file, await columnNamesOf(file), spool);
-  if (['.json', '.csv', '.tsv'].includes(extension)) return openText(file);
+  if (extension === '.parquet') return new ParquetRows(file, await columnNamesOf(file), spool, goesOn);
+  if (['.json', '.csv', '.tsv'].includes(extension)) return new TextFile(file, await open(file));
   return LineFile.open(file);
 }
 
@@ -70,26 +73,28 @@ export class LineFile implements RecordSource {
   readonly format: Format;
   readonly announced: boolean;
   readonly broken = undefined;
-  private readonly descriptor: number;
 
-  private constructor(file: string, names: ColumnNames | undefined) {
+  private constructor(
+    private readonly handle: FileHandle,
+    names: ColumnNames | undefined,
+  ) {
     this.format = jsonLines(names);
     this.announced = names !== undefined;
-    this.descriptor = openSync(file, 'r');
   }
 
   static async open(file: string): Promise<LineFile> {
-    return new LineFile(file, await columnNamesOf(file));
+    const names = await columnNamesOf(file);
+    return new LineFile(await open(file), names);
   }
 
-  *records(): Generator<SourcePart> {
-    const { size } = fstatSync(this.descriptor);
+  async *records(): AsyncGenerator<SourcePart> {
+    const { size } = await this.handle.stat();
     let line = 0;
     let rest: Buffer[] = []; // of a line that goes on in the next chunk
     let offset = 0; // where that line begins
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     for (let at = 0; at <= size; ) {
-      const read = readSync(this.descriptor, chunk, 0, CHUNK_BYTES, at);
+      const { bytesRead: read } = await this.handle.read(chunk, 0, CHUNK_BYTES, at);
       const records: SourceRecord[] = [];
       let start = at === 0 && chunk.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
       if (at === 0) offset = start;
@@ -121,12 +126,12 @@ export class LineFile implements RecordSource {
 
   textAt(offset: number, size: number): SourceText {
     const bytes = Buffer.allocUnsafe(size);
-    const read = readSync(this.descriptor, bytes, 0, size, offset);
+    const read = readSync(this.handle.fd, bytes, 0, size, offset);
     return textOf(bytes.subarray(0, read));
   }
 
-  close(): void {
-    closeSync(this.descriptor);
+  close(): Promise<void> {
+    return this.handle.close();
   }
 }
 
@@ -138,46 +143,78 @@ function textOf(bytes: Buffer): SourceText {
 }
 
 /** Formats whose records say what they are only as parts of the whole. */
-async function openText(file: string): Promise<RecordSource> {
-  let bytes: Buffer;
-  let text: string;
-  try {
-    bytes = readFileSync(file);
-    text = new TextDecoder().decode(bytes);
-  } catch (error) {
-    if (!(error instanceof RangeError) && !['ERR_FS_FILE_TOO_LARGE', 'ERR_ENCODING_INVALID_ENCODED_DATA', 'ERR_STRING_TOO_LONG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    throw new UserError(l10n.t`${path.basename(file)} is too large to be read as a whole, as this format is. Write it as JSON Lines or Parquet.`);
+class TextFile implements RecordSource {
+  private reading: Reading | undefined;
+
+  constructor(
+    private readonly file: string,
+    private readonly handle: FileHandle,
+  ) {}
+
+  get format(): Format {
+    return this.reading!.format; // nobody asks before there are records
   }
-  const { signal } = new AbortController();
-  const undecodable = await findUndecodable(bytes, true);
-  const reading = await readDocument(file, await textSource(text, signal), undefined, undecodable, signal);
-  const { format, announced, broken, records } = reading;
-  return {
-    format,
-    announced,
-    broken,
-    async *records() {
-      const pace = new Pace();
-      for (let first = 0; first < records.length; first += 1000) {
-        await pace.step();
-        yield {
-          records: records.slice(first, first + 1000).map(({ start, text: recordText, read }, index) => ({
-            offset: first + index,
-            size: 1,
-            line: start.line + 1,
-            text: recordText,
-            ...('problem' in read && { problem: read.problem }),
-          })),
-          share: Math.min(1, (first + 1000) / records.length),
-        };
-      }
-    },
-    textAt(offset) {
-      const { text: recordText, read } = records[offset]!;
-      return { text: recordText, ...('problem' in read && { problem: read.problem }) };
-    },
-    close: () => undefined,
-  };
+
+  get announced(): boolean {
+    return this.reading?.announced ?? false;
+  }
+
+  get broken(): Broken | undefined {
+    return this.reading?.broken;
+  }
+
+  /** First the bytes, then what they are. */
+  async *records(): AsyncGenerator<SourcePart> {
+    const { size } = await this.handle.stat();
+    const bytes = this.orTooLarge(() => Buffer.allocUnsafe(size));
+    let filled = 0;
+    while (filled < size) {
+      const { bytesRead } = await this.handle.read(bytes, filled, Math.min(CHUNK_BYTES, size - filled), filled);
+      if (bytesRead === 0) break; // it was cut meanwhile
+      filled += bytesRead;
+      yield { records: [], share: (0.5 * filled) / size };
+    }
+    const { records } = (this.reading = await this.readDocument(bytes.subarray(0, filled)));
+    const pace = new Pace();
+    for (let first = 0; first < records.length; first += 1000) {
+      await pace.step();
+      yield {
+        records: records.slice(first, first + 1000).map(({ start, text, read }, index) => ({
+          offset: first + index,
+          size: 1,
+          line: start.line + 1,
+          text,
+          ...('problem' in read && { problem: read.problem }),
+        })),
+        share: Math.min(1, 0.5 + (0.5 * (first + 1000)) / records.length),
+      };
+    }
+  }
+
+  textAt(offset: number): SourceText {
+    const { text, read } = this.reading!.records[offset]!;
+    return { text, ...('problem' in read && { problem: read.problem }) };
+  }
+
+  close(): Promise<void> {
+    return this.handle.close();
+  }
+
+  private async readDocument(bytes: Buffer): Promise<Reading> {
+    const text = this.orTooLarge(() => new TextDecoder().decode(bytes));
+    const { signal } = new AbortController();
+    const undecodable = await findUndecodable(bytes, true);
+    return readDocument(this.file, await textSource(text, signal), undefined, undecodable, signal);
+  }
+
+  private orTooLarge<T>(make: () => T): T {
+    try {
+      return make();
+    } catch (error) {
+      if (!(error instanceof RangeError) && !['ERR_ENCODING_INVALID_ENCODED_DATA', 'ERR_STRING_TOO_LONG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      throw new UserError(l10n.t`${path.basename(this.file)} is too large to be read as a whole, as this format is. Write it as JSON Lines or Parquet.`);
+    }
+  }
 }
 
 const ROWS_AT_A_TIME = 2000;
@@ -211,6 +248,7 @@ class ParquetRows implements RecordSource {
     private readonly file: string,
     names: ColumnNames | undefined,
     private readonly spool: string,
+    private readonly goesOn: () => void,
   ) {
     this.format = jsonLines(names);
     this.announced = names !== undefined;
@@ -221,7 +259,7 @@ class ParquetRows implements RecordSource {
     const name = path.basename(this.file);
     const handle = await open(this.file);
     try {
-      const whole = bytesOf(handle, (await handle.stat()).size);
+      const whole = bytesOf(handle, (await handle.stat()).size, this.goesOn);
       const metadata = await parquetMetadataAsync(whole);
       const total = Number(metadata.num_rows);
       const forget = whole.byteLength > SMALL_BYTES ? collectGarbage : () => undefined;
@@ -268,22 +306,24 @@ class ParquetRows implements RecordSource {
     return { text: bytes.toString('utf8') };
   }
 
-  close(): void {
+  close(): Promise<void> {
     closeSync(this.descriptor);
-    rmSync(this.spool, { force: true });
+    rmSync(this.spool, { force: true }); // at once, as the thread may be ending
+    return Promise.resolve();
   }
 }
 
 /** Every stretch is there once; hyparquet's own reader copies it twice. */
-function bytesOf(handle: FileHandle, byteLength: number): AsyncBuffer {
+function bytesOf(handle: FileHandle, byteLength: number, goesOn: () => void): AsyncBuffer {
   return {
     byteLength,
     async slice(start, end = byteLength) {
       const bytes = new Uint8Array(end - start);
       for (let at = 0; at < bytes.length; ) {
-        const { bytesRead } = await handle.read(bytes, at, bytes.length - at, start + at);
+        const { bytesRead } = await handle.read(bytes, at, Math.min(CHUNK_BYTES, bytes.length - at), start + at);
         if (bytesRead === 0) throw new Error(l10n.t('it ends too early'));
         at += bytesRead;
+        goesOn();
       }
       return bytes.buffer;
     },
@@ -330,7 +370,7 @@ function asLine(row: object): string {
 }
 
 /** Says which file it is and as of when. */
-export function stampOf(file: string): string {
-  const { size, mtimeMs, ino } = statSync(file);
-  return `${ino} ${size} ${mtimeMs}`;
-}
+export const stampOf = ({ size, mtimeMs, ino }: Stats): string => `${ino} ${size} ${mtimeMs}`;
+
+/** Undefined where there is no such file. */
+export const stampIfThere = (file: string): Promise<string | undefined> => stat(file).then(stampOf, () => undefined);

@@ -2,6 +2,7 @@
  * The rows of a dataset file of any size: where each stands and what is known of it. Texts stay on the disk and
  * are read again when they are looked at.
  */
+import { statSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { isMeantAsRow, isDatasetOf } from '../report';
 import { isBlank, type JsonObject, type Message } from '../rowForms';
@@ -50,7 +51,7 @@ export class Table implements TableCalls {
   ) {
     this.threshold = data.threshold;
     this.reviewed = asHashes(data.reviewed);
-    this.stamp = stampOf(data.file);
+    this.stamp = stampOf(statSync(data.file));
   }
 
   /** Reads the file; what has been read by then can be asked for meanwhile. */
@@ -266,7 +267,7 @@ function shownPair(messages: readonly Message[], worst: number): { prompt: strin
 
 function stampOrNothing(file: string): string | undefined {
   try {
-    return stampOf(file);
+    return stampOf(statSync(file));
   } catch {
     return undefined; // it is gone
   }

@@ -13,8 +13,9 @@ import type { TableReply, TableRequest, TableWorkerData } from './tableProtocol'
 const reply = (message: TableReply): void => parentPort!.postMessage(message);
 
 async function serve(data: TableWorkerData): Promise<void> {
-  const source = await openSource(data.file, data.spool);
-  process.once('exit', () => source.close());
+  let rows = 0;
+  const source = await openSource(data.file, data.spool, () => reply({ rows, done: false }));
+  process.once('exit', () => void source.close());
   const table = new Table(source, data);
   parentPort!.on('message', (request: TableRequest) => {
     try {
@@ -24,7 +25,6 @@ async function serve(data: TableWorkerData): Promise<void> {
       reply({ id: request.id, failed: errorText(error), changed: error instanceof FileChanged });
     }
   });
-  let rows = 0;
   await table.readAll(read => reply({ rows: (rows = read), done: false }));
   reply({ rows, done: true });
 }
