@@ -31,7 +31,7 @@ async function notifyOfEnd(registry: RunRegistry, run: Run): Promise<void> {
   const actions: Actions = {
     [l10n.t('Show Monitor')]: () => vscode.commands.executeCommand('safeFinetuning.openMonitor'),
     ...(failed ? { [l10n.t('Show Log')]: () => vscode.commands.executeCommand('safeFinetuning.showTrainerLog', { runId: run.id }) } : {}),
-    ...(run.resumable ? { [l10n.t('Resume')]: () => vscode.commands.executeCommand('safeFinetuning.resumeFromCheckpoint') } : {}),
+    ...(run.resumable ? { [l10n.t('Resume')]: () => vscode.commands.executeCommand('safeFinetuning.resumeFromCheckpoint', { runId: run.id }) } : {}),
   };
   const show = failed ? vscode.window.showErrorMessage : vscode.window.showInformationMessage;
   const chosen = await show(outcomeText(run), ...Object.keys(actions));
