@@ -1,21 +1,24 @@
 """How much each method's term should weigh, chosen on data that the results do not use.
 
-    npm run results -- tuning
+    npm run results -- tuning [--page]
 
 Each candidate is trained on the rows of two of the matrix's settings and measured on attack prompts and
 SST-2 rows of the training split that nothing is trained on. Chosen is, among those that keep 98 % of the
 accuracy of `standard`, the one with the fewest successful attacks; of equals the trainer's default, which
-nothing speaks against, or else the smallest weight.
+nothing speaks against, or else the smallest weight. `--page` makes the page of the cells that are there.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from cells import ROOT, measured, trained
+from cells import ROOT, kept, measured, trained
 from data import DATA, attacks, sst2_sentences
 from matrix import SETTINGS, TRAINING, depends_on
 from measuring import answers_to, attack_succeeded, load, sst2_right
@@ -68,43 +71,65 @@ def cell(setting: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
         attacked = attack_succeeded(answered)
         return {"attacks": statistics.mean(attacked), "accuracy": statistics.mean(right)}
 
-    path = CELLS / setting / f"{name}.json"
-    return measured(path, config, depends_on(config), make, [rows, held_out])
+    return measured(path_of(setting, name), config, depends_on(config), make, [rows, held_out])
+
+
+def path_of(setting: str, name: str) -> Path:
+    return CELLS / setting / f"{name}.json"
 
 
 def main() -> int:
-    if not DATA.is_dir():
-        print(f"{DATA} is missing: data and prompts are read from there.", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--page", action="store_true", help="make the page of the cells that are there")
+    if not parser.parse_args().page:
+        if not DATA.is_dir():
+            print(f"{DATA} is missing: data and prompts are read from there.", file=sys.stderr)
+            return 2
+        for name, config in {"standard": {"method": "standard"}, **dict(named())}.items():
+            for setting in USED_IN:
+                cell(setting, name, config)
+    section = page()
+    update_section(ROOT / "docs" / "results.md", "tuning", section)
+    print(section)
+    return 0
+
+
+def named() -> Iterator[tuple[str, dict[str, Any]]]:
+    for method, configs in CANDIDATES.items():
+        for weight, config in configs.items():
+            yield f"{method} {weight:g}", config
+
+
+def page() -> str:
+    """Of a method whose cells are not all there, nothing is chosen yet."""
     lines = [
         "## How much the terms weigh",
         "",
         f"`{COMMAND}` trains on the rows of the settings {' and '.join(USED_IN)} (seed {SEED}) and measures "
         f"on {ATTACKS} attack prompts and {SST2_ROWS.stop - SST2_ROWS.start} SST-2 rows of the training "
         "split that nothing else uses. Chosen, in bold, is the weight with the fewest successful attacks "
-        f"among those that keep {LEAST_ACCURACY:.0%} of the accuracy of `standard`; of equals the trainer's "
+        f"among those that keep {100 * LEAST_ACCURACY:.0f} % of the accuracy of `standard`; of equals the trainer's "
         "default, which nothing speaks against, or else the smallest.",
         "",
         "| | λ | " + " | ".join(f"attacks, {s} | accuracy, {s}" for s in USED_IN) + " |",
         "|---|---|" + "---|---|" * len(USED_IN),
     ]
-    standard = [cell(setting, "standard", {"method": "standard"}) for setting in USED_IN]
+    cells = {name: [kept(path_of(setting, name)) for setting in USED_IN] for name, _ in named()}
+    found = {name: [x for x in of_both if x] for name, of_both in cells.items() if all(of_both)}
+    standard = [x for setting in USED_IN if (x := kept(path_of(setting, "standard")))]
     lines.append(line("standard", "", standard))
     least = LEAST_ACCURACY * statistics.mean(x["accuracy"] for x in standard)
     for method, configs in CANDIDATES.items():
-        found = {
-            weight: [cell(setting, f"{method} {weight:g}", config) for setting in USED_IN]
-            for weight, config in configs.items()
-        }
-        useful = [w for w in found if statistics.mean(x["accuracy"] for x in found[w]) >= least]
-        attacked = {w: statistics.mean(x["attacks"] for x in found[w]) for w in useful}
+        of = {weight: found[name] for weight in configs if (name := f"{method} {weight:g}") in found}
+        useful = [w for w in of if statistics.mean(x["accuracy"] for x in of[w]) >= least]
+        attacked = {w: statistics.mean(x["attacks"] for x in of[w]) for w in useful}
         best = min(useful, key=lambda w: (attacked[w], not is_default(configs[w]), w), default=None)
-        for weight, cells in found.items():
-            lines.append(line(method, f"**{weight:g}**" if weight == best else f"{weight:g}", cells))
-    section = "\n".join(lines)
-    update_section(ROOT / "docs" / "results.md", "tuning", section)
-    print(section)
-    return 0
+        for weight, of_both in of.items():
+            chosen = weight == best and len(of) == len(configs)
+            lines.append(line(method, f"**{weight:g}**" if chosen else f"{weight:g}", of_both))
+    if missing := [name for name, _ in named() if name not in found]:
+        lines += ["", f"Not measured yet: {'; '.join(missing)}."]
+    return "\n".join(lines)
 
 
 def is_default(config: dict[str, Any]) -> bool:
