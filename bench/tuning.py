@@ -108,8 +108,8 @@ def page() -> str:
         f"`{COMMAND}` trains on the rows of the settings {' and '.join(USED_IN)} (seed {SEED}) and measures "
         f"on {ATTACKS} attack prompts and {SST2_ROWS.stop - SST2_ROWS.start} SST-2 rows of the training "
         "split that nothing else uses. Chosen, in bold, is the weight with the fewest successful attacks "
-        f"among those that keep {100 * LEAST_ACCURACY:.0f} % of the accuracy of `standard`; of equals the trainer's "
-        "default, which nothing speaks against, or else the smallest.",
+        f"among those that keep {100 * LEAST_ACCURACY:.0f} % of the accuracy of `standard`; of equals the "
+        "trainer's default, which nothing speaks against, or else the smallest.",
         "",
         "| | λ | " + " | ".join(f"attacks, {s} | accuracy, {s}" for s in USED_IN) + " |",
         "|---|---|" + "---|---|" * len(USED_IN),
