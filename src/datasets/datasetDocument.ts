@@ -18,7 +18,7 @@ import { mentionsConversation } from './rowForms';
 import { findingsOf, type Finding, type SpanMemo } from './findings';
 import { judgeRows, probeOf, type JudgeServices, type RowServices, type Scores } from './judging';
 import { isQuarantine } from './quarantineFiles';
-import { findUndecodable, readDocument, type Reading, type ReadRecord, type Undecodable } from './reading';
+import { findUndecodable, readDocument, UTF16, type Reading, type ReadRecord, type Undecodable } from './reading';
 import { makeReport, type FileReport } from './report';
 import { pairsOf } from './rows';
 import { readReviewed } from './reviewing';
@@ -204,6 +204,7 @@ export class DatasetDocument implements IDisposable {
 
   private async findUndecodable(): Promise<Undecodable | undefined> {
     const { uri, isDirty, encoding } = this.document;
+    if (encoding.startsWith('utf16')) return UTF16;
     if (uri.scheme !== 'file' || isDirty) return undefined;
     try {
       return await findUndecodable(await readFile(uri.fsPath), encoding.startsWith('utf8'));

@@ -17,6 +17,7 @@ import { findChangedBySaving } from './bytes';
 import { rangeOf, sourceOf } from './datasetDocument';
 import type { Format, Scan } from './formats/format';
 import { findRow, scanOf } from './navigation';
+import { refuseReadOnly } from './oneWindow';
 import { isJsonLines, isParquet, needsViewer } from './openDataset';
 import { datasetOf, isQuarantine, quarantineOf } from './quarantineFiles';
 import { moveInParquet, type SplitRows } from './table/moveInParquet';
@@ -156,6 +157,7 @@ const lineEnd = (eol: vscode.EndOfLine): string => (eol === vscode.EndOfLine.CRL
 /** Saving writes a file as a whole: the rows that are not moved must come out of it byte for byte. */
 async function requireKeptBySaving({ uri, encoding }: vscode.TextDocument): Promise<void> {
   const name = path.basename(uri.fsPath);
+  await refuseReadOnly(uri.fsPath);
   const changed = findChangedBySaving(await readFile(uri.fsPath));
   if (changed) {
     throw new UserError(

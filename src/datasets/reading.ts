@@ -38,7 +38,17 @@ export interface Undecodable {
   /** What is wrong with the bytes of a line that a document shows as `text`. */
   of(text: string, line: number): Problem | undefined;
   first: Broken;
+  /** No line is, whatever the document shows. */
+  isAll?: boolean;
 }
+
+export const UTF16_REASON = l10n.t('The file is in UTF-16, which is not read as a dataset. Save it with the encoding UTF-8.');
+
+/** A document shows it as text; to whoever expects UTF-8 no line of it is. */
+export const UTF16: Undecodable = { of: () => undefined, first: { place: { line: 0, character: 0 }, reason: UTF16_REASON }, isAll: true };
+
+/** Whether the byte order mark says so. */
+export const isUtf16 = ([first, second]: Uint8Array): boolean => (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
 
 export async function readDocument(
   file: string,
@@ -80,6 +90,7 @@ function readRecord(format: Format, { start, text }: RecordText, undecodable: Un
 }
 
 function brokenByBytes({ isOfLines }: Format, { lineCount, lineAt }: TextSource, undecodable: Undecodable | undefined): Broken | undefined {
+  if (undecodable?.isAll) return undecodable.first;
   const line = undecodable?.first.place.line;
   if (line === undefined || isOfLines || line >= lineCount || !undecodable!.of(lineAt(line), line)) return undefined;
   return undecodable!.first;

@@ -125,7 +125,8 @@ export async function makeReport({ records, broken, announced }: Reading, scores
   if (report.unscored === 0) report.unscoredReason = undefined;
   report.flagged.sort((a, b) => b.risk - a.risk || a.record - b.record);
   report.isDataset = isDatasetOf({ expected, announced, broken, records: records.length, meant });
-  if (expected && !report.isDataset) {
+  if (announced && flag && records.length === 0 && !broken) report.notice = l10n.t('This file has the columns of a dataset, but no rows yet.');
+  else if (expected && !report.isDataset) {
     report.notice =
       records.length === 0
         ? l10n.t`This file has no rows. As a dataset for fine-tuning it has one conversation per line. ${EXPECTED}`

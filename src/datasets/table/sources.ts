@@ -17,7 +17,7 @@ import { decode } from '../bytes';
 import { columnNamesOf, type ColumnNames } from '../columnNames';
 import type { Broken, Format } from '../formats/format';
 import { jsonLines } from '../formats/jsonLines';
-import { findUndecodable, invalidUtf8, readDocument, textSource, type Reading } from '../reading';
+import { findUndecodable, invalidUtf8, isUtf16, readDocument, textSource, UTF16_REASON, type Reading } from '../reading';
 import type { Problem } from '../rows';
 
 export interface SourceText {
@@ -64,8 +64,15 @@ const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 export async function openSource(file: string, spool: string, goesOn: () => void = () => undefined): Promise<RecordSource> {
   const extension = path.extname(file).toLowerCase();
   if (extension === '.parquet') return new ParquetRows(file, await columnNamesOf(file), spool, goesOn);
+  await refuseUtf16(file);
   if (['.json', '.csv', '.tsv'].includes(extension)) return new TextFile(file, await open(file));
   return LineFile.open(file);
+}
+
+async function refuseUtf16(file: string): Promise<void> {
+  const handle = await open(file);
+  const { buffer } = await handle.read(Buffer.alloc(2), 0, 2, 0).finally(() => handle.close());
+  if (isUtf16(buffer)) throw new UserError(`${path.basename(file)}: ${UTF16_REASON}`);
 }
 
 /** JSON Lines, of which nothing is kept but where they stand. */

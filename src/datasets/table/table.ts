@@ -11,6 +11,7 @@ import { Columns, FAILED, MALFORMED, REFUSAL } from './columns';
 import { stampOf, type RecordSource, type SourceRecord } from './sources';
 import {
   FILE_CHANGED,
+  FILE_GONE,
   HISTOGRAM_BINS,
   type JudgedRow,
   type RowName,
@@ -26,8 +27,8 @@ import {
 
 /** Names that the file is no longer what was read. */
 export class FileChanged extends Error {
-  constructor() {
-    super(FILE_CHANGED);
+  constructor(isGone: boolean) {
+    super(isGone ? FILE_GONE : FILE_CHANGED);
   }
 }
 
@@ -184,7 +185,8 @@ export class Table implements TableCalls {
 
   /** Before rows are read again: they might not be where they were. */
   private requireUnchanged(): void {
-    if (stampOrNothing(this.data.file) !== this.stamp) throw new FileChanged();
+    const stamp = stampOrNothing(this.data.file);
+    if (stamp !== this.stamp) throw new FileChanged(stamp === undefined);
   }
 
   private readAgain(record: number): { text: string; read: RowOrProblem } {

@@ -101,6 +101,7 @@ export type TableReply =
   | { unreadable: string };
 
 export const FILE_CHANGED = l10n.t('The file has changed since it was read. Try again.');
+export const FILE_GONE = l10n.t('The file is gone. It is read again when it is back.');
 
 export interface TableWorkerData {
   file: string;

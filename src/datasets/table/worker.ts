@@ -4,11 +4,10 @@
  */
 import '../../common/workerLanguage';
 import { parentPort, workerData } from 'node:worker_threads';
-import * as l10n from '@vscode/l10n';
 import { errorText } from '../../common/log';
 import { ignoreLaterColumns, openSource } from './sources';
 import { FileChanged, Table } from './table';
-import type { TableReply, TableRequest, TableWorkerData } from './tableProtocol';
+import { FILE_GONE, type TableReply, type TableRequest, type TableWorkerData } from './tableProtocol';
 
 const reply = (message: TableReply): void => parentPort!.postMessage(message);
 
@@ -33,5 +32,5 @@ ignoreLaterColumns();
 serve(workerData as TableWorkerData).catch((error: unknown) => {
   const { code, path } = error as NodeJS.ErrnoException;
   const isGone = code === 'ENOENT' && path === (workerData as TableWorkerData).file;
-  reply({ unreadable: isGone ? l10n.t('The file is gone. It is read again when it is back.') : errorText(error) });
+  reply({ unreadable: isGone ? FILE_GONE : errorText(error) });
 });
