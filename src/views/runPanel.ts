@@ -16,7 +16,7 @@ import { PanelPage } from './panelPage';
 import { PanelTabs } from './panelTabs';
 import { panelSeries, type FromPanel, type PanelSeries, type PanelState, type ToPanel } from './panelProtocol';
 import { aggregateRows, likelihoodWeight } from './rangeRows';
-import { RiskMapFeed } from './riskMap';
+import { RiskMapFeed } from './riskMapFeed';
 import { needRun } from './runsTree';
 import { riskLines, seriesLines, stepsIn } from './seriesLines';
 import { editSafetyTokensOf } from './editSafetyTokens';
