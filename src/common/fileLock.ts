@@ -20,7 +20,10 @@ async function isTaken(lock: string): Promise<boolean> {
     await writeFile(lock, `${hostname()} ${process.pid}`, { flag: 'wx' });
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+      await rm(lock, { force: true }).catch(() => undefined); // created, and then the disk was full
+      throw error;
+    }
     const [host, holder] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
     if (host === hostname() && holder && !isRunning(Number(holder))) await rm(lock, { force: true });
     return false;

@@ -20,7 +20,7 @@ const STUCK_MS = 60_000;
 const ROWS = 6000;
 const PADDING = 'So it goes. '.repeat(100);
 
-/** Files take so long to be read from, in whatever thread this stands. */
+/** Files take so long to be read from, and give less than they are asked for, in whatever thread this stands. */
 const slowly = (milliseconds: number): string => `{
   const promises = require('node:fs/promises');
   const { setTimeout } = require('node:timers/promises');
@@ -28,7 +28,7 @@ const slowly = (milliseconds: number): string => `{
   promises.open = async (...how) => {
     const handle = await open(...how);
     const read = handle.read.bind(handle);
-    handle.read = async (...what) => (await setTimeout(${milliseconds}), read(...what));
+    handle.read = async (buffer, offset, length, at) => (await setTimeout(${milliseconds}), read(buffer, offset, Math.min(length, 700_000), at));
     return handle;
   };
 }`;

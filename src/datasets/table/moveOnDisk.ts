@@ -153,7 +153,12 @@ async function append(file: string, texts: readonly string[], usualEnd: string):
   const eol = sizeBefore ? await lineEndOf(file) : usualEnd;
   const lines = texts.map(text => text + eol).join('');
   const endsWithLine = !sizeBefore || (await bytesAt(file, sizeBefore - 1, 1)) === '\n';
-  await appendFile(file, endsWithLine ? lines : eol + lines, { flush: true });
+  try {
+    await appendFile(file, endsWithLine ? lines : eol + lines, { flush: true });
+  } catch (error) {
+    await (sizeBefore === undefined ? rm(file, { force: true }) : truncate(file, sizeBefore)); // a part may have been written
+    throw error;
+  }
   return { sizeBefore, stamp: await stampIfThere(file) };
 }
 

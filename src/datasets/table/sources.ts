@@ -75,6 +75,15 @@ async function refuseUtf16(file: string): Promise<void> {
   if (isUtf16(buffer)) throw new UserError(`${path.basename(file)}: ${UTF16_REASON}`);
 }
 
+/** Reads from `at` on until the buffer is full or the file ends: a drive may give less at a time. Returns how much. */
+async function fill(buffer: Buffer, handle: FileHandle, at: number): Promise<number> {
+  for (let filled = 0; ; ) {
+    const { bytesRead } = await handle.read(buffer, filled, buffer.length - filled, at + filled);
+    filled += bytesRead;
+    if (bytesRead === 0 || filled === buffer.length) return filled;
+  }
+}
+
 /** JSON Lines, of which nothing is kept but where they stand. */
 export class LineFile implements RecordSource {
   readonly format: Format;
@@ -101,7 +110,7 @@ export class LineFile implements RecordSource {
     let offset = 0; // where that line begins
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     for (let at = 0; at <= size; ) {
-      const { bytesRead: read } = await this.handle.read(chunk, 0, CHUNK_BYTES, at);
+      const read = await fill(chunk, this.handle, at);
       const records: SourceRecord[] = [];
       let start = at === 0 && chunk.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
       if (at === 0) offset = start;
