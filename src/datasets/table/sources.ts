@@ -233,9 +233,9 @@ class TextFile implements RecordSource {
   }
 }
 
-const ROWS_AT_A_TIME = 2000;
-/** Decoded. Pages of a flat column can be skipped; a nested one is decoded anew, as a whole, for each part. */
-const PART_BYTES = { flat: 4e6, nested: 32e6 };
+const ROWS_AT_A_TIME = 1000;
+/** Decoded at a time. Pages of a flat column can be skipped; a nested one is decoded anew, as a whole, for each part. */
+const PARTS = { flat: { bytes: 1.5e6, leastRows: 1000 }, nested: { bytes: 32e6, leastRows: 2000 } };
 /** Of a smaller file nothing piles up that would be worth the time. */
 const SMALL_BYTES = 1e6;
 /** As the trainer reads them: a byte order mark is part of a text, JSON is text, what is no UTF-8 is an error. */
@@ -364,11 +364,11 @@ function readOnce(file: AsyncBuffer): AsyncBuffer {
 function* partsOf(metadata: FileMetaData): Generator<{ rowStart: number; rowEnd: number; startsGroup: boolean }> {
   const { row_groups: groups } = metadata;
   const isFlat = parquetSchema(metadata).children.every(({ children, element }) => children.length === 0 && element.repetition_type !== 'REPEATED');
-  const partBytes = isFlat ? PART_BYTES.flat : PART_BYTES.nested;
+  const part = isFlat ? PARTS.flat : PARTS.nested;
   let start = 0;
   for (const { num_rows: rows, total_byte_size: bytes } of groups) {
     const end = start + Number(rows);
-    const step = Math.max(ROWS_AT_A_TIME, Math.floor((partBytes * Number(rows)) / Math.max(1, Number(bytes))));
+    const step = Math.max(part.leastRows, Math.floor((part.bytes * Number(rows)) / Math.max(1, Number(bytes))));
     for (let rowStart = start; rowStart < end; rowStart += step) yield { rowStart, rowEnd: Math.min(end, rowStart + step), startsGroup: rowStart === start };
     start = end;
   }
