@@ -36,15 +36,15 @@ export class Run extends Disposable {
   /** When somebody last looked at them, by this machine's clock; infinity while somebody does, or they still come. */
   private usedAt = 0;
   private alive: boolean | undefined = false;
-  /** When the process was found gone. */
-  private goneSince: number | undefined;
+  /** So much of the events there was once the process had been found gone: whoever writes more is not gone. */
+  private bytesWhenGone: number | undefined;
   /** The process that was found gone and yet went on: its start time is of no use, since the clock was set, say. */
   private misjudged: ProcessRecord | undefined;
   private stamps = '';
   /** When this machine last saw the events grow, by its own clock: that of the trainer's may go wrong, or be another. */
   private heardAt = 0;
-  /** How much there was of the events at the last look, and when they were written: the sign of life where nobody reads them. */
-  private written: { bytes: number; at: number | undefined } | undefined;
+  /** How much there was of the events at the last look, and when that was written: the sign of life where nobody reads them. */
+  private written: { bytes: number; at: number } | undefined;
   /** Everything has been read once: what comes now happens now. */
   private caughtUp = false;
   private shown = '';
@@ -143,7 +143,7 @@ export class Run extends Disposable {
     const number = ++this.follows;
     const isCurrent = (): boolean => this.follows === number && !this.isDisposed;
     if (number > 1) this.begin(new RunState(), new KeptLines(), 0); // they were read before, and released
-    return (this.tail = new EventTail(
+    this.tail = new EventTail(
       eventsFile(this.folder),
       {
         events: batch => this.apply(batch),
@@ -157,12 +157,14 @@ export class Run extends Disposable {
       },
       () => this.readIndex(isCurrent),
       this.watches > 0,
-    ));
+    );
+    if (this.isDisposed) this.tail.dispose();
+    return this.tail;
   }
 
   /** Reads the events that there are now, however many come meanwhile; ends early once `signal` is aborted. */
   async read(signal?: AbortSignal, report: (share: number) => void = () => undefined): Promise<void> {
-    const end = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false })?.size ?? 0;
+    const end = statOf(eventsFile(this.folder))?.size ?? 0;
     const tail = this.follow();
     await new Promise<void>(resolve => {
       const look = (): void => {
@@ -216,18 +218,21 @@ export class Run extends Disposable {
     return { steps, read: await this.readRows(chosen.map(index => series.at('step', index))) };
   }
 
-  /** A step whose line is no longer there is left out. */
+  /** A step whose line is no longer there, or is another step's by now, is left out. */
   private async readRows(steps: readonly number[]): Promise<Batch['rows'][]> {
-    const lines = steps.flatMap(step => this.state.series.lineOf(step) ?? []);
+    const lines = steps.flatMap(step => {
+      const line = this.state.series.lineOf(step);
+      return line ? { step, ...line } : [];
+    });
     if (lines.length === 0) return [];
     const file = await fs.promises.open(eventsFile(this.folder), 'r');
     try {
       const found: Batch['rows'][] = [];
-      for (const { offset, length } of lines) {
+      for (const { step, offset, length } of lines) {
         const buffer = Buffer.alloc(length);
         await file.read(buffer, 0, length, offset);
         const parsed = parseEvent(buffer.toString('utf8'));
-        if ('event' in parsed && parsed.event.type === 'batch') found.push(parsed.event.rows);
+        if ('event' in parsed && parsed.event.type === 'batch' && parsed.event.step === step) found.push(parsed.event.rows);
       }
       return found;
     } finally {
@@ -237,7 +242,7 @@ export class Run extends Disposable {
 
   private async look(): Promise<void> {
     const stamps = [runFile, metaFile].map(file => changeStamp(file(this.folder))).join();
-    if (this.isSettled && stamps === this.stamps) return;
+    if (this.isSettled && stamps === this.stamps && !this.hasGoneOn) return;
 
     // The process first: one that is gone has written its last word into the files that are read next.
     const known = this.process;
@@ -253,23 +258,35 @@ export class Run extends Disposable {
     if (isActive(this.status)) this.follow();
   }
 
-  /** Milliseconds since the Unix epoch; 0 where nothing is known to have been said. */
+  /**
+   * When a sign of life was seen, or the last one given that was there at first: milliseconds since the Unix epoch. Of
+   * its two times, the event's by the trainer's clock and the file's by the drive's, the earlier one counts: either may
+   * be ahead, and a copy is young.
+   */
   private get lastHeard(): number {
-    return Math.max(this.heardAt, this.state.lastEvent ?? 0);
+    return Math.max(this.heardAt, Math.min(this.state.lastEvent ?? Infinity, this.written?.at ?? this.launch?.ts ?? 0));
+  }
+
+  /** Whether events were written after the process had been found gone. */
+  private get hasGoneOn(): boolean {
+    return this.bytesWhenGone !== undefined && (statOf(eventsFile(this.folder))?.size ?? 0) > this.bytesWhenGone;
   }
 
   /** Events that nobody reads are a sign of life as well. */
   private listen(): void {
-    const { size: bytes = 0, mtimeMs: at } = fs.statSync(eventsFile(this.folder), { throwIfNoEntry: false }) ?? {};
+    const found = statOf(eventsFile(this.folder));
+    if (!found) return;
+    const { size: bytes, mtimeMs } = found;
     if (this.written && bytes > this.written.bytes) this.heardAt = Date.now();
-    this.written = { bytes, at };
+    this.written = { bytes, at: Math.min(mtimeMs, bytes === this.written?.bytes ? this.written.at : Date.now()) };
+    this.noticeMisjudgement(bytes);
   }
 
   private async lookFor(process: ProcessRecord): Promise<void> {
     this.alive = await isAlive(process);
-    if (this.alive !== false) this.goneSince = undefined;
+    if (this.alive !== false) this.bytesWhenGone = undefined;
     else if (this.misjudged?.startTime === process.startTime) this.alive = undefined;
-    else this.goneSince ??= Date.now();
+    else this.bytesWhenGone ??= statOf(eventsFile(this.folder))?.size ?? 0;
   }
 
   private readFiles(): void {
@@ -293,7 +310,7 @@ export class Run extends Disposable {
       finished: state.finished,
       cancelled: this.meta.cancelled ?? false,
       paused: state.paused,
-      lastEvent: Math.max(this.heardAt, state.lastEvent ?? this.written?.at ?? launch?.ts ?? 0),
+      lastEvent: this.lastHeard,
       now: Date.now(),
     });
     this.resumable = !isActive(this.status) && this.status !== 'completed' && hasCheckpoint(this.folder);
@@ -322,7 +339,7 @@ export class Run extends Disposable {
       if (this.state.apply(event)) this.lines.note(event);
     }
     if (this.caughtUp) this.heardAt = Date.now();
-    this.noticeMisjudgement();
+    this.noticeMisjudgement(this.tail?.position ?? 0);
     this.changed.fire('events');
     const isNews = ({ event }: TailedEvent): boolean => this.caughtUp || Date.now() - event.ts < newsMilliseconds;
     if (batch.some(each => each.event.type === 'budget' && isNews(each))) this.changed.fire('budget');
@@ -331,12 +348,13 @@ export class Run extends Disposable {
     if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();
   }
 
-  /** Who writes is not gone. */
-  private noticeMisjudgement(): void {
-    if (this.goneSince === undefined || this.lastHeard <= this.goneSince) return;
-    this.goneSince = undefined;
+  /** Who writes is not gone. `bytes`: so much of the events there is now, at least. */
+  private noticeMisjudgement(bytes: number): void {
+    if (this.bytesWhenGone === undefined || bytes <= this.bytesWhenGone) return;
+    this.bytesWhenGone = undefined;
     this.misjudged = this.process;
     this.alive = undefined;
+    this.heardAt = Date.now();
     this.derive();
   }
 
@@ -390,7 +408,16 @@ function once(dispose: () => void): IDisposable {
   };
 }
 
+/** Undefined where there is none, and where it cannot be said: a link to itself, say, or a drive that is gone. */
+function statOf(file: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(file, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
 function changeStamp(file: string): string {
-  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  const stat = statOf(file);
   return stat ? `${stat.mtimeMs}:${stat.size}` : '';
 }

@@ -19,13 +19,13 @@ export const metaFile = (folder: string) => path.join(folder, 'meta.json');
 export const safetyTokensFile = (folder: string) => path.join(folder, 'safety_tokens.json');
 export const logFile = (folder: string) => path.join(folder, 'trainer.log');
 
-/** What the extension keeps about a run. */
 /** What a user has to say about a run at a step. */
 export interface RunNote {
   step: number;
   text: string;
 }
 
+/** What the extension keeps about a run. */
 export interface RunMeta {
   name?: string;
   tags?: string[];

@@ -160,7 +160,7 @@ export class RunRegistry extends Disposable {
     let told = began;
     let meanwhile: Run | undefined;
     for (const run of runs) {
-      await run.refresh();
+      await run.refresh().catch((error: unknown) => this.log.error(`${run.folder} cannot be looked at: ${errorText(error)}`)); // the others can
       if (!pace.isOver) continue;
       await pace.pause();
       if (!this.shown && Date.now() - began > patienceMilliseconds) {

@@ -1,5 +1,6 @@
 /** Starting, following and stopping a trainer that only pretends: a few lines of Python in a folder of the test. */
 import assert from 'node:assert';
+import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -10,7 +11,8 @@ import { launchRun, resumeRun, withLaunchLock, type Launched } from '../../src/t
 import { preflight } from '../../src/trainerHost/preflight';
 import { isAlive } from '../../src/trainerHost/processIdentity';
 import { cancelRun, continueRun, describeStop, pauseRun, stopRun } from '../../src/trainerHost/runControl';
-import { createRunFolder, eventsFile, runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
+import { createRunFolder, eventsFile, metaFile, runFile, updateMeta, writeJson } from '../../src/trainerHost/runFolder';
+import type { Run } from '../../src/trainerHost/run';
 import { RunRegistry } from '../../src/trainerHost/runs';
 import type { Trainer } from '../../src/trainerHost/trainerCommand';
 import { escalate } from '../../src/trainerHost/stopper';
@@ -245,6 +247,63 @@ describe('a run that is started', function () {
     } finally {
       process.kill(-pid, 'SIGKILL'); // nothing else can tell it by its start time any more
     }
+  });
+
+  /** A trainer that a command line has started: nobody here is told how it ends. */
+  const startedByHand = async (mode: string) => {
+    const place = createRunFolder(runs(), { id: 'by-hand', ts: Date.now(), argv: [], interpreter: 'python', configPath: 'c' });
+    const env = { ...process.env, PYTHONPATH: trainer.folder };
+    spawn(trainer.interpreter, ['-m', 'safe_finetuning', 'run', configuration(mode), '--run', place], { env, detached: true, stdio: 'ignore' }).unref();
+    const run = await registry.add(place);
+    await until(() => run.status === 'running');
+    return run;
+  };
+  const heartbeat = (seq: number, ts: number) => `${JSON.stringify({ v: 1, seq, ts, type: 'heartbeat' })}\n`;
+  const killed = async (run: Run) => {
+    process.kill(-run.process!.pid, 'SIGKILL');
+    await until(async () => !(await isAlive(run.process!)));
+  };
+
+  it('and killed has failed, though its last words are read only later', async () => {
+    const run = await startedByHand('obey');
+    await until(() => run.state.attempt !== undefined);
+    const longAgo = Date.now() - 5000;
+    fs.appendFileSync(eventsFile(run.folder), Array.from({ length: 2000 }, (_, seq) => heartbeat(100 + seq, longAgo)).join(''));
+    await killed(run);
+    await until(() => run.status === 'failed');
+    await new Promise(resolve => setTimeout(resolve, 1500)); // what is left is read once a second
+    await run.refresh();
+    assert.deepStrictEqual([run.status, run.state.counts.bad], ['failed', 0]);
+  });
+
+  it('and killed has failed, though its clock was an hour ahead', async () => {
+    const run = await startedByHand('obey');
+    fs.appendFileSync(eventsFile(run.folder), heartbeat(100, Date.now() + 3_600_000));
+    await until(() => (run.state.lastEvent ?? 0) > Date.now());
+    await killed(run);
+    await until(() => run.status === 'failed');
+  });
+
+  it('and that was taken for dead goes on, though nobody reads its events', async () => {
+    const run = await startedByHand('obey');
+    await killed(run);
+    await until(() => run.status === 'failed');
+    await registry.scan();
+    run.releaseAfter(-1);
+    fs.appendFileSync(eventsFile(run.folder), heartbeat(100, Date.now()));
+    await run.refresh();
+    assert.strictEqual(run.status, 'running');
+  });
+
+  it('with a file that nobody can read stops nobody from seeing the others', async () => {
+    const run = await launched('complete');
+    await until(() => run.status === 'completed');
+    const odd = createRunFolder(runs(), { id: 'odd', ts: 1, argv: [], interpreter: 'python', configPath: 'c' });
+    for (const file of [metaFile(odd), eventsFile(odd), runFile(odd)]) fs.symlinkSync(file, file);
+    const other = createRunFolder(runs(), { id: 'other', ts: 2, argv: [], interpreter: 'python', configPath: 'c' });
+    await registry.lookAgain();
+    assert.deepStrictEqual(registry.runs.map(each => each.folder), [run.folder, other, odd]);
+    assert.strictEqual(registry.inFolder(odd)?.status, 'failed');
   });
 
   it('begins a new attempt when it is resumed', async () => {
