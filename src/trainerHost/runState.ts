@@ -536,10 +536,20 @@ export function* samplingSteps(series: Series, names: readonly SeriesName[], max
   const length = Math.max(0, to - from);
   if (length <= maximum) return Array.from({ length }, (_, index) => from + index);
   const measured = series.measured.filter(index => index >= from && index < to);
-  const gaps = evenly(series.oddIn({ from, to }).filter(index => names.some(name => series.isOdd(name, index))), Math.floor(maximum / 4));
+  const gaps = evenly(yield* oddOf(series, names, { from, to }), Math.floor(maximum / 4));
   const peaks = yield* peaksOf(series, varying.filter(name => names.includes(name)), maximum - 2 - gaps.length, { from, to });
   const chosen = new Set([from, ...peaks, ...gaps, ...measured, to - 1]);
   return [...chosen].sort((a, b) => a - b);
+}
+
+/** Where one of the numbers was NaN or infinite: of a run that has gone wrong, at every step. */
+function* oddOf(series: Series, names: readonly SeriesName[], range: IndexRange): Generator<void, number[]> {
+  const odd: number[] = [];
+  for (const [at, index] of series.oddIn(range).entries()) {
+    if (names.some(name => series.isOdd(name, index))) odd.push(index);
+    if (at % groupLength === 0) yield;
+  }
+  return odd;
 }
 
 const evenly = <T>(all: readonly T[], most: number): readonly T[] =>

@@ -229,19 +229,16 @@ export class SeriesFeed<Name extends SeriesName> implements IDisposable {
   private points = 0;
   private smoothed: SmoothedSeries<Name> | undefined;
   private making: Making<Name> | undefined;
+  /** There are steps that the last message did not have yet. */
+  isBehind = false;
 
-  /** `onReady`: there is something new after all, which was too much to do at once. */
+  /** `onReady`: there is something new after all, which was too much to do at once, or came meanwhile. */
   constructor(
     private readonly names: readonly Name[],
     private look = wholeRun,
     private readonly onReady = (): void => undefined,
   ) {
     this.smoothAs(look);
-  }
-
-  /** There is something new that is not done yet. */
-  get isBehind(): boolean {
-    return this.making !== undefined;
   }
 
   /** What is smoothed stays, where it is smoothed alike. */
@@ -257,7 +254,14 @@ export class SeriesFeed<Name extends SeriesName> implements IDisposable {
     this.smoothed = smoothing > 0 ? new SmoothedSeries(this.names, smoothing, this.onReady) : undefined;
   }
 
-  next({ series, generation }: RunState): SeriesMessage<Name> | undefined {
+  next(state: RunState): SeriesMessage<Name> | undefined {
+    const message = this.take(state);
+    this.isBehind = this.making !== undefined || state.series.length > this.length;
+    if (message && this.isBehind) setImmediate(this.onReady);
+    return message;
+  }
+
+  private take({ series, generation }: RunState): SeriesMessage<Name> | undefined {
     if (this.smoothed && !this.smoothed.has(series)) return undefined;
     if (this.making?.generation !== generation) this.giveUp();
     const making = (this.making ??= this.begin(series, generation));

@@ -15,7 +15,7 @@ export class RiskMapFeed implements IDisposable {
   private counts: number[] = [];
   private reading: InTurns<RiskMap> | undefined;
 
-  /** `onReady`: there is something new after all, which was too much to do at once. */
+  /** `onReady`: there is something new after all, which was too much to do at once, or came meanwhile. */
   constructor(private readonly onReady = (): void => undefined) {}
 
   next({ series, generation }: RunState, { from, to }: IndexRange): RiskMap | undefined {
@@ -23,7 +23,9 @@ export class RiskMapFeed implements IDisposable {
     if (!goesOn) this.beginAt(generation, from, to);
     if (!this.reading && to === this.read && goesOn) return undefined;
     const { result } = (this.reading ??= new InTurns(this.readTo(series, to), this.onReady));
-    if (result) this.reading = undefined;
+    if (!result) return undefined;
+    this.reading = undefined;
+    if (to > this.read) setImmediate(this.onReady);
     return result;
   }
 

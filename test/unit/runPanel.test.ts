@@ -78,9 +78,11 @@ describe('a series that is looked at in part', () => {
     grown(3, undefined, state);
     await until(() => told > 0);
     const first = feed.next(state);
-    assert.deepStrictEqual([first?.columns.step.at(-1), first?.replace, feed.isBehind, told], [100_000, true, false, 1]);
+    assert.deepStrictEqual([first?.columns.step.at(-1), first?.replace, feed.isBehind, told], [100_000, true, true, 1]);
+    await until(() => told > 1);
     assert.deepStrictEqual(first?.columns.step, sampleSteps(state.series, panelSeries, 1200, { from: 0, to: 100_000 }).map(index => index + 1));
     assert.deepStrictEqual(feed.next(state)?.columns.step, [100_001, 100_002, 100_003]);
+    assert.ok(!feed.isBehind);
     feed.lookAt(look([1, 90_000]));
     assert.strictEqual(feed.next(state), undefined);
     feed.lookAt(look([1, 4]));
@@ -226,13 +228,15 @@ describe('the map of risks', () => {
     const forgotten = new RiskMapFeed(() => assert.fail('nobody waits for it'));
     assert.strictEqual(forgotten.next(state, { from: 0, to: 400 }), undefined);
     forgotten.dispose();
-    await new Promise<void>(resolve => {
-      const feed = new RiskMapFeed(() => {
-        assert.strictEqual(total(feed.next(state, { from: 0, to: 400 })!.counts), 400);
-        resolve();
-      });
-      assert.strictEqual(feed.next(state, { from: 0, to: 400 }), undefined);
-    });
+    let [told, length] = [0, 400];
+    const feed = new RiskMapFeed(() => told++);
+    const next = () => feed.next(state, { from: 0, to: length });
+    assert.strictEqual(next(), undefined);
+    length = grown(3, undefined, state).series.length;
+    await until(() => told === 1);
+    assert.strictEqual(total(next()!.counts), 400);
+    await until(() => told === 2); // of what came meanwhile
+    assert.strictEqual(total(next()!.counts), 406); // two rows each
   });
 });
 
