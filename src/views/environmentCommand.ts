@@ -63,6 +63,7 @@ async function setUp(trainer: string, log: vscode.LogOutputChannel, onReady: () 
       },
     });
   });
+  if (!result) return;
   onReady();
   const done = result.changed ? l10n.t('The environment is ready.') : l10n.t('The environment is ready; nothing had to be done.');
   const start = l10n.t('Start Run');

@@ -34,9 +34,9 @@ async function save({ name, title, said, kind, extension, write }: Export): Prom
   if (!chosen) return;
   const file = chosen.fsPath;
   try {
-    await withProgress(l10n.t`Writing ${path.basename(file)}`, signal => write(file, signal));
+    const isWritten = await withProgress(l10n.t`Writing ${path.basename(file)}`, signal => write(file, signal).then(() => true));
+    if (!isWritten) return;
   } catch (error) {
-    if (error instanceof Error && error.name === 'AbortError') return;
     throw new UserError(l10n.t`${file} could not be written: ${errorText(error)}. Choose another place for it.`);
   }
   const open = l10n.t('Open');

@@ -95,7 +95,6 @@ function asked<K extends 'ScoreReport' | 'AnchoringReport'>(trainer: Trainer, co
   return withProgress(doing(path.basename(configuration.fsPath)), async (signal, report) => {
     const onLine = (line: string): void => report({ message: line.replace(/…$/, '').trim() });
     const ended = await runTrainer(trainer, [...command, configuration.fsPath, '--format', 'json'], path.dirname(configuration.fsPath), signal, onLine);
-    if (signal.aborted) return undefined;
     if (ended.code !== 0) throw new UserError(failureOf(ended));
     const checked = check(kind, JSON.parse(ended.stdout));
     if (!checked.ok) throw new Error(l10n.t`The trainer's report is not what was expected: ${checked.reason}`);

@@ -25,8 +25,7 @@ export function registerModelCommands({ context, log, registerCommand }: Service
   const work = async (title: string, file: vscode.Uri, args: string[]): Promise<string | undefined> => {
     const ended = await withProgress(title, async signal => {
       const trainer = { interpreter: await interpreterFor(file), folder: trainerFolder, secrets: await storedSecrets(context.secrets, undefined) };
-      const result = await runTrainer(trainer, args, path.dirname(file.fsPath), signal);
-      return signal.aborted ? undefined : result;
+      return runTrainer(trainer, args, path.dirname(file.fsPath), signal);
     });
     if (!ended) return undefined;
     if (ended.code === 0) return ended.stdout.trimEnd();

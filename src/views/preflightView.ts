@@ -35,7 +35,7 @@ export class PreflightView extends Disposable {
     try {
       const result = await withProgress(l10n.t`Checking ${name}`, async (signal, report) => {
         const python = await interpreterOptions(folderOf(configuration));
-        const found = await preflight({
+        return preflight({
           config: configuration.fsPath,
           python,
           trainerFolder: this.trainerFolder,
@@ -43,12 +43,12 @@ export class PreflightView extends Disposable {
           runsFolder: runsFolder(folderOf(configuration)),
           signal,
           onCheck: check => {
+            if (signal.aborted) return;
             checks.push(check);
             report({ message: check.title });
             show(true);
           },
         });
-        return signal.aborted ? undefined : found;
       });
       if (!result) {
         this.monitor.showChecks(null);
@@ -59,7 +59,6 @@ export class PreflightView extends Disposable {
       return result;
     } catch (error) {
       this.monitor.showChecks(null);
-      if (error instanceof Error && error.name === 'AbortError') return undefined;
       throw error;
     }
   }

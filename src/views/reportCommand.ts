@@ -86,28 +86,22 @@ async function offerToOpen(run: Run, file: vscode.Uri): Promise<void> {
   else if (!local || !(await vscode.env.openExternal(file))) await vscode.commands.executeCommand('revealInExplorer', file);
 }
 
-/** Undefined when the user cancelled. */
-async function readInput(run: Run, signal: AbortSignal, report: (text: string) => void): Promise<ReportInput | undefined> {
+async function readInput(run: Run, signal: AbortSignal, report: (text: string) => void): Promise<ReportInput> {
   const hold = run.hold();
   try {
     await run.refresh();
     await run.read(signal, share => report(`${Math.floor(100 * share)} %`));
-    if (signal.aborted) return undefined;
+    signal.throwIfAborted();
     report(l10n.t('which rows to read'));
     const rows = await notableRows(run, signal);
     const series = await readSeries(run.state);
-    return rows && inEnglish(() => reportInput(run, rows, series, Date.now()));
+    return inEnglish(() => reportInput(run, rows, series, Date.now()));
   } finally {
     hold.dispose();
   }
 }
 
-async function notableRows(run: Run, signal: AbortSignal): Promise<NotableRows | undefined> {
+async function notableRows(run: Run, signal: AbortSignal): Promise<NotableRows> {
   if (!fs.existsSync(eventsFile(run.folder))) return { riskiest: [], hardest: [] };
-  try {
-    return await readNotableRows(eventsFile(run.folder), run.state.series, signal);
-  } catch (error) {
-    if (signal.aborted) return undefined;
-    throw error;
-  }
+  return readNotableRows(eventsFile(run.folder), run.state.series, signal);
 }

@@ -40,17 +40,13 @@ function runOn({ current, runs }: RunRegistry, file: string): Run {
   ]);
 }
 
-/** Undefined when the user cancelled. */
-async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise<SeenRow[] | undefined> {
+async function stepsOf(run: Run, row: RowLocation, signal: AbortSignal): Promise<SeenRow[]> {
   const files = run.record?.datasets ?? [];
   const hold = run.hold();
   try {
-    await run.read();
+    await run.read(signal);
     const steps = await stepsOfRow(eventsFile(run.folder), run.state.series, row.hash, file => files[file]?.path === row.path, signal);
     if (steps.length > 0) return steps;
-  } catch (error) {
-    if (signal.aborted) return undefined;
-    throw error;
   } finally {
     hold.dispose();
   }
