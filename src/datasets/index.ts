@@ -177,7 +177,12 @@ export class DatasetFeature extends Disposable {
   /** Every flagged row of a file, open or not. */
   private async flaggedIn(file: string): Promise<RowLocation[]> {
     const open = vscode.workspace.textDocuments.find(document => document.fileName === file);
-    const report = open && this.annotations.get(open)?.annotations?.report;
+    const dataset = open && this.annotations.get(open);
+    if (dataset?.annotations?.scoring) {
+      const isSettled = await withProgress(l10n.t`Scoring ${path.basename(file)}`, () => dataset.settled().then(() => true));
+      if (!isSettled) return [];
+    }
+    const report = dataset?.annotations?.report;
     if (report) return report.flagged.map(row => locationOf(file, row));
     const names = await withProgress(l10n.t`Reading ${path.basename(file)}`, signal =>
       withTable(file, this.tables, async table => {
@@ -185,7 +190,7 @@ export class DatasetFeature extends Disposable {
         return table.call('names', { filter: 'flagged', order: 'file' }, Infinity);
       }),
     );
-    return names.map(name => ({ path: file, ...name }));
+    return (names ?? []).map(name => ({ path: file, ...name }));
   }
 
   /** Does something with the rows of one file after the other; without rows, with those of the selection. */
@@ -223,15 +228,18 @@ export class DatasetFeature extends Disposable {
     const document = await vscode.workspace.openTextDocument(uri);
     await vscode.window.showTextDocument(document);
     const name = path.basename(document.fileName);
-    const dataset = await withProgress(l10n.t`Scoring ${name}`, (signal, report) => {
+    const scored = await withProgress(l10n.t`Scoring ${name}`, async (signal, report) => {
       let reported = 0;
       signal.addEventListener('abort', () => this.annotations.get(document)?.cancelScoring());
-      return this.annotations.scoreAgain(document, ({ done, total }) => {
+      const dataset = await this.annotations.scoreAgain(document, ({ done, total }) => {
         const increment = Math.max(0, (100 * (done - reported)) / Math.max(total, 1));
         report({ message: isOne(total) ? l10n.t`${integer(done)} of ${integer(total)} row` : l10n.t`${integer(done)} of ${integer(total)} rows`, increment });
         reported = Math.max(reported, done);
       });
+      return { dataset };
     });
+    if (!scored) return;
+    const { dataset } = scored;
     if (!dataset) {
       throw new UserError(l10n.t`${name} is no dataset file, or judging rows is switched off for it.`, [
         { title: l10n.t('Open Settings'), command: 'workbench.action.openSettings', arguments: ['safeFinetuning.risk.enabled'] },

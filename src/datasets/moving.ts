@@ -12,6 +12,7 @@ import * as vscode from 'vscode';
 import type { RowLocation } from '../common/commands';
 import { errorText } from '../common/log';
 import { withProgress } from '../common/progress';
+import { showError } from '../common/registerCommand';
 import { UserError } from '../common/userError';
 import { findChangedBySaving } from './bytes';
 import { rangeOf, sourceOf } from './datasetDocument';
@@ -52,31 +53,32 @@ async function moveRowsOnDisk(rows: readonly RowLocation[], to: string, splitRow
   if (!isJsonLines(from) && !isParquet(from)) {
     throw new UserError(l10n.t`${name} is larger than 50 MB and neither JSON Lines nor Parquet: its rows cannot be moved. Mark them as reviewed, or write it as JSON Lines.`);
   }
-  const unsaved = vscode.workspace.textDocuments.find(({ fileName, isDirty }) => fileName === to && isDirty);
-  if (unsaved) throw new UserError(l10n.t`${nameTo} has unsaved changes. Save it first; nothing was moved.`);
+  const unsaved = vscode.workspace.textDocuments.find(({ fileName, isDirty }) => isDirty && (fileName === from || fileName === to));
+  if (unsaved) throw new UserError(l10n.t`${path.basename(unsaved.fileName)} has unsaved changes. Save it first; nothing was moved.`);
   const moved = await withProgress(l10n.t`Moving rows of ${name}`, async (signal, report) => {
     let reported = 0;
     const onProgress = (share: number): void => {
       report({ increment: 100 * (share - reported) });
       reported = share;
     };
-    const moving = isParquet(from) ? moveInParquet(rows, to, splitRows, signal) : moveOnDisk(rows, to, signal, onProgress);
-    return moving.catch((error: unknown) => {
-      if (signal.aborted) return undefined;
-      throw error;
-    });
+    const moved = await (isParquet(from) ? moveInParquet(rows, to, splitRows, signal) : moveOnDisk(rows, to, signal, onProgress));
+    if (signal.aborted) await undo(moved); // it was too late to interrupt it
+    return moved;
   });
-  if (!moved) return;
-  undoable.add(moved);
-  const undo = l10n.t('Undo');
-  const chosen = await vscode.window.showInformationMessage(rows.length === 1 ? l10n.t`Row moved to ${nameTo}.` : l10n.t`${rows.length} rows moved to ${nameTo}.`, undo);
-  undoable.delete(moved);
-  try {
-    if (chosen === undo) await moved.undo();
-  } finally {
-    await moved.forget();
-  }
+  if (moved) void offerUndo(moved, rows.length === 1 ? l10n.t`Row moved to ${nameTo}.` : l10n.t`${rows.length} rows moved to ${nameTo}.`);
 }
+
+/** Until the notification is dismissed. */
+async function offerUndo(moved: Moved, said: string): Promise<void> {
+  undoable.add(moved);
+  const title = l10n.t('Undo');
+  const chosen = await vscode.window.showInformationMessage(said, title);
+  undoable.delete(moved);
+  await (chosen === title ? undo(moved) : moved.forget());
+}
+
+/** Where that fails, the rows are where they were moved. */
+const undo = (moved: Moved): Promise<void> => moved.undo().catch(error => void showError(error)).finally(() => moved.forget());
 
 async function moveRows(rows: readonly RowLocation[], to: string, splitRows: SplitRows): Promise<void> {
   if ((await needsViewer(rows[0]!.path)) || (await needsViewer(to))) return moveRowsOnDisk(rows, to, splitRows);

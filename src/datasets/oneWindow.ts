@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
-import { chmod, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { access, chmod, constants, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import { takeLock } from '../common/fileLock';
@@ -57,8 +57,10 @@ async function textOf(file: string): Promise<string> {
 /** The file that a link leads to. */
 export const realPath = (file: string): Promise<string> => realpath(file).catch(() => file);
 
-/** A new file in its place would not need the permission that somebody took away from it. */
+/** A new file in its place would not need the permission that somebody took away from it, or never gave. */
 export async function refuseReadOnly(file: string): Promise<void> {
   const found = await stat(file).catch(() => undefined); // one that is not there yet
-  if (found && (found.mode & 0o222) === 0) throw new UserError(l10n.t`${path.basename(file)} is read-only, so nothing was done. Allow it to be written, and try again.`);
+  if (!found) return;
+  const mayWrite = await access(file, constants.W_OK).then(() => (found.mode & 0o222) > 0, () => false);
+  if (!mayWrite) throw new UserError(l10n.t`${path.basename(file)} is read-only, so nothing was done. Allow it to be written, and try again.`);
 }

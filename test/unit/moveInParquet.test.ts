@@ -70,6 +70,22 @@ describe('rows of a Parquet file', () => {
     assert.deepEqual(contents(), ['abcdefg', 'xy']);
   });
 
+  it('move while those of another file hang', async () => {
+    const other = path.join(folder, 'other.parquet');
+    writeFileSync(other, 'xyz');
+    let goOn = (): void => undefined;
+    const hanging: SplitRows = async (split, of) => {
+      await new Promise<void>(resolve => (goOn = resolve));
+      await splitLetters(split, of);
+    };
+    const stuck = moveInParquet([{ ...rows(1)[0]!, path: other }], path.join(folder, 'other.quarantine.parquet'), hanging, signal);
+    await (await moveInParquet(rows(1), quarantine, splitLetters, signal)).forget();
+    goOn();
+    await (await stuck).undo();
+    assert.deepEqual(contents(), ['bcdef', 'a']);
+    rmSync(other);
+  });
+
   it('stay in a file that is read-only, and out of one', async () => {
     for (const file of [dataset, quarantine]) {
       writeFileSync(quarantine, 'xy');

@@ -192,6 +192,7 @@ describe('rows of a file that no document holds', function () {
     writeFileSync(dataset, content);
     const [first, second] = await namesOf(dataset);
     await assert.rejects(moveOnDisk([first!, { ...second!, hash: first!.hash }], quarantine, signal, () => undefined), /large\.jsonl, line 2: the row has been edited/);
+    await assert.rejects(moveOnDisk([second!, { ...first!, hash: second!.hash }], quarantine, signal, () => undefined), /large\.jsonl, line 1: the row has been edited/);
     const cancelled = new AbortController();
     await assert.rejects(moveOnDisk([first!], quarantine, cancelled.signal, () => cancelled.abort()), { name: 'AbortError' });
     assert.equal(readFileSync(dataset, 'utf8'), content);

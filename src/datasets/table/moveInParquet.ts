@@ -3,7 +3,7 @@
  * the old ones; here they change places. The old ones are kept until nobody can want them back.
  */
 import { randomUUID } from 'node:crypto';
-import { access, chmod, constants, copyFile, link, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, link, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as l10n from '@vscode/l10n';
 import type { RowLocation } from '../../common/commands';
@@ -85,10 +85,7 @@ class Exchange {
   async swapIn(like: string): Promise<void> {
     if ((await stampIfThere(this.file)) !== this.before) throw new UserError(l10n.t`${path.basename(this.file)} has changed meanwhile, so nothing was moved. Try again.`);
     await chmod(this.beside, (await stat(this.before ? this.file : like)).mode);
-    if (this.before) {
-      await access(this.file, constants.W_OK); // a file can be replaced that must not be written
-      await link(this.file, this.kept).catch(() => copyFile(this.file, this.kept));
-    }
+    if (this.before) await link(this.file, this.kept).catch(() => copyFile(this.file, this.kept));
     await rename(this.beside, this.file);
     this.after = await stampIfThere(this.file);
   }

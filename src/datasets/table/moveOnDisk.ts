@@ -34,19 +34,19 @@ interface Stretch {
   text: string;
 }
 
-/** One move after the other in this window: two at once would each write a file without what the other moved. */
-let lastMove: Promise<unknown> = Promise.resolve();
+/** One move of a dataset after the other in this window: two at once would each write a file without what the other moved. */
+const lastMoves = new Map<string, Promise<unknown>>();
 
 /** Does it with the files that links lead to, once the move before has ended. Rejects where one is read-only. */
-export function inTurn(rows: readonly RowLocation[], to: string, move: (from: string, to: string) => Promise<Moved>): Promise<Moved> {
-  const moving = lastMove.then(async () => {
-    const files = [await realPath(rows[0]!.path), await realPath(to)] as const;
+export async function inTurn(rows: readonly RowLocation[], to: string, move: (from: string, to: string) => Promise<Moved>): Promise<Moved> {
+  const files = [await realPath(rows[0]!.path), await realPath(to)] as const;
+  const [first] = [...files].sort() as [string, string];
+  const moving = (lastMoves.get(first) ?? Promise.resolve()).then(async () => {
     for (const file of files) await refuseReadOnly(file);
-    const [first] = [...files].sort() as [string, string];
     const moved = await alone(first, () => move(...files));
     return { undo: () => alone(first, () => moved.undo()), forget: () => moved.forget() };
   });
-  lastMove = moving.catch(() => undefined);
+  lastMoves.set(first, moving.catch(() => undefined));
   return moving;
 }
 
@@ -101,7 +101,7 @@ async function findLines(file: string, rows: readonly RowLocation[], signal: Abo
         const hash = wanted.get(line);
         if (hash === undefined) continue;
         const read = source.format.read(text);
-        if (!('row' in read) || read.row.hash !== hash) break;
+        if (!('row' in read) || read.row.hash !== hash) throw goneMeanwhile(file, line);
         wanted.delete(line);
         found.push({ start: offset, end: offset + size, text });
       }
@@ -113,10 +113,13 @@ async function findLines(file: string, rows: readonly RowLocation[], signal: Abo
     await source.close();
   }
   const [missing] = wanted.keys();
-  if (missing !== undefined) throw new UserError(l10n.t`${path.basename(file)}, line ${missing}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
+  if (missing !== undefined) throw goneMeanwhile(file, missing);
   await endOfLines(file, found);
   return found;
 }
+
+const goneMeanwhile = (file: string, line: number): UserError =>
+  new UserError(l10n.t`${path.basename(file)}, line ${line}: the row has been edited or removed meanwhile, so nothing was moved. Try again.`);
 
 /** Each line goes with its end. */
 async function endOfLines(file: string, lines: Stretch[]): Promise<void> {
