@@ -1,7 +1,7 @@
 /** What a report is made of: plain values, so that it can be made without a run, an editor or a disk. */
 import type { DatasetRead, EvaluationMetrics, RunRecord } from '../protocol/messages';
 import type { NotableRows } from '../trainerHost/notableRows';
-import type { SeriesName } from '../trainerHost/runState';
+import type { SeriesName } from '../trainerHost/series';
 
 export interface ReportInput {
   id: string;

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { Pace } from '../common/pace';
 import type { Batch } from '../protocol/messages';
 import { LineDecoder, LineParser } from './eventTail';
-import type { Series } from './runState';
+import type { Series } from './series';
 
 const chunkBytes = 512 * 1024;
 

@@ -1,7 +1,7 @@
 /** The rows of a run that somebody should read: the riskiest, and those that pulled the model hardest. Never their text. */
 import { rowsOf, stepsThatCount } from './batches';
 import { PullsSoFar } from './rowPull';
-import type { Series } from './runState';
+import type { Series } from './series';
 
 export interface NotableRow {
   /** Index into the run's datasets. */

@@ -1,7 +1,7 @@
 /** How far each row of a run pulled the model away from its safe reference, from the events of the run. */
 import type { RowColumns } from '../protocol/messages';
 import { stepsThatCount } from './batches';
-import type { Series } from './runState';
+import type { Series } from './series';
 
 export interface RowPull {
   /** Mean KL(reference ‖ model) in nats a token, over the steps in which the row was regularised. */

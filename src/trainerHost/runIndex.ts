@@ -10,7 +10,8 @@ import { protocolFingerprint } from '../protocol/eventTypes';
 import { blockLength, mostBlockBytes, type StoredBlock } from './column';
 import { parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { eventsFile, indexFile } from './runFolder';
-import { RunState, Series, type EventCounts } from './runState';
+import { RunState, type EventCounts } from './runState';
+import { Series } from './series';
 
 /** Counts up when what is kept, or what follows from the same events, changes otherwise than by its names. */
 const indexVersion = 2;

@@ -1,5 +1,5 @@
 /** What the extension and every page with charts say to each other about a run's series. */
-import type { SeriesName } from '../trainerHost/runState';
+import type { SeriesName } from '../trainerHost/series';
 
 /** `null` where a value is missing. */
 export type Columns<Name extends SeriesName> = Record<Name, (number | null)[]>;

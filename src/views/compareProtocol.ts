@@ -1,7 +1,7 @@
 /** Everything that the extension and the page that compares runs say to each other. */
 import type { EvaluationMetrics } from '../protocol/messages';
 import type { RunStatus } from '../trainerHost/runFolder';
-import type { SeriesName } from '../trainerHost/runState';
+import type { SeriesName } from '../trainerHost/series';
 import type { Look, SeriesMessage } from './chartProtocol';
 import type { Difference } from './configDifference';
 

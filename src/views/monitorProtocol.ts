@@ -5,7 +5,8 @@ import type { EvaluationMetrics, RowProblem } from '../protocol/messages';
 import type { StepRow } from '../trainerHost/batches';
 import type { Fix, PreflightCheck } from '../trainerHost/preflight';
 import type { RunStatus, SafetyToken } from '../trainerHost/runFolder';
-import type { PhaseProgress, SeriesName } from '../trainerHost/runState';
+import type { PhaseProgress } from '../trainerHost/runState';
+import type { SeriesName } from '../trainerHost/series';
 import type { SeriesMessage } from './chartProtocol';
 
 /** How the run stands now; small, sent with every change. */

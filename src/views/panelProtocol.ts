@@ -1,5 +1,5 @@
 /** Everything that the extension and the page of a run's panel say to each other. */
-import { riskBins, type SeriesName } from '../trainerHost/runState';
+import { riskBins, type SeriesName } from '../trainerHost/series';
 import type { Look } from './chartProtocol';
 import type { BatchMessage, MonitorCommand, RunMessage } from './monitorProtocol';
 import type { RangeRow } from './rangeRows';

@@ -1,5 +1,5 @@
 /** How many rows of which risk there were over the steps, few enough columns to draw. Pure. */
-import { riskBins } from '../trainerHost/runState';
+import { riskBins } from '../trainerHost/series';
 
 export interface RiskMap {
   /** The first and the last step of each column. */

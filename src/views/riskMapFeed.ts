@@ -1,7 +1,8 @@
 /** The map of risks of one page, as it grows. Pure. */
 import type { IDisposable } from '../common/disposable';
 import { InTurns } from '../common/pace';
-import { riskBins, type IndexRange, type RunState, type Series } from '../trainerHost/runState';
+import type { RunState } from '../trainerHost/runState';
+import { riskBins, type IndexRange, type Series } from '../trainerHost/series';
 import type { RiskMap } from './riskMap';
 
 const mostColumns = 160;

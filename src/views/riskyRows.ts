@@ -1,6 +1,6 @@
 /** The rows of a run that were risky when they were trained on: the last few, for the monitor. */
 import type { Run } from '../trainerHost/run';
-import type { Series } from '../trainerHost/runState';
+import type { Series } from '../trainerHost/series';
 import { batchRows, fileNames, thresholdOf } from './monitorModel';
 import type { RiskyRow, RiskyRowsMessage } from './monitorProtocol';
 

@@ -1,5 +1,5 @@
 /** Series as the lines of a table, every step of them. Pure. */
-import { riskBins, type IndexRange, type Series, type SeriesName } from '../trainerHost/runState';
+import { riskBins, type IndexRange, type Series, type SeriesName } from '../trainerHost/series';
 import type { Look } from './chartProtocol';
 import type { Cell } from './csv';
 

@@ -2,7 +2,7 @@
 import type { IDisposable } from '../common/disposable';
 import { Pace } from '../common/pace';
 import { Column } from '../trainerHost/column';
-import { varying, type Series, type SeriesName } from '../trainerHost/runState';
+import { varying, type Series, type SeriesName } from '../trainerHost/series';
 
 /** At the clock. */
 const stepsBetweenLooks = 64;

@@ -1,5 +1,7 @@
 import assert from 'node:assert';
-import { RunState, sampleSteps, Series } from '../../src/trainerHost/runState';
+import { RunState } from '../../src/trainerHost/runState';
+import { sampleSteps } from '../../src/trainerHost/sampling';
+import { Series } from '../../src/trainerHost/series';
 import { panelSeries } from '../../src/views/panelProtocol';
 import { at, attempt, batch, budget, measurement } from './batches';
 
