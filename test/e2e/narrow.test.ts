@@ -1,13 +1,10 @@
 /** The views where there is little room: a side bar of 200 pixels, and a browser that shows everything twice as large. */
 import assert from 'node:assert';
-import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Frame } from 'playwright-core';
-import { inRoot, python } from '../../scripts/paths.mjs';
-import { pythonEnvironment } from '../../scripts/run.mjs';
 import { assertAccessible } from './accessibility';
-import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, Webview, Workbench } from './workbench';
+import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, train, until, Webview, Workbench } from './workbench';
 
 const sideBarPixels = 200;
 
@@ -23,17 +20,12 @@ describe('where there is little room', () => {
     fs.writeFileSync(path.join(folder, 'harmless.jsonl'), `${lines.slice(0, 20).join('\n')}\n`);
     const training = { maxSteps: 24, batchSize: 4, maxLength: 128 };
     const dataset = { path: 'harmless.jsonl', heldOutPath: 'heldout.jsonl' };
-    train(tinyConfiguration(folder, { method: 'adaptive', training, safetyTokens: {} }, 'a-rather-long-name-of-a-configuration.finetune.json'));
-    train(tinyConfiguration(folder, { method: 'standard', training, dataset }, 'harmless.finetune.json'));
+    await train(folder, tinyConfiguration(folder, { method: 'adaptive', training, safetyTokens: {} }, 'a-rather-long-name-of-a-configuration.finetune.json'));
+    await train(folder, tinyConfiguration(folder, { method: 'standard', training, dataset }, 'harmless.finetune.json'));
     workbench = await Workbench.open(folder);
   });
   after(() => workbench?.close());
 
-  const train = (configuration: string) =>
-    execFileSync(python, ['-m', 'safe_finetuning', 'train', path.join(folder, configuration)], {
-      env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
-      stdio: 'pipe',
-    });
   const long = () => workbench.runs.filter({ hasText: 'a-rather-long-name' });
   const sideBarWidth = async () => (await workbench.page.locator('#workbench\\.parts\\.sidebar').boundingBox())!.width;
   const narrowSideBar = async () => {

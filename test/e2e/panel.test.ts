@@ -1,13 +1,10 @@
 /** The run panel and the comparison of runs: from a curve to the rows behind it, in an editor tab. */
 import assert from 'node:assert';
-import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Locator } from 'playwright-core';
-import { inRoot, python } from '../../scripts/paths.mjs';
-import { pythonEnvironment } from '../../scripts/run.mjs';
 import { assertAccessible } from './accessibility';
-import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Webview, Workbench } from './workbench';
+import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, train, until, userSettings, Webview, Workbench } from './workbench';
 
 const steps = 160;
 
@@ -21,17 +18,12 @@ describe('the run panel', () => {
     this.timeout(480_000); // two runs and a window
     folder = tinyWorkspace('panel');
     const training = { maxSteps: steps, batchSize: 4, maxLength: 128 };
-    train(tinyConfiguration(folder, { method: 'standard', training }, 'plain.finetune.json'));
-    train(tinyConfiguration(folder, { method: 'adaptive', training: { ...training, learningRate: 1e-3 } }, 'held.finetune.json'));
+    await train(folder, tinyConfiguration(folder, { method: 'standard', training }, 'plain.finetune.json'));
+    await train(folder, tinyConfiguration(folder, { method: 'adaptive', training: { ...training, learningRate: 1e-3 } }, 'held.finetune.json'));
     workbench = await Workbench.open(folder);
   });
   after(() => workbench?.close());
 
-  const train = (configuration: string) =>
-    execFileSync(python, ['-m', 'safe_finetuning', 'train', path.join(folder, configuration)], {
-      env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
-      stdio: 'pipe',
-    });
   /** As a user does it: what is open is written down first. */
   const reloadWindow = async () => {
     const loaded = workbench.page.waitForEvent('load');

@@ -1,13 +1,10 @@
 /** A run from its configuration to its result, with a real trainer on a tiny model. */
 import assert from 'node:assert';
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { inRoot, python } from '../../scripts/paths.mjs';
-import { pythonEnvironment } from '../../scripts/run.mjs';
 import type { CheckpointSaved, Evaluated, RunRecord } from '../../src/protocol/messages';
 import { assertAccessible } from './accessibility';
-import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Workbench } from './workbench';
+import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, train, until, userSettings, Workbench } from './workbench';
 
 const steps = 500;
 
@@ -314,16 +311,12 @@ describe('a run', () => {
       evaluation: { ...prompts, atCheckpoints: true, maxAttackSuccess: 0 },
     };
     const name = tinyConfiguration(folder, changes, 'plain.finetune.json');
-    const trainer = spawn(python, ['-m', 'safe_finetuning', 'train', path.join(folder, name)], {
-      env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
-      stdio: 'ignore',
-    });
-    const ended = new Promise<number | null>(resolve => trainer.once('exit', resolve));
+    const training = train(folder, name);
     const entry = workbench.page.locator('.pane .monaco-list-row', { hasText: 'plain · standard' });
     await entry.click();
     await workbench.monitor.page.locator('h1', { hasText: 'plain' }).waitFor();
     await workbench.monitor.status('Completed').waitFor();
-    assert.strictEqual(await ended, 0);
+    await training;
     await workbench.monitor.page.locator('.chart', { hasText: 'Attack success' }).waitFor(); // at its checkpoints
   });
 
@@ -332,9 +325,9 @@ describe('a run', () => {
     const started = [['one', 'standard'], ['two', 'kl']].map(([name, method]) => {
       tinyConfiguration(folder, { method, training: { maxSteps: 5000, batchSize: 4, maxLength: 128 } }, `${name}.finetune.json`);
       const runFolder = path.join(runsFolder(), name!);
-      const arguments_ = ['-m', 'safe_finetuning', 'train', path.join(folder, `${name}.finetune.json`), '--run-folder', runFolder];
-      const trainer = spawn(python, arguments_, { env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') }, stdio: 'ignore' });
-      return { runFolder, trainer, ended: new Promise(resolve => trainer.once('exit', resolve)) };
+      const training = train(folder, `${name}.finetune.json`, '--run-folder', runFolder);
+      const ended = training.then(() => 'it was done', ({ message }: Error) => message);
+      return { runFolder, training, ended };
     });
     try {
       const others = monitor.page.locator('.other');
@@ -350,9 +343,10 @@ describe('a run', () => {
       await monitor.page.locator('h1', { hasText: other.split(' · ')[0]! }).waitFor();
       await others.locator('.name', { hasText: shown }).waitFor();
     } finally {
-      for (const { trainer, runFolder, ended } of started) {
-        trainer.kill('SIGKILL');
-        await ended;
+      for (const { training, runFolder, ended } of started) {
+        const isRunning = training.child.kill('SIGKILL');
+        const end = await ended;
+        assert.ok(isRunning, `${runFolder} had ended before: ${end}`);
         fs.rmSync(runFolder, { recursive: true });
       }
     }

@@ -4,10 +4,8 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { inRoot, python } from '../../scripts/paths.mjs';
-import { pythonEnvironment } from '../../scripts/run.mjs';
 import { assertAccessible } from './accessibility';
-import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, until, userSettings, Webview, Workbench } from './workbench';
+import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, train, until, userSettings, Webview, Workbench } from './workbench';
 
 const reference = 'I\'m sorry, but I can\'t help with that.';
 
@@ -25,8 +23,7 @@ describe('a model that is tried', () => {
     fs.writeFileSync(path.join(folder, 'rows.jsonl'), Array.from({ length: 40 }, (_, i) => `${row(`Question ${i}?`)}\n`).join(''));
     const training = { maxSteps: 150, batchSize: 8, maxLength: 96, learningRate: 0.005 };
     const name = tinyConfiguration(folder, { method: 'standard', training, lora: null, evaluation: { enabled: false }, canary: null, device: 'cpu' });
-    const env = { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') };
-    await promisify(execFile)(python, ['-m', 'safe_finetuning', 'train', path.join(folder, name)], { env });
+    await train(folder, name);
     workbench = await Workbench.open(folder);
   });
   after(() => workbench?.close());

@@ -1,9 +1,10 @@
 /** The real workbench, with the packaged extension, as a user sees and drives it. */
 import assert from 'node:assert';
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import type { Browser, Frame, FrameLocator, Locator, Page } from 'playwright-core';
 import { inRoot, python, screenshots, vsix } from '../../scripts/paths.mjs';
 import { pythonEnvironment } from '../../scripts/run.mjs';
@@ -75,6 +76,13 @@ export function tinyConfiguration(folder: string, changes: Record<string, unknow
   fs.writeFileSync(path.join(folder, name), JSON.stringify(configuration, null, 2));
   return name;
 }
+
+/** A run as a command line starts it. Rejects with what the trainer said where it fails. */
+export const train = (folder: string, configuration: string, ...options: string[]) =>
+  promisify(execFile)(python, ['-m', 'safe_finetuning', 'train', path.join(folder, configuration), ...options], {
+    env: { ...process.env, ...pythonEnvironment, PYTHONPATH: inRoot('trainer') },
+    maxBuffer: Infinity,
+  });
 
 /** A window of the editor on a folder. */
 export class Workbench {
