@@ -15,17 +15,38 @@ export function decode(bytes: Uint8Array): { text: string; invalidAt?: number } 
   return { text, invalidAt: encoded.toString('utf8', 0, at).length };
 }
 
+export const LF = 0x0a;
+export const CR = 0x0d;
+
+/** Finds the ends of lines as an editor does: LF, CR LF, or CR alone. */
+export class LineEnds {
+  private lf = -1;
+  private cr = -1;
+
+  constructor(private readonly bytes: Uint8Array) {}
+
+  /** The next one at `start` or behind: where it is, and where the next line begins. To be asked in ascending order. */
+  next(start: number): { end: number; after: number } | undefined {
+    const { bytes } = this;
+    if (this.lf < start) this.lf = orEnd(bytes.indexOf(LF, start));
+    if (this.cr < start) this.cr = orEnd(bytes.indexOf(CR, start)); // once, where there is none
+    const end = Math.min(this.lf, this.cr);
+    if (end === Infinity) return undefined;
+    return { end, after: end + (this.lf === end + 1 && this.cr === end ? 2 : 1) };
+  }
+}
+
+const orEnd = (index: number): number => (index < 0 ? Infinity : index);
+
 /** The lines of a file's bytes, without their ends. */
 export function* splitBytes(bytes: Uint8Array): Generator<Uint8Array> {
-  const LF = 0x0a;
-  const CR = 0x0d;
+  const ends = new LineEnds(bytes);
   let start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
-  while (start <= bytes.length) {
-    const newline = bytes.indexOf(LF, start);
-    const end = newline < 0 ? bytes.length : newline;
-    yield bytes.subarray(start, newline > start && bytes[end - 1] === CR ? end - 1 : end);
-    start = end + 1;
+  for (let found = ends.next(start); found; found = ends.next(start)) {
+    yield bytes.subarray(start, found.end);
+    start = found.after;
   }
+  yield bytes.subarray(start);
 }
 
 /** The first line (from 1) that an editor would not write back as it is on the disk, and what it would change. */

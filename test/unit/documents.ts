@@ -6,9 +6,9 @@ import { findUndecodable, readDocument, type Reading } from '../../src/datasets/
 const { signal } = new AbortController();
 
 export function sourceOf(text: string): TextSource {
-  const lines = text.split(/(?<=\n)/);
-  if (text === '' || text.endsWith('\n')) lines.push('');
-  return { lineCount: lines.length, lineAt: index => lines[index]!.replace(/\r?\n$/, ''), textOf: (from, to) => lines.slice(from, to).join('') };
+  const lines = text.split(/(?<=\n|\r(?!\n))/);
+  if (text === '' || /[\r\n]$/.test(text)) lines.push('');
+  return { lineCount: lines.length, lineAt: index => lines[index]!.replace(/(\r\n|\r|\n)$/, ''), textOf: (from, to) => lines.slice(from, to).join('') };
 }
 
 export const readText = (text: string, file = 'rows.jsonl', previous?: Reading): Promise<Reading> =>

@@ -57,7 +57,7 @@ describe('rows of a dataset', () => {
     fc.assert(fc.property(pieces, (parts) => {
       const whole = parts.join('');
       const lines = [...splitBytes(Buffer.from(whole))].map((bytes) => Buffer.from(bytes).toString());
-      assert.deepEqual(lines, whole.replace(/^\ufeff/, '').split(/\r?\n/));
+      assert.deepEqual(lines, whole.replace(/^\ufeff/, '').split(/\r\n|\r|\n/));
     }));
   });
 
@@ -169,8 +169,10 @@ describe('rows of a dataset', () => {
     const token = fc.constantFrom('a', 'Hello', '"', '""', ' ', ',', ',', ';', '\t', '\n', '\n', '\r\n', '\r', '"x, y"', '"two\nlines"', '"a""b"', '\0', 'é👋', '\u2028');
     const header = fc.constantFrom('prompt,completion\n', 'prompt,completion\n', '"prompt";completion\r\n', 'prompt\tcompletion\n', '\n,prompt,completion\r', 'prompt,prompt,completion\n', '');
     const table = fc.tuple(header, fc.array(token, { maxLength: 20 })).map(([first, rest]) => first + rest.join(''));
+    const line = fc.oneof({ weight: 3, arbitrary: good.map(row => JSON.stringify(row)) }, fc.array(token, { maxLength: 4 }).map(parts => parts.join('')), value, fc.constantFrom('', ' \t', '\ufeff', '{"prompt": "p", "completion": "c"', '{"prompt": "p",\r"completion": "c"}', '{"prompt": "p", "completion": "\\ud83d"}'));
+    const lines = fc.array(fc.tuple(line, fc.constantFrom('\n', '\n', '\r\n', '\r', '\n\r')), { maxLength: 6 }).map(parts => parts.map(([text, end]) => text + end).join(''));
     const files: Record<string, string> = {};
-    for (const [extension, contents] of [['json', json], ['csv', table], ['tsv', table]] as const) {
+    for (const [extension, contents] of [['jsonl', lines], ['json', json], ['csv', table], ['tsv', table]] as const) {
       fc.sample(contents, { numRuns: 10_000, seed: 2 }).forEach((text, index) => {
         files[`${index}.${extension}`] = text;
       });
@@ -194,7 +196,7 @@ describe('rows of a dataset', () => {
     const counts: Record<string, number> = {};
     const sorted = (found: [number, string][]) => found.sort(([a, x], [b, y]) => a - b || (x < y ? -1 : 1));
     for (const [name, text] of Object.entries(files)) {
-      const { records, broken } = await readText(text, name);
+      const { records, broken } = await readText(text.replace(/^\ufeff/, ''), name); // as an editor opens it
       const rows = records.flatMap(({ start, read }): [number, string][] => ('hash' in read ? [[start.line + 1, read.hash]] : []));
       const problems = records.flatMap(({ start, read }): [number, string][] => ('problem' in read ? [[start.line + 1, read.problem.code]] : []));
       assert.deepEqual(broken ? 'broken' : [...sorted(rows), ...sorted(problems)], byTrainer[name], `${name}: ${JSON.stringify(text)}`);
@@ -203,7 +205,7 @@ describe('rows of a dataset', () => {
         counts[key] = (counts[key] ?? 0) + 1;
       }
     }
-    const kinds = ['.json row', '.json broken', '.json no-conversation', '.csv row', '.csv ragged', '.csv quote', '.csv nul', '.csv broken', '.tsv row', '.tsv ragged'];
+    const kinds = ['.jsonl row', '.jsonl not-json', '.jsonl not-object', '.jsonl no-conversation', '.jsonl nul', '.json row', '.json broken', '.json no-conversation', '.csv row', '.csv ragged', '.csv quote', '.csv nul', '.csv broken', '.tsv row', '.tsv ragged'];
     assert.deepEqual(kinds.filter(kind => (counts[kind] ?? 0) < 50), [], JSON.stringify(counts));
   }).timeout(120_000);
 

@@ -77,6 +77,26 @@ describe('the table of a dataset file', function () {
     assert.equal(table.summary().counts.malformed, 0);
   });
 
+  it('has the lines that an editor has, whatever ends them and wherever a part of the file does', async () => {
+    const part = 1 << 20;
+    for (const end of ['\n', '\r\n', '\r', '\n\r', '\r\r\n']) {
+      for (const length of [part - 2, part - 1, part, part + 1]) {
+        const content = `${'x'.repeat(length)}${end}${line('b')}${end}${end}${line('c')}${end}`;
+        const expected = content.split(/\r\n|\r|\n/).flatMap((text, index) => (text ? [[index + 1, text]] : []));
+        const source = await openSource(write('ends.jsonl', content), path.join(folder, 'spool'));
+        const found: [number, string][] = [];
+        for await (const { records } of source.records()) {
+          for (const record of records) {
+            assert.equal(source.textAt(record.offset, record.size).text, record.text);
+            found.push([record.line, record.text]);
+          }
+        }
+        await source.close();
+        assert.deepEqual(found, expected, `${length} ${JSON.stringify(end)}`);
+      }
+    }
+  });
+
   it('reads a file that is removed or cut meanwhile as far as it goes, and says so instead of showing its rows', async () => {
     const lines = Array.from({ length: 40_000 }, (_, index) => line(`prompt ${index}`));
     for (const [name, harm] of [['removed.jsonl', rmSync], ['cut.jsonl', (file: string) => truncateSync(file, 100)]] as const) {
@@ -160,7 +180,7 @@ describe('rows of a file that no document holds', function () {
 
   it('move to quarantine and back, all others as they were, and an undo brings every byte back', async () => {
     const text = fc.string({ unit: 'grapheme', maxLength: 20 });
-    const end = fc.constantFrom('\n', '\r\n', '\n\n', '\n \t\n');
+    const end = fc.constantFrom('\n', '\r\n', '\r', '\n\n', '\n \t\n');
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(text, end, fc.boolean()), { minLength: 1, maxLength: 12 }), fc.boolean(), fc.boolean(), async (rows, endsWithLine, bom) => {
         const content = (bom ? '\ufeff' : '') + rows.map(([said, lineEnd], index) => row(said) + (index < rows.length - 1 || endsWithLine ? lineEnd : '')).join('');

@@ -56,14 +56,14 @@ def read_records(path: Path, data: bytes) -> Iterator[Record]:
 
 
 def _json_lines(path: Path, data: bytes) -> Iterator[Record]:
-    for line, raw in enumerate(_without_mark(data).split(b"\n"), start=1):
-        if not raw.strip(b" \t\r"):
+    for line, raw in enumerate(_without_mark(data).splitlines(), start=1):
+        if not raw.strip(b" \t"):
             continue
         try:
-            value: Any = _object(from_json(_line_text(raw.removesuffix(b"\r"))))
+            value: Any = _object(from_json(_line_text(raw)))
         except Invalid as invalid:
             value = invalid
-        yield Record(line, 1 + len(raw) - len(raw.lstrip(b" \t\r")), value)
+        yield Record(line, 1 + len(raw) - len(raw.lstrip(b" \t")), value)
 
 
 def _line_text(line: bytes) -> str:
@@ -120,7 +120,7 @@ def _is_one_value(data: bytes) -> bool:
     if not begin.startswith(b"{"):
         return begin.startswith(b"[")
     try:
-        first = JSON.decode(begin.split(b"\n", 1)[0].decode("utf-8", "replace"))
+        first = JSON.decode(begin.split(b"\n", 1)[0].split(b"\r", 1)[0].decode("utf-8", "replace"))
     except (json.JSONDecodeError, Invalid, RecursionError):
         return True
     return isinstance(first.get("data"), list)

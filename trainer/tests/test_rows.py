@@ -50,7 +50,7 @@ def test_missing_and_empty_files_say_what_to_do(tmp_path):
 KEYS = ["messages", "role", "content", "conversations", "from", "value", "prompt", "completion", "input"]
 KEYS += ["instruction", "output", "history", "system", "type", "text", "tool_calls"]
 LINES = st.one_of(
-    st.binary(max_size=60).map(lambda b: b.replace(b"\n", b"")),
+    st.binary(max_size=60).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b"")),
     st.recursive(
         st.none()
         | st.booleans()
@@ -63,12 +63,12 @@ LINES = st.one_of(
 )
 
 
-@given(st.lists(LINES, max_size=8))
-def test_no_line_is_lost(tmp_path_factory, lines):
+@given(st.lists(LINES, max_size=8), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_no_line_is_lost(tmp_path_factory, lines, line_end):
     path = tmp_path_factory.mktemp("fuzz") / "rows.jsonl"
-    path.write_bytes(b"\n".join(lines))
-    written = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    expected = [i for i, line in enumerate(written, start=1) if line.strip(b" \t\r")]
+    path.write_bytes(line_end.join(lines))
+    written = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(line_end)
+    expected = [i for i, line in enumerate(written, start=1) if line.strip(b" \t")]
     if not expected:
         with pytest.raises(UserError):
             read_dataset(path)

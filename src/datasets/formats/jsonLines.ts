@@ -16,7 +16,7 @@ export async function scanJsonLines({ lineCount, lineAt }: LineSource, { names, 
   const records: RecordText[] = [];
   for (let line = 0; line < lineCount; line++) {
     const text = lineAt(line);
-    if (/[^ \t\r]/.test(text)) records.push({ start: { line, character: 0 }, text });
+    if (/[^ \t]/.test(text)) records.push({ start: { line, character: 0 }, text });
     await pace.step(signal);
   }
   return { format: jsonLines(names), records, broken: undefined, announced: names !== undefined };

@@ -125,7 +125,7 @@ const goneMeanwhile = (file: string, line: number): UserError =>
 async function endOfLines(file: string, lines: Stretch[]): Promise<void> {
   for (const line of lines) {
     const after = await bytesAt(file, line.end, 2);
-    line.end += after.startsWith('\r\n') ? 2 : after.startsWith('\n') ? 1 : 0;
+    line.end += /^(\r\n|\r|\n)?/.exec(after)![0].length;
   }
 }
 
@@ -155,7 +155,7 @@ async function append(file: string, texts: readonly string[], usualEnd: string):
   const sizeBefore = await stat(file).then(({ size }) => size, () => undefined);
   const eol = sizeBefore ? await lineEndOf(file) : usualEnd;
   const lines = texts.map(text => text + eol).join('');
-  const endsWithLine = !sizeBefore || (await bytesAt(file, sizeBefore - 1, 1)) === '\n';
+  const endsWithLine = !sizeBefore || /[\r\n]/.test(await bytesAt(file, sizeBefore - 1, 1));
   try {
     await appendFile(file, endsWithLine ? lines : eol + lines, { flush: true });
   } catch (error) {
@@ -177,7 +177,7 @@ const BYTES_LOOKED_AT = 1 << 16;
 /** Of the first line; LF where there is none. */
 async function lineEndOf(file: string): Promise<string> {
   const start = await bytesAt(file, 0, BYTES_LOOKED_AT);
-  return /\r?\n/.exec(start)?.[0] ?? '\n';
+  return /\r\n|\r|\n/.exec(start)?.[0] ?? '\n';
 }
 
 /** As Latin-1, so that each byte is a character. */

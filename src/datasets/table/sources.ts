@@ -13,7 +13,7 @@ import { compressors } from 'hyparquet-compressors';
 import { Pace } from '../../common/pace';
 import { UserError } from '../../common/userError';
 import { collectGarbage } from '../../common/workers';
-import { decode } from '../bytes';
+import { CR, decode, LF, LineEnds } from '../bytes';
 import { columnNamesOf, type ColumnNames } from '../columnNames';
 import type { Broken, Format } from '../formats/format';
 import { jsonLines } from '../formats/jsonLines';
@@ -53,8 +53,6 @@ export interface RecordSource {
 }
 
 const CHUNK_BYTES = 1 << 20;
-const LF = 0x0a;
-const CR = 0x0d;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /**
@@ -108,32 +106,34 @@ export class LineFile implements RecordSource {
     let line = 0;
     let rest: Buffer[] = []; // of a line that goes on in the next chunk
     let offset = 0; // where that line begins
+    let isAfterCr = false; // a line end that may go on in the next chunk
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     for (let at = 0; at <= size; ) {
       const read = await fill(chunk, this.handle, at);
       const records: SourceRecord[] = [];
+      const ends = new LineEnds(chunk.subarray(0, read));
       let start = at === 0 && chunk.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
-      if (at === 0) offset = start;
+      if (isAfterCr && read > 0 && chunk[0] === LF) start = 1;
+      if (rest.length === 0) offset = at + start;
       for (;;) {
-        const newline = chunk.subarray(0, read).indexOf(LF, start);
-        const end = newline < 0 ? read : newline;
-        const piece = chunk.subarray(start, end);
-        if (newline < 0 && read === CHUNK_BYTES) {
-          rest.push(Buffer.from(piece)); // before the next chunk is read over it
+        const found = ends.next(start);
+        const piece = chunk.subarray(start, found?.end ?? read);
+        if (!found && read === CHUNK_BYTES) {
+          if (piece.length > 0) rest.push(Buffer.from(piece)); // before the next chunk is read over it
           break;
         }
         rest.push(piece);
         const bytes = rest.length === 1 ? rest[0]! : Buffer.concat(rest);
         line++;
-        const ofLine = newline >= 0 && bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes;
-        const text = textOf(ofLine);
+        const text = textOf(bytes);
         // Lines of spaces and tabs are no rows.
-        if (text.problem || /[^ \t\r]/.test(text.text)) records.push({ offset, size: ofLine.length, line, ...text });
+        if (text.problem || /[^ \t]/.test(text.text)) records.push({ offset, size: bytes.length, line, ...text });
         rest = [];
-        start = end + 1;
+        if (!found) break;
+        start = found.after;
         offset = at + start;
-        if (newline < 0) break;
       }
+      isAfterCr = rest.length === 0 && chunk[read - 1] === CR;
       at += read;
       yield { records, share: size === 0 ? 1 : Math.min(1, at / size) };
       if (read < CHUNK_BYTES) return;
