@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { build } from 'esbuild';
 import fc from 'fast-check';
+import { parquetMetadata } from 'hyparquet';
 import { python } from '../../scripts/paths.mjs';
 import { inputs } from './inputs';
 import type { Read } from './parquetReader';
@@ -75,6 +76,26 @@ describe('Parquet files', function () {
       assert.equal(found && 'lines' in found && found.lines.length, name === 'nested' ? 12 : 40);
     });
   }
+
+  it('of a codec that cannot be read say which it is', async () => {
+    const whole = readFileSync(path.join(FIXTURES, 'flat.parquet'));
+    const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8);
+    const codecOf = (bytes: Buffer): string | undefined => {
+      try {
+        return parquetMetadata(Uint8Array.from(bytes).buffer).row_groups[0]!.columns[0]!.meta_data!.codec;
+      } catch {
+        return undefined; // it was another byte
+      }
+    };
+    const withLzo = Array.from({ length: whole.length - 8 - footer }, (_, at) => {
+      const bytes = Buffer.from(whole);
+      bytes[footer + at] = 6; // 3, as Thrift writes it
+      return bytes;
+    });
+    const found = await reader.read(withLzo.find(bytes => codecOf(bytes) === 'LZO')!);
+    assertClear(found);
+    assert.match((found as { error: string }).error, /LZO/);
+  });
 
   it('of every kind are read as they were written; damaged, they are read to the end or said to be unreadable', async () => {
     const files = generated(INPUTS / 10);
