@@ -71,7 +71,7 @@ function opinionText(judge: string, { trainedOn, flagsOrdinary }: Partial<Opinio
 }
 
 function classifierText(custom: string): string {
-  return custom ? l10n.t('the classifier in `{0}`', custom) : l10n.t`the bundled classifier, on this machine (${link(l10n.t('its card'), 'safeFinetuning.showClassifierCard')})`;
+  return custom ? l10n.t('the classifier in `{0}`', custom) : l10n.t`the bundled classifier, on this machine, trained on English requests and answers that were written for it (${link(l10n.t('its card'), 'safeFinetuning.showClassifierCard')})`;
 }
 
 const byMessage = (judge: string, message: number | undefined): string => (message === undefined ? judge : l10n.t`${judge}, by its message ${message}`);
