@@ -147,6 +147,7 @@ describe('where there is little room', () => {
     await workbench.command('Safe Fine-Tuning: Open Run Panel');
     const { page } = await Webview.open(workbench.page, 'panel');
     const tokens = page.locator('section', { has: page.locator('h2:text-is("Safety tokens")') });
+    await tokens.locator('tbody th').first().waitFor();
     const listed = await tokens.locator('tbody th').allInnerTexts();
     assert.ok(listed.length > 0);
     await tokens.locator('vscode-button', { hasText: 'Edit in Configuration' }).click();
