@@ -322,6 +322,7 @@ export function deriveStatus(facts: StatusFacts): RunStatus {
   const gone = facts.cancelled ? 'cancelled' : 'failed';
   if (!record || isBeforeRecord(facts)) {
     if (finished) return finished.status;
+    if (!launch && !launched) return silent ? 'lost' : 'running'; // its events are all there is
     const mayCome = launched ? (alive ?? !silent) : launch && now - launch.ts < startMilliseconds;
     return mayCome ? 'starting' : gone;
   }

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { Pace } from '../common/pace';
-import { launchFile, runFile } from './runFolder';
+import { eventsFile, launchFile, runFile } from './runFolder';
 
 /** Times of folders are coarse: one that is younger may have changed since. */
 const settledMilliseconds = 2000;
@@ -47,4 +47,5 @@ export class RunFolders {
   }
 }
 
-const isRun = (folder: string): boolean => fs.existsSync(launchFile(folder)) || fs.existsSync(runFile(folder));
+/** A copy may have its events only. */
+const isRun = (folder: string): boolean => [launchFile, runFile, eventsFile].some(file => fs.existsSync(file(folder)));

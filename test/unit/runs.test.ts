@@ -62,6 +62,19 @@ describe('a folder of many runs', function () {
     assert.deepStrictEqual(await folders.look(), [path.join(folder, 'empty')]);
     assert.deepStrictEqual(await new RunFolders(path.join(folder, 'nowhere')).look(), []);
   });
+
+  it('holds a run of which there are events only', async () => {
+    const finished = { v: 1, seq: 3, ts: 3000, type: 'finished', status: 'completed', message: 'Completed.', resumable: false, adapter: null };
+    const copied = path.join(folder, 'copied');
+    fs.mkdirSync(copied);
+    fs.writeFileSync(path.join(copied, 'events.jsonl'), [attempt(1, 0), batch(1), batch(2), finished].map(event => `${JSON.stringify(event)}\n`).join(''));
+    registry = new RunRegistry(() => [folder], log);
+    await registry.scan();
+    const run = registry.current;
+    assert.strictEqual(run?.id, 'copied');
+    await until(() => run.status === 'completed');
+    assert.deepStrictEqual([run.state.series.length, run.message], [2, 'Completed.']);
+  });
 });
 
 describe('a run whose events are many', () => {
