@@ -14,8 +14,8 @@ export interface LineSpec<Key extends string> {
   optional?: boolean;
   /** A colour of the theme. */
   colour: string;
-  /** Lines differ by more than their colour. */
-  dash?: number[];
+  /** The lines of a chart differ by more than their colour (WCAG 2.2, 1.4.1). */
+  dash?: number[] | undefined;
   /** Only points: for values that jump from step to step. A ring can be seen around a dot. */
   points?: 'dot' | 'ring';
   /** Values between gaps are points: a line cannot show them. */

@@ -5,9 +5,9 @@ import type { Cell } from './values';
 /** Up and down over the whole plot: where an eye can no longer follow a line. */
 const mostCrossings = 40;
 
-/** Of a line so wide; where it is a thicket, one pixel wide: without a GPU anything wider takes a hundred times as long to draw. */
+/** Of a line so wide; where it is a thicket, one pixel wide and without dashes, which nobody could see: without a GPU anything else takes a hundred times as long to draw. */
 export const linePath =
-  (width: number): uPlot.Series.PathBuilder =>
+  (width: number, dash: number[] = []): uPlot.Series.PathBuilder =>
   (plot, at, from, to) => {
     const { left, width: across, height } = plot.bbox;
     const series = plot.series[at]!;
@@ -21,7 +21,8 @@ export const linePath =
         return typeof value === 'number' ? plot.valToPos(value, series.scale!, true) : value;
       },
     });
-    series.width = travelled > mostCrossings * height ? Math.min(width, 1 / devicePixelRatio) : width;
+    const isThicket = travelled > mostCrossings * height;
+    [series.width, series.dash] = isThicket ? [Math.min(width, 1 / devicePixelRatio), []] : [width, dash];
     return { stroke };
   };
 

@@ -41,7 +41,7 @@ export function axesOf<Key extends string>(spec: ChartSpec<Key>, { isLogarithmic
 /** In the order of the values: as they are, and before them what is smoothed. */
 export const seriesOf = <Key extends string>({ lines }: ChartSpec<Key>, { isSmoothed }: Build): uPlot.Series[] => [
   {},
-  ...lines.map(line => (isSmoothed && isAveraged(line) ? { ...seriesOfLine(line, 1), alpha: 0.35, dash: [] } : seriesOfLine(line, line.thin ? 1 : 1.5))),
+  ...lines.map(line => (isSmoothed && isAveraged(line) ? { ...seriesOfLine({ ...line, dash: undefined }, 1), alpha: 0.35 } : seriesOfLine(line, line.thin ? 1 : 1.5))),
   ...(isSmoothed ? lines.filter(isAveraged).map(line => seriesOfLine(line, line.thin ? 1 : 2)) : []),
 ];
 
@@ -49,7 +49,6 @@ const seriesOfLine = (line: LineSpec<string>, width: number): uPlot.Series => ({
   label: line.label,
   scale: line.ownScale ? 'own' : 'y',
   stroke: () => themeColour(line.colour),
-  ...(line.points ? { width: 0 } : { width, paths: linePath(width) }),
-  ...(line.dash && { dash: line.dash }),
+  ...(line.points ? { width: 0 } : { width, paths: linePath(width, line.dash) }),
   points: pointsOf(line),
 });

@@ -9,9 +9,9 @@ export const lossChart: ChartSpec<'total' | 'nll' | 'kl' | 'anchors' | 'safetyTo
   lines: [
     { key: 'total', label: l10n.t('total'), colour: '--vscode-charts-blue', format: decimal },
     { key: 'nll', label: 'nll', colour: '--vscode-charts-foreground', dash: [4, 3], optional: true, format: decimal },
-    { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', marked: true, optional: true, format: decimal },
-    { key: 'anchors', label: l10n.t('anchors'), colour: '--vscode-charts-green', optional: true, format: decimal },
-    { key: 'safetyTokens', label: l10n.t('safety tokens'), colour: '--vscode-charts-purple', optional: true, format: decimal },
+    { key: 'kl', label: 'β·KL', colour: '--vscode-charts-yellow', dash: [9, 3, 2, 3], marked: true, optional: true, format: decimal },
+    { key: 'anchors', label: l10n.t('anchors'), colour: '--vscode-charts-green', dash: [8, 3], optional: true, format: decimal },
+    { key: 'safetyTokens', label: l10n.t('safety tokens'), colour: '--vscode-charts-purple', dash: [2, 2], optional: true, format: decimal },
   ],
 };
 

@@ -178,7 +178,7 @@ export function charts(input: ReportInput): ChartSpec[] {
         line('total', 'total', 'blue'),
         line('nll', 'nll', 'foreground', { dash: [4, 3] }),
         ...optional([
-          line('kl', 'β·KL', 'yellow'),
+          line('kl', 'β·KL', 'yellow', { dash: [9, 3, 2, 3] }),
           line('anchors', 'anchors', 'green', { dash: [8, 3] }),
           line('safetyTokens', 'safety tokens', 'purple', { dash: [2, 2] }),
         ]),
