@@ -90,10 +90,11 @@ function batchReader({ Batch, RowColumns }) {
 import { bytesOf, type LineScan } from './lineScan';
 import type { Batch, RowColumns } from './messages';
 
-/** Rows that are parsed when they are asked for. */
+/** Rows, of which each column is parsed when it is first asked for. */
 class BatchRows implements RowColumns {
   readonly #text: string;
   readonly #places: readonly number[];
+  readonly #columns: unknown[] = [];
 
   constructor(text: string, places: readonly number[]) {
     this.#text = text;
@@ -107,7 +108,7 @@ ${getters.join('\n\n')}
   }
 
   private column<T>(index: number): T[] {
-    return JSON.parse(this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1])) as T[];
+    return (this.#columns[index] ??= JSON.parse(this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1]))) as T[];
   }
 }
 

@@ -137,7 +137,7 @@ export class Column {
     }
     // Numbers that fall again and again must not have the block packed anew each time.
     const base = before && lowest < before.base ? lowest - (highest - lowest) : lowest;
-    const kind = whole ? narrowest(Math.max(highest - base, mostOf(least))) : 'float64';
+    const kind = whole ? narrowest(Math.max(highest - base, mostOf[least])) : 'float64';
     const block: Block = { kind, base: kind === 'float64' ? 0 : base, numbers: new kinds[kind](length) };
     for (let index = 0; before && index < before.numbers.length; index++) block.numbers[index] = before.numbers[index]! + before.base - block.base;
     if (!before) block.numbers.fill(this.missing - block.base, 0, within);
@@ -166,11 +166,11 @@ function within(numbers: Block['numbers'], from: number, to: number, first: numb
 /** Whether a value is kept in a block as it is. */
 function holds({ kind, base }: Block, value: number): boolean {
   if (kind === 'float32' || kind === 'float64') return true;
-  return value >= base && value - base <= mostOf(kind) && Number.isSafeInteger(value);
+  return value >= base && value - base <= mostOf[kind] && Number.isSafeInteger(value);
 }
 
-/** The highest number of a kind of whole numbers. */
-const mostOf = (kind: Kind): number => 2 ** (8 * kinds[kind].BYTES_PER_ELEMENT) - 1;
+/** The highest number of each kind of whole numbers. */
+const mostOf: Record<Kind, number> = { uint8: 2 ** 8 - 1, uint16: 2 ** 16 - 1, uint32: 2 ** 32 - 1, float32: Infinity, float64: Infinity };
 
 const narrowest = (span: number): Kind => (span < 2 ** 8 ? 'uint8' : span < 2 ** 16 ? 'uint16' : span < 2 ** 32 ? 'uint32' : 'float64');
 

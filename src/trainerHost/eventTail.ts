@@ -34,7 +34,10 @@ export interface TailStart {
 }
 
 export interface TailSink {
-  events(batch: TailedEvent[]): void;
+  /** One at a time, at once: of a long history nothing piles up. */
+  event(event: TailedEvent): void;
+  /** Events were delivered, and others may have their turn now. */
+  delivered(): void;
   /** The file was replaced or cut: everything so far is void. */
   restarted(): void;
   /** A complete line that is no event. */
@@ -313,22 +316,24 @@ export class EventTail extends Disposable {
 
   /** A long history must not block the host, however short or odd its lines are. */
   private async deliver(chunk: Buffer): Promise<void> {
-    let batch: TailedEvent[] = [];
+    let delivered = 0;
     const pace = new Pace();
     for (const line of this.decoder.lines(chunk)) {
       if (pace.isOver) {
-        if (batch.length) this.sink.events(batch);
-        batch = [];
+        if (delivered > 0) this.sink.delivered();
+        delivered = 0;
         await pace.pause();
         if (this.isDisposed) return;
       }
       const parsed = this.parser.parse(line);
       if (!parsed) continue;
-      if ('event' in parsed) batch.push({ event: parsed.event, offset: line.offset, length: line.to - line.from });
-      else if ('unknown' in parsed) this.sink.unknownEvent();
+      if ('event' in parsed) {
+        this.sink.event({ event: parsed.event, offset: line.offset, length: line.to - line.from });
+        delivered++;
+      } else if ('unknown' in parsed) this.sink.unknownEvent();
       else this.sink.badLine(`byte ${line.offset}: ${parsed.reason}`);
     }
-    if (batch.length) this.sink.events(batch);
+    if (delivered > 0) this.sink.delivered();
     await pace.pause();
   }
 }

@@ -5,7 +5,7 @@ import * as l10n from '@vscode/l10n';
 import { Disposable, type IDisposable } from '../common/disposable';
 import { Emitter } from '../common/emitter';
 import { errorText, type Log } from '../common/log';
-import type { Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
+import type { AnyEvent, Batch, LaunchRecord, ProcessRecord, RunRecord } from '../protocol/messages';
 import { EventTail, parseEvent, type TailedEvent, type TailStart } from './eventTail';
 import { isAlive } from './processIdentity';
 import { currentProcess, deriveStatus, endOf, eventsFile, explainSilentEnd, hasExited, hasCheckpoint, isActive, isBeforeRecord, logTail, metaFile, readLaunchRecord, readMeta, readRunRecord, readSafetyTokens, runFile, trainedFolder, updateMeta, type RunMeta, type RunStatus, type SafetyToken } from './runFolder';
@@ -54,6 +54,8 @@ export class Run extends Disposable {
   /** So much of the events is in the index, or is not to be. */
   private indexed = 0;
   private indexing = false;
+  /** What came, but for the steps, since others last had their turn. */
+  private readonly news: AnyEvent[] = [];
 
   readonly onDidChange = this.changed.event;
   state = new RunState();
@@ -146,7 +148,8 @@ export class Run extends Disposable {
     this.tail = new EventTail(
       eventsFile(this.folder),
       {
-        events: batch => this.apply(batch),
+        event: event => this.take(event),
+        delivered: () => this.taken(),
         restarted: () => isCurrent() && this.restart(),
         badLine: reason => this.reportBadLine(reason),
         unknownEvent: () => this.state.counts.unknown++,
@@ -334,18 +337,21 @@ export class Run extends Disposable {
     return status === 'failed' ? explainSilentEnd(this.logTail, this.meta.exit) : '';
   }
 
-  private apply(batch: TailedEvent[]): void {
-    for (const event of batch) {
-      if (this.state.apply(event)) this.lines.note(event);
-    }
+  private take(event: TailedEvent): void {
+    if (this.state.apply(event)) this.lines.note(event);
+    if (event.event.type !== 'batch') this.news.push(event.event);
+  }
+
+  private taken(): void {
+    const news = this.news.splice(0);
     if (this.caughtUp) this.heardAt = Date.now();
     this.noticeMisjudgement(this.tail?.position ?? 0);
     this.changed.fire('events');
-    const isNews = ({ event }: TailedEvent): boolean => this.caughtUp || Date.now() - event.ts < newsMilliseconds;
-    if (batch.some(each => each.event.type === 'budget' && isNews(each))) this.changed.fire('budget');
+    const isNew = ({ ts }: AnyEvent): boolean => this.caughtUp || Date.now() - ts < newsMilliseconds;
+    if (news.some(event => event.type === 'budget' && isNew(event))) this.changed.fire('budget');
     // What a file does not say as well must not wait for one: the last word of a run on a full disk, for one.
-    if (batch.some(({ event }) => event.type === 'activity' || event.type === 'finished')) this.derive();
-    if (batch.some(({ event }) => event.type === 'finished' || event.type === 'attempt_started')) void this.refresh();
+    if (news.some(({ type }) => type === 'activity' || type === 'finished')) this.derive();
+    if (news.some(({ type }) => type === 'finished' || type === 'attempt_started')) void this.refresh();
   }
 
   /** Who writes is not gone. `bytes`: so much of the events there is now, at least. */

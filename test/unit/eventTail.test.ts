@@ -59,7 +59,8 @@ describe('EventTail', () => {
 
   const follow = () => {
     tail = new EventTail(file, {
-      events: batch => seen.push(...batch),
+      event: event => seen.push(event),
+      delivered: () => undefined,
       badLine: reason => bad.push(reason),
       unknownEvent: () => unknown++,
       reachedEnd: () => undefined,
@@ -84,7 +85,7 @@ describe('EventTail', () => {
   it('looks but once a second while nobody watches, and at once when somebody does', async function () {
     this.timeout(20_000);
     let deliveries = 0;
-    const sink = { events: (batch: TailedEvent[]) => (deliveries++, seen.push(...batch)), badLine: () => undefined, unknownEvent: () => undefined, reachedEnd: () => undefined, restarted: () => undefined };
+    const sink = { event: (event: TailedEvent) => seen.push(event), delivered: () => deliveries++, badLine: () => undefined, unknownEvent: () => undefined, reachedEnd: () => undefined, restarted: () => undefined };
     tail = new EventTail(file, sink, undefined, false);
     await tail.read();
     const write = async (from: number) => {
@@ -189,7 +190,7 @@ describe('EventTail', () => {
     const start = { position: before.length, inode: fs.statSync(file).ino };
     tail = new EventTail(
       file,
-      { events: batch => seen.push(...batch), badLine: reason => bad.push(reason), unknownEvent: () => unknown++, reachedEnd: () => undefined, restarted: () => restarts++ },
+      { event: event => seen.push(event), delivered: () => undefined, badLine: reason => bad.push(reason), unknownEvent: () => unknown++, reachedEnd: () => undefined, restarted: () => restarts++ },
       () => Promise.resolve(start),
     );
     await tail.read();

@@ -26,7 +26,8 @@ class Reader {
     this.tail = new EventTail(
       eventsFile(folder),
       {
-        events: events => this.take(events),
+        event: event => this.take(event),
+        delivered: () => undefined,
         restarted: () => {
           this.restarts++;
           [this.state, this.lines] = [new RunState(), new KeptLines()];
@@ -60,10 +61,8 @@ class Reader {
     this.tail.dispose();
   }
 
-  private take(events: TailedEvent[]): void {
-    for (const event of events) {
-      if (this.state.apply(event)) this.lines.note(event);
-    }
+  private take(event: TailedEvent): void {
+    if (this.state.apply(event)) this.lines.note(event);
   }
 }
 

@@ -252,7 +252,8 @@ describe('a run that is read from odd events', () => {
   const read = (file: string, begin: () => RunState) => {
     let state = begin();
     const tail = new EventTail(file, {
-      events: events => events.forEach(event => state.apply(event)),
+      event: event => void state.apply(event),
+      delivered: () => undefined,
       restarted: () => (state = begin()),
       badLine: () => state.counts.bad++,
       unknownEvent: () => state.counts.unknown++,
