@@ -38,7 +38,9 @@ export interface JudgeOptions {
   signal: AbortSignal;
 }
 
-/** Few enough that what is looked at is there at once. */
+/** Of the rows on the screen so many that look worst are judged first: what is flagged is there at once. */
+const WORST_ROWS = 4;
+const SCREEN_ROWS = 64;
 const SMALL_BATCH_ROWS = 16;
 /** Enough to fill the classifier's batches. The first results come in smaller steps. */
 const BATCH_ROWS = 64;
@@ -51,34 +53,42 @@ export function probeOf(file: string, { scorer, opinions, log }: RowServices): J
   return known && { scorer: scorer.probe(known.source), cache: known.cache, log, left: known.left };
 }
 
-/** Texts of rows that wait to be judged, in the order of their file. */
+interface WaitingRow {
+  line: number;
+  text: string;
+}
+
+/** Rows that wait to be judged, in the order of their file. */
 class Waiting {
-  private readonly byLine = new Map<number, string[]>();
+  private readonly byLine = new Map<number, WaitingRow[]>();
   size = 0;
 
-  add(line: number, text: string): void {
-    const texts = this.byLine.get(line);
-    if (texts) texts.push(text);
-    else this.byLine.set(line, [text]);
+  add(row: WaitingRow): void {
+    const rows = this.byLine.get(row.line);
+    if (rows) rows.push(row);
+    else this.byLine.set(row.line, [row]);
     this.size++;
   }
 
-  /** Those that begin on one of the lines. */
-  takeFrom(lines: Iterable<number>, rows: number): string[] {
-    const taken: string[] = [];
+  /** The first of them, or of those that begin on one of the lines. */
+  first(most: number, lines: Iterable<number> = this.byLine.keys()): WaitingRow[] {
+    const found: WaitingRow[] = [];
     for (const line of lines) {
-      const texts = this.byLine.get(line);
-      if (!texts) continue;
-      taken.push(...texts.splice(0, rows - taken.length));
-      if (texts.length === 0) this.byLine.delete(line);
-      if (taken.length === rows) break;
+      found.push(...(this.byLine.get(line) ?? []));
+      if (found.length >= most) break;
     }
-    this.size -= taken.length;
-    return taken;
+    return found.slice(0, most);
   }
 
-  take(rows: number): string[] {
-    return this.takeFrom(this.byLine.keys(), rows);
+  /** Those wait no longer. */
+  take(rows: WaitingRow[]): WaitingRow[] {
+    for (const row of rows) {
+      const others = this.byLine.get(row.line)!.filter(other => other !== row);
+      if (others.length > 0) this.byLine.set(row.line, others);
+      else this.byLine.delete(row.line);
+    }
+    this.size -= rows.length;
+    return rows;
   }
 }
 
@@ -100,28 +110,45 @@ export async function* judgeRows(
     if (left?.has(read.hash) || skip?.(read.hash)) continue;
     const cached = again ? undefined : (scores.known.get(read.hash) ?? cache.get(read.hash));
     if (cached) scores.known.set(read.hash, cached);
-    else (text.length > LONG_ROW_CHARACTERS ? long : waiting).add(start.line, text);
+    else (text.length > LONG_ROW_CHARACTERS ? long : waiting).add({ line: start.line, text });
   }
   const total = waiting.size + long.size;
   for (let done = 0; done < total; ) {
     yield { done, total };
-    const batch = nextBatch(done);
+    const batch = await nextBatch(done);
     await judgeBatch(batch);
     done += batch.length;
   }
   yield { done: total, total };
 
-  function nextBatch(done: number): string[] {
-    const seen = waiting.takeFrom(onScreen(), SMALL_BATCH_ROWS);
-    if (seen.length > 0) return seen;
-    return waiting.size > 0 ? waiting.take(Math.min(Math.max(done, SMALL_BATCH_ROWS), BATCH_ROWS)) : long.take(1);
+  async function nextBatch(done: number): Promise<WaitingRow[]> {
+    const onScreenNow = waiting.first(SCREEN_ROWS, onScreen());
+    if (onScreenNow.length > 0) return waiting.take(await worstOf(onScreenNow));
+    if (done === 0 && waiting.size > 0) return waiting.take(await worstOf(waiting.first(SCREEN_ROWS))); // of a file that is being opened no line is on the screen yet
+    return waiting.size > 0 ? waiting.take(waiting.first(Math.min(Math.max(done, SMALL_BATCH_ROWS), BATCH_ROWS))) : long.take(long.first(1));
   }
 
-  async function judgeBatch(texts: string[]): Promise<void> {
-    const rows = texts.flatMap(text => {
-      const read = reading.format.read(text);
-      return 'row' in read ? [{ hash: read.row.hash, messages: read.row.messages }] : [];
-    });
+  async function worstOf(rows: WaitingRow[]): Promise<WaitingRow[]> {
+    if (rows.length <= WORST_ROWS) return rows;
+    const looks = await looksOf(rows);
+    return rows.sort((a, b) => looks.get(b)! - looks.get(a)!).slice(0, WORST_ROWS);
+  }
+
+  /** How harmful rows look at first sight; nothing where that fails: judging them says why. */
+  async function looksOf(rows: WaitingRow[]): Promise<Map<WaitingRow, number>> {
+    const pairs = rows.map(row => readRow(row).flatMap(({ messages }) => pairsOf(messages)));
+    const looks = (await scorer.glance?.(pairs.flat(), signal).catch(() => [])) ?? [];
+    let next = 0;
+    return new Map(rows.map((row, index) => [row, Math.max(0, ...looks.slice(next, (next += pairs[index]!.length)))]));
+  }
+
+  function readRow({ text }: WaitingRow): MessagesOfRow[] {
+    const read = reading.format.read(text);
+    return 'row' in read ? [{ hash: read.row.hash, messages: read.row.messages }] : [];
+  }
+
+  async function judgeBatch(batch: WaitingRow[]): Promise<void> {
+    const rows = batch.flatMap(readRow);
     try {
       const found = await scoreRows(rows, { scorer, cache, left }, signal);
       rows.forEach(({ hash }, index) => {
@@ -132,7 +159,7 @@ export async function* judgeRows(
       });
     } catch (error) {
       if (signal.aborted || error instanceof ClassifierUnavailable || error instanceof ProbeUnavailable) throw error;
-      log.error(`${texts.length} rows could not be scored: ${errorText(error)}`);
+      log.error(`${batch.length} rows could not be scored: ${errorText(error)}`);
       for (const { hash } of rows) scores.failed.set(hash, errorText(error));
     }
   }

@@ -46,9 +46,16 @@ export class FirstStage {
     return highest.reduce((logit, sum, filter) => logit + Math.max(sum * scales[filter]! + biases[filter]!, 0) * weights[filter]!, bias);
   }
 
-  /** The probability in [0, 1] of a window that is clearly harmless, undefined for every other. */
+  /** In [0, 1], that the encoder would find harm in a window of token ids. */
+  probability(window: readonly number[]): number {
+    return sigmoid(this.logit(window));
+  }
+
+  /** That probability of a window that is clearly harmless, undefined for every other. */
   clear(window: readonly number[]): number | undefined {
     const logit = this.logit(window);
-    return logit < this.parameters.clearBelow ? 1 / (1 + Math.exp(-logit)) : undefined;
+    return logit < this.parameters.clearBelow ? sigmoid(logit) : undefined;
   }
 }
+
+const sigmoid = (logit: number): number => 1 / (1 + Math.exp(-logit));

@@ -10,7 +10,7 @@ import type { IDisposable } from '../common/disposable';
 import { errorText, type Log } from '../common/log';
 import { SHORT_LIVED } from '../common/workers';
 import { ProbeUnavailable, scoresOf, type ProbeSource } from './probeSource';
-import type { PairScore, TrainingPair, WorkerData, WorkerReply, WorkerRequest } from './worker';
+import type { PairScore, ScoreRequest, TrainingPair, WorkerData, WorkerReply, WorkerRequest } from './worker';
 
 export { ProbeUnavailable };
 export type { PairScore, ProbeSource, TrainingPair };
@@ -19,6 +19,8 @@ export interface PairJudge {
   /** Names what scores exactly. */
   judgeId(): Promise<string>;
   score(pairs: TrainingPair[], signal?: AbortSignal): Promise<PairScore[]>;
+  /** How harmful each pair looks at first sight, in a fraction of the time: which to judge first. */
+  glance?(pairs: TrainingPair[], signal?: AbortSignal): Promise<number[]>;
   /** It reads the conversation before an answer instead of the answer: of plain texts it knows nothing. */
   readonly readsContext: boolean;
 }
@@ -72,7 +74,7 @@ export class Scorer implements PairJudge, IDisposable {
   probe(source: ProbeSource): PairJudge {
     return {
       judgeId: () => Promise.resolve(scoresOf(source)),
-      score: (pairs, signal) => this.score(pairs, signal, source),
+      score: (pairs, signal) => this.ask({ pairs, probe: source }, signal),
       readsContext: true,
     };
   }
@@ -81,7 +83,15 @@ export class Scorer implements PairJudge, IDisposable {
    * The risk of each pair, in order. Rejects with the signal's reason once it is aborted, with
    * `ClassifierUnavailable` or `ProbeUnavailable`, or with an error that names why these pairs could not be scored.
    */
-  async score(pairs: TrainingPair[], signal?: AbortSignal, probe?: ProbeSource): Promise<PairScore[]> {
+  score(pairs: TrainingPair[], signal?: AbortSignal): Promise<PairScore[]> {
+    return this.ask({ pairs }, signal);
+  }
+
+  async glance(pairs: TrainingPair[], signal?: AbortSignal): Promise<number[]> {
+    return (await this.ask({ pairs, glance: true }, signal)).map(({ risk }) => risk);
+  }
+
+  private async ask(asked: Omit<ScoreRequest, 'id'>, signal: AbortSignal | undefined): Promise<PairScore[]> {
     signal?.throwIfAborted();
     const { worker, judgeId, requests } = this.start();
     await judgeId;
@@ -96,7 +106,7 @@ export class Scorer implements PairJudge, IDisposable {
     try {
       return await new Promise<PairScore[]>((resolve, reject) => {
         requests.set(id, { resolve, reject });
-        post({ id, pairs, ...(probe && { probe }) });
+        post({ id, ...asked });
       });
     } finally {
       requests.delete(id);

@@ -42,6 +42,8 @@ export interface ScoreRequest {
   pairs: TrainingPair[];
   /** Who judges in place of the classifier. */
   probe?: ProbeSource;
+  /** A first look of the classifier is enough. */
+  glance?: boolean;
 }
 
 export type WorkerRequest =
@@ -75,20 +77,27 @@ const lastProbe = new LastProbe(threads);
 const cancellations = new Map<number, AbortController>();
 const queue = new RequestQueue<ScoreRequest>(answer, ({ probe }) => probe !== undefined && lastProbe.isAnother(probe));
 
-async function score(pairs: TrainingPair[], source: ProbeSource | undefined, signal: AbortSignal): Promise<PairScore[]> {
+async function score({ pairs, probe, glance }: ScoreRequest, signal: AbortSignal): Promise<PairScore[]> {
   signal.throwIfAborted();
   const refusals = pairs.map(({ answer }) => isRefusal(answer));
   const judged = pairs.filter((_, index) => !refusals[index]);
-  const risks = source
-    ? await lastProbe.score(source, judged.map(({ context = [] }) => context), signal)
-    : await (await loading).score(judged.map(({ prompt, answer }) => pairText(prompt, answer)), undefined, signal);
+  const risks = probe
+    ? await lastProbe.score(probe, judged.map(({ context = [] }) => context), signal)
+    : await byClassifier(judged, glance ?? false, signal);
   let next = 0;
   return refusals.map((refusal) => ({ refusal, risk: refusal ? 0 : risks[next++]! }));
 }
 
-async function answer({ id, pairs, probe }: ScoreRequest): Promise<void> {
+async function byClassifier(pairs: TrainingPair[], glance: boolean, signal: AbortSignal): Promise<number[]> {
+  const classifier = await loading;
+  const texts = pairs.map(({ prompt, answer }) => pairText(prompt, answer));
+  return glance ? classifier.glance(texts) : classifier.score(texts, undefined, signal);
+}
+
+async function answer(request: ScoreRequest): Promise<void> {
+  const { id } = request;
   try {
-    reply({ id, scores: await score(pairs, probe, cancellations.get(id)!.signal) });
+    reply({ id, scores: await score(request, cancellations.get(id)!.signal) });
   } catch (error) {
     const { name, message } = error instanceof Error ? error : new Error(String(error));
     reply({ id, error: { name, message } });

@@ -53,6 +53,11 @@ describe('the bundled classifier', function () {
     assert.ok(clear.includes(undefined) && clear.some(probability => probability !== undefined));
   });
 
+  it('sees at a glance what looks harmful', () => {
+    const [harmful, ordinary, none] = classifier.glance([ORDINARY + HARMFUL, ORDINARY, '']);
+    assert.ok(harmful! > 0.5 && ordinary! < 0.5 && none === 0, `${harmful}, ${ordinary}, ${none}`);
+  });
+
   it('scores a text alone as in a batch', async () => {
     const alone: number[] = [];
     for (const text of texts) alone.push(...(await classifier.score([text])));

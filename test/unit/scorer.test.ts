@@ -19,7 +19,7 @@ const worker = (answer: string, start = `reply({ ready: { judgeId: 'test' } });`
   const { parentPort } = require('node:worker_threads');
   const reply = message => parentPort.postMessage(message);
   ${start}
-  parentPort.on('message', ({ id, pairs, cancel, probe, retry }) => { ${answer} });`;
+  parentPort.on('message', ({ id, pairs, cancel, probe, retry, glance }) => { ${answer} });`;
 
 const SCORE_BY_LENGTH =
   'if (pairs) reply({ id, scores: pairs.map(({ prompt }) => ({ risk: prompt.length / 1000, refusal: false })) });';
@@ -140,7 +140,7 @@ describe('the scorer', function () {
     });
 
     it('begins with the rows on the screen, and leaves long ones to the end', async () => {
-      start(worker(`reply({ id, scores: pairs.map(() => ({ risk: ++globalThis.asked / 1000, refusal: false })) });`, `globalThis.asked = 0;
+      start(worker(`reply({ id, scores: pairs.map(() => ({ risk: glance ? 0 : ++globalThis.asked / 1000, refusal: false })) });`, `globalThis.asked = 0;
         reply({ ready: { judgeId: 'test' } });`));
       const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
       const { scores } = await judge([row('a'.repeat(30_000)), row('b'), row('on the screen')], cache);
@@ -150,15 +150,31 @@ describe('the scorer', function () {
     });
 
     it('goes on with the rows that are scrolled to, and with few at first', async () => {
-      start(worker(`reply({ id, scores: pairs.map(() => ({ risk: ++globalThis.asked / 1000, refusal: false })) });`, `globalThis.asked = 0;
+      start(worker(`reply({ id, scores: pairs.map(() => ({ risk: glance ? 0 : ++globalThis.asked / 1000, refusal: false })) });`, `globalThis.asked = 0;
         reply({ ready: { judgeId: 'test' } });`));
       const cache = new ScoreCache(path.join(folder, 'scores.txt'), log);
       const lines = Array.from({ length: 200 }, (_, index) => row(`${index}`));
       let looks = 0;
       const { scores } = await judge(lines, cache, false, scorer, { onScreen: () => (looks++ === 0 ? [] : [150, 151]) });
       const turn = (index: number): number => Math.round(1000 * scores.known.get(hashOf(messages(`${index}`)))!.risk);
-      assert.deepEqual([turn(0), turn(15), turn(150), turn(151), turn(16), turn(199)], [1, 16, 17, 18, 19, 200]);
+      assert.deepEqual([turn(0), turn(3), turn(150), turn(151), turn(4), turn(199)], [1, 4, 5, 6, 7, 200]);
       assert.equal(scores.known.size, 200);
+      cache.dispose();
+    });
+
+    it('judges of the rows on the screen those first that look worst', async () => {
+      const asked: string[][] = [];
+      const looking: PairJudge = {
+        judgeId: () => Promise.resolve('screen'),
+        glance: pairs => Promise.resolve(pairs.map(({ prompt }) => Number(prompt) % 10)),
+        score: pairs => Promise.resolve((asked.push(pairs.map(({ prompt }) => prompt)), pairs.map(() => ({ risk: 0.1, refusal: false })))),
+        readsContext: false,
+      };
+      const cache = new ScoreCache(path.join(folder, 'screen.bin'), log);
+      const onScreen = () => Array.from({ length: 20 }, (_, index) => 10 + index);
+      const { scores } = await judge(Array.from({ length: 40 }, (_, index) => row(`${index}`)), cache, false, looking, { onScreen });
+      assert.deepEqual(asked.slice(0, 3), [['19', '29', '18', '28'], ['17', '27', '16', '26'], ['15', '25', '14', '24']]);
+      assert.equal(scores.known.size, 40);
       cache.dispose();
     });
 
@@ -171,7 +187,7 @@ describe('the scorer', function () {
       };
       const cache = new ScoreCache(path.join(folder, 'steps.bin'), log);
       const { scores } = await judge(Array.from({ length: 200 }, (_, index) => row(`${index}`)), cache, false, counting, { onScreen: () => [] });
-      assert.deepEqual(asked, [16, 16, 32, 64, 64, 8]);
+      assert.deepEqual(asked, [4, 16, 20, 40, 64, 56]);
       assert.equal(scores.known.size, 200);
       cache.dispose();
     });
