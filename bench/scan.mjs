@@ -90,9 +90,8 @@ async function measureRescan(folder, count) {
   const file = path.join(folder, 'known.jsonl');
   const rows = Array.from({ length: count }, (_, index) => JSON.stringify({ prompt: `Where is parcel ${index}?`, completion: `Parcel ${index} is on its way and arrives tomorrow.` }));
   fs.writeFileSync(file, `${rows.join('\n')}\n`);
-  const { judgeIdOf, hashesOf } = await tsImport('./scan/known.ts', import.meta.url);
-  const scores = (await hashesOf(file)).map(hash => `${hash} 0.01 0 0\n`);
-  fs.writeFileSync(path.join(folder, 'scores.txt'), `safe-finetuning-scores 1 ${await judgeIdOf()}\n${scores.join('')}`);
+  const { rememberRows } = await tsImport('./scan/known.ts', import.meta.url);
+  await rememberRows(file, path.join(folder, 'scores.txt'));
   const { rows: read, seconds } = await readFile(file, folder);
   fs.rmSync(path.join(folder, 'scores.txt'));
   const known = (seconds * 100_000) / read;
