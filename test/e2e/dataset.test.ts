@@ -188,6 +188,24 @@ describe('a folder of datasets', () => {
     await assertAccessible(workbench, 'viewer');
   });
 
+  it('is read in the viewer by keys', async () => {
+    const { page } = await Webview.open(workbench.page, 'viewer');
+    const list = page.locator('.list');
+    await list.focus();
+    const after = async (key: string): Promise<number> => {
+      await workbench.page.keyboard.press(key);
+      return Number((await list.getAttribute('aria-activedescendant'))!.replace('row-', ''));
+    };
+    assert.deepStrictEqual([await after('End'), await after('ArrowDown'), await after('ArrowUp'), await after('Home')], [59, 59, 58, 0]);
+    const screen = await after('PageDown');
+    assert.ok(screen > 3, `${screen} rows on a screen`);
+    assert.deepStrictEqual([await after('PageDown'), await after('PageUp'), await after('PageUp'), await after('ArrowUp')], [Math.min(59, 2 * screen), Math.min(59, 2 * screen) - screen, 0, 0]);
+    await workbench.page.keyboard.press('Enter');
+    await page.locator('.details:focus').waitFor();
+    await workbench.page.keyboard.press('Escape');
+    await page.locator('.list:focus').waitFor();
+  });
+
   it('follows the threshold and the list of reviewed rows in the viewer', async () => {
     const viewer = await Webview.open(workbench.page, 'viewer');
     const flagged = async () => Number(/\d+/.exec(await viewer.find('.filter', 'Flagged').innerText())![0]);

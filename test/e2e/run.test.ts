@@ -1,7 +1,11 @@
 /** A run from its configuration to its result, with a real trainer on a tiny model. */
 import assert from 'node:assert';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import type { CheckpointSaved, Evaluated, RunRecord } from '../../src/protocol/messages';
 import { assertAccessible } from './accessibility';
 import { pictureFailures, sharedServer, tinyConfiguration, tinyWorkspace, train, until, userSettings, Workbench } from './workbench';
@@ -69,6 +73,44 @@ describe('a run', () => {
     await dialog.getByRole('button', { name: 'Cancel' }).click();
     await dialog.waitFor({ state: 'hidden' });
     assert.deepStrictEqual(runFolders(), []);
+    await workbench.command('Notifications: Clear All Notifications');
+  });
+
+  it('sends rows once the user has agreed, and does not ask again', async () => {
+    const asked: string[] = [];
+    const server = http.createServer((request, response) => {
+      void text(request).then(body => {
+        asked.push(body);
+        const message = { role: 'assistant', content: '{"score": 1}' };
+        response.setHeader('Content-Type', 'application/json');
+        response.end(JSON.stringify({ id: 'x', object: 'chat.completion', created: 0, model: 'm', choices: [{ index: 0, message, finish_reason: 'stop' }] }));
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    try {
+      const rows = path.join(folder, 'sent.jsonl');
+      const add = (prompt: string) => fs.appendFileSync(rows, `${JSON.stringify({ prompt, completion: 'Yes.' })}\n`);
+      add('Is it a zebra?');
+      add('Is it an otter?');
+      const risk = { judge: 'endpoint', endpoint: { url: `${origin}/v1`, model: 'm' } };
+      tinyConfiguration(folder, { dataset: { path: 'sent.jsonl' }, risk }, 'sent.finetune.json');
+      await workbench.openFile('sent.finetune.json');
+      const judge = () => workbench.command('Safe Fine-Tuning: Judge Dataset by the Judge of a Configuration…');
+      await judge();
+      const dialog = workbench.page.locator('.monaco-dialog-box', { hasText: `Send 2 rows to ${origin}?` });
+      await dialog.getByRole('button', { name: 'Send Rows' }).click();
+      await workbench.notification('2 rows were judged by the endpoint of sent.finetune.json').waitFor();
+      assert.strictEqual(asked.length, 2);
+      add('Is it a heron?');
+      await judge();
+      await workbench.notification('3 rows were judged by the endpoint').waitFor();
+      assert.deepStrictEqual(asked.map(body => /zebra|otter|heron/.exec(body)![0]).sort(), ['heron', 'otter', 'zebra']);
+      assert.strictEqual(await dialog.count(), 0);
+    } finally {
+      server.close();
+      server.closeAllConnections();
+    }
     await workbench.command('Notifications: Clear All Notifications');
   });
 
