@@ -43,12 +43,12 @@ def goals_table(goals: list[tuple[str, str, bool]]) -> list[str]:
     return lines + [f"| {goal} | {value} | {'yes' if holds else '**no**'} |" for goal, value, holds in goals]
 
 
-def bench_page(name: str, results: list[dict[str, Any]]) -> str:
-    """Of figures as scripts/bench.mjs has them."""
+def bench_page(name: str, processor: str, results: list[dict[str, Any]]) -> str:
+    """Of figures as scripts/bench.mjs writes them."""
     lines = [
         f"## {TITLES[name]}",
         "",
-        f"`npm run bench -- {name}`",
+        f"`npm run bench -- {name}`, on {processor}",
         "",
         "| | measured | goal | holds |",
         "|---|---|---|---|",
@@ -63,8 +63,8 @@ def bench_page(name: str, results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     [name] = sys.argv[1:]
-    results = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text("utf-8"))
-    update_section(ROOT / "docs" / "results.md", f"bench-{name}", bench_page(name, results))
+    measured = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text("utf-8"))
+    update_section(ROOT / "docs" / "results.md", f"bench-{name}", bench_page(name, **measured))
 
 
 if __name__ == "__main__":

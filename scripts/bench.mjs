@@ -28,7 +28,7 @@ async function main() {
     const results = JSON.parse(fs.readFileSync(file, 'utf8'));
     console.log(`\n${table(results)}`);
     fs.mkdirSync(inRoot('bench', 'results'), { recursive: true });
-    fs.writeFileSync(inRoot('bench', 'results', `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
+    fs.writeFileSync(inRoot('bench', 'results', `${name}.json`), `${JSON.stringify({ processor: `${os.availableParallelism()} × ${os.cpus()[0].model}`, results }, null, 2)}\n`);
     if (name !== 'trainer' && options.length === 0) await mustRun(python, [inRoot('bench/page.py'), name], { env: pythonEnvironment }); // the trainer's writes its own
     if (results.some(({ holds }) => holds === false)) process.exitCode = 1;
   } finally {
