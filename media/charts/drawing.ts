@@ -73,10 +73,20 @@ export const isRound = (value: number): boolean => {
   return [1, 2, 5].some(round => Math.abs(digit - round) < 1e-6);
 };
 
-export function shortNumber(value: number): string {
+/** As few digits as tell them apart. */
+export function shortNumbers(values: readonly number[]): string[] {
+  let texts: string[] = [];
+  for (let digits = 3; digits <= 8; digits++) {
+    texts = values.map(value => shortNumber(value, digits));
+    if (new Set(texts).size === new Set(values).size) break;
+  }
+  return texts;
+}
+
+function shortNumber(value: number, digits: number): string {
   if (value === 0) return '0';
   const size = Math.abs(value);
-  if (size < 0.001) return value.toExponential(0);
-  if (size >= 1000) return `${short(value / 1000, 1)}k`;
-  return written(String(+value.toPrecision(3)));
+  if (size < 0.001) return value.toExponential(digits - 3);
+  if (size >= 1000) return `${short(value / 1000, digits - 2)}k`;
+  return written(String(+value.toPrecision(digits)));
 }

@@ -2,7 +2,7 @@
 import type uPlot from 'uplot';
 import { written } from '../../src/common/format';
 import { isAveraged, type ChartSpec, type GroupOptions, type LineSpec } from './chartSpec';
-import { isRound, paddedRange, pointsOf, shortNumber } from './drawing';
+import { isRound, paddedRange, pointsOf, shortNumbers } from './drawing';
 import { linePath } from './linePath';
 import { themeColour } from './theme';
 
@@ -32,9 +32,15 @@ export function axesOf<Key extends string>(spec: ChartSpec<Key>, { isLogarithmic
     ticks: { show: false },
     font: `10px ${themeColour('--vscode-font-family')}`,
   };
+  const isNamed = (tick: number | null): tick is number => tick !== null && (!isLogarithmic || isRound(tick));
+  const textsOf = (ticks: readonly (number | null)[]): string[] => {
+    const named = ticks.filter(isNamed);
+    const texts = spec.axis ? named.map(spec.axis) : shortNumbers(named);
+    return ticks.map(tick => (isNamed(tick) ? texts[named.indexOf(tick)]! : ''));
+  };
   return [
     { ...look, size: 20, gap: 4, space: 48, ...(axis.whole && { incrs: stepsBetweenTicks }), values: (_, ticks) => ticks.map(axis.tick ?? (tick => written(String(tick)))) },
-    { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => ticks.map(tick => (tick === null || (isLogarithmic && !isRound(tick)) ? '' : (spec.axis ?? shortNumber)(tick))) },
+    { ...look, size: axisPixels, gap: 4, space: 26, values: (_, ticks) => textsOf(ticks) },
   ];
 }
 

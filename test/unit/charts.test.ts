@@ -2,7 +2,7 @@
 import assert from 'node:assert';
 import fc from 'fast-check';
 import { isShown } from '../../media/charts/chartSpec';
-import { valueAt } from '../../media/charts/drawing';
+import { shortNumbers, valueAt } from '../../media/charts/drawing';
 import { trace, type Line } from '../../media/charts/linePath';
 import { pictureOf } from '../../media/charts/picture';
 import { canaryChart, gpuChart } from '../../media/charts/specs';
@@ -33,6 +33,25 @@ describe('the chart of the GPU', () => {
 
   it('is there only where its load was read, if only once, and be it none', () => {
     assert.deepStrictEqual([shownFor(null, null), shownFor(null, 0.93), shownFor(0)], [false, true, true]);
+  });
+});
+
+describe('the numbers on an axis', () => {
+  it('have as few digits as tell them apart', () => {
+    assert.deepStrictEqual(shortNumbers([0, 0.25, 0.5]), ['0', '0.25', '0.5']);
+    assert.deepStrictEqual(shortNumbers([11.65, 11.7, 11.75]), ['11.65', '11.7', '11.75']);
+    assert.deepStrictEqual(shortNumbers([1000, 2500, 12_000]), ['1k', '2.5k', '12k']);
+    assert.deepStrictEqual(shortNumbers([10_020, 10_040]), ['10.02k', '10.04k']);
+    assert.deepStrictEqual(shortNumbers([0.00012, 0.00014]), ['1.2e-4', '1.4e-4']);
+  });
+
+  it('differ where they do', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: -5000, max: 5000 }), fc.constantFrom(1e-4, 0.01, 0.25, 1, 50), fc.integer({ min: 2, max: 9 }), (first, step, count) => {
+        const ticks = Array.from({ length: count }, (_, index) => (first + index) * step);
+        assert.strictEqual(new Set(shortNumbers(ticks)).size, count);
+      }),
+    );
   });
 });
 
